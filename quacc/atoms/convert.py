@@ -1,0 +1,115 @@
+"""``as_atoms``: one way in for every structure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.data import atomic_numbers, reference_states
+
+from quacc.atoms.check import check_structure
+from quacc.errors import StructureError, suggest
+
+StructureLike = Atoms | Mapping[str, Any] | str | os.PathLike[str]
+"""Atoms, the result of a job, the path of a file, or a name such as Cu or H2O."""
+
+_SIMPLE = {"fcc", "bcc", "hcp", "diamond", "sc", "bct", "rhombohedral"}
+
+
+def as_atoms(structure: StructureLike) -> Atoms:
+    """Return a checked copy of a structure, without a calculator.
+
+    Parameters
+    ----------
+    structure
+        - Atoms: copied, constraints and arrays included.
+        - the result of a job: its final structure.
+        - the path of a file that ASE reads; of several images, the last.
+        - the symbol of an element: its crystal at room temperature with the experimental
+          lattice constant (``ase.build.bulk``).
+        - the name of a molecule: its geometry from the G2 set (``ase.build.molecule``;
+          Curtiss et al., J. Chem. Phys. 106, 1063 (1997)).
+
+    Raises
+    ------
+    StructureError
+        It is none of these, or :func:`quacc.atoms.check.check_structure` refuses it.
+    """
+    if isinstance(structure, Atoms):
+        atoms = structure.copy()  # leaves the calculator behind
+    elif isinstance(structure, Mapping):
+        if not isinstance(structure.get("atoms"), Atoms):
+            raise StructureError(
+                "The dictionary given as a structure has no Atoms under 'atoms': its keys are "
+                f"{', '.join(map(repr, structure)) or 'none'}. Pass the result of a quacc job."
+            )
+        atoms = structure["atoms"].copy()
+    elif isinstance(structure, str | os.PathLike):
+        atoms = _from_text(os.fspath(structure))
+    else:
+        raise StructureError(
+            f"{structure!r} of type {type(structure).__name__} is not a structure. Pass an "
+            "Atoms object, the result of a job, the path of a file, or a name such as 'Cu' "
+            "or 'H2O'."
+        )
+    check_structure(atoms)
+    return atoms
+
+
+def _from_text(text: str) -> Atoms:
+    from ase.collections import g2
+
+    path = Path(text).expanduser()
+    looks_like_path = os.sep in text or bool(path.suffix) or text.startswith("~")
+    if not looks_like_path:
+        if text in atomic_numbers and (atoms := _element(text)):
+            return atoms
+        if text in g2.names:
+            from ase.build import molecule
+
+            return molecule(text)
+    if path.is_file():
+        return _read(path)
+    if looks_like_path:
+        raise StructureError(f"There is no file {text!r} (looked in {Path.cwd()}).")
+    hint = f" Did you mean {text}2?" if f"{text}2" in g2.names else suggest(
+        text, [*g2.names, *atomic_numbers]
+    )
+    raise StructureError(
+        f"{text!r} is neither a file nor a name that quacc knows: an element with a simple "
+        f"crystal structure, such as Cu, or a molecule of the G2 set, such as H2O.{hint}"
+    )
+
+
+def _element(symbol: str) -> Atoms | None:
+    """Return the crystal of an element, or None where ASE cannot build it by name."""
+    from ase.build import bulk
+
+    state = reference_states[atomic_numbers[symbol]]
+    if state is None or state["symmetry"] not in _SIMPLE:
+        return None
+    try:
+        return bulk(symbol)
+    except (RuntimeError, ValueError, KeyError):  # some low-symmetry crystals lack data in ASE
+        return None
+
+
+def _read(path: Path) -> Atoms:
+    from ase.io import read
+
+    try:
+        atoms = read(path)
+    # Every reader fails in its own way on a file that isn't what it claims to be.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise StructureError(
+            f"ASE cannot read a structure from {str(path)!r} ({reason}). Check the file and "
+            "that its name ends as its format wants it."
+        ) from error
+    if not isinstance(atoms, Atoms):
+        raise StructureError(f"The file {str(path)!r} holds no structure.")
+    atoms.calc = None
+    return atoms

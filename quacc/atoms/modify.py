@@ -1,0 +1,66 @@
+"""Supercells and rattled copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from quacc.atoms.convert import StructureLike, as_atoms
+from quacc.errors import ParameterError, StructureError, require_positive
+
+
+def supercell(structure: StructureLike, repeat: int | Sequence[Any]) -> Atoms:
+    """Return a supercell.
+
+    Parameters
+    ----------
+    repeat
+        A number, three numbers along the cell vectors, or a (3, 3) matrix of whole numbers
+        P, whose supercell is ``P @ cell``.
+    """
+    atoms = as_atoms(structure)
+    try:
+        matrix = np.asarray(repeat)
+    except ValueError:
+        matrix = np.empty(0)
+    if not np.issubdtype(matrix.dtype, np.integer) or matrix.shape not in [(), (3,), (3, 3)]:
+        raise ParameterError(
+            f"repeat must be a whole number, three of them, or a 3 x 3 matrix, not {repeat!r}."
+        )
+    if matrix.ndim < 2:
+        if (matrix < 1).any():
+            raise ParameterError(f"repeat must be at least 1, not {repeat!r}.")
+        repeated: Atoms = atoms.repeat(matrix.tolist())
+        return repeated
+    if round(abs(np.linalg.det(matrix))) == 0:
+        raise ParameterError(f"The supercell matrix {repeat!r} has a determinant of zero.")
+    if atoms.cell.rank < 3:
+        raise StructureError("A supercell matrix needs a structure with three cell vectors.")
+    from ase.build import make_supercell
+
+    made: Atoms = make_supercell(atoms, matrix)
+    return made
+
+
+def rattle(structure: StructureLike, stdev: float, *, seed: int) -> Atoms:
+    """Return a copy with every coordinate moved by a normally distributed random number.
+
+    Parameters
+    ----------
+    stdev
+        Standard deviation (Å).
+    seed
+        Of NumPy's generator. Required: a structure that cannot be made again cannot be
+        published. Fixed atoms stay where they are.
+    """
+    require_positive(stdev=stdev)
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ParameterError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    atoms = as_atoms(structure)
+    moves = np.random.default_rng(int(seed)).normal(scale=stdev, size=(len(atoms), 3))
+    atoms.set_positions(atoms.positions + moves)  # respects constraints
+    return atoms

@@ -1,0 +1,152 @@
+"""Slabs: every distinct surface of a crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import minkowski_reduce
+
+from quacc.atoms.convert import StructureLike, as_atoms
+from quacc.errors import StructureError, require_bool, require_count, require_number, require_positive
+
+
+@dataclass(frozen=True)
+class Slab:
+    """One slab, its surface normal along z, with vacuum on both sides."""
+
+    atoms: Atoms
+    miller: tuple[int, int, int]
+    """Indices in the conventional cell."""
+    termination: int
+    """Counts the terminations of these Miller indices from 0."""
+    symmetric: bool
+    """Its two sides are equivalent."""
+    stoichiometric: bool
+    """It has the composition of the bulk."""
+
+    @property
+    def area(self) -> float:
+        """Area of one side (Å²)."""
+        return float(np.linalg.norm(np.cross(self.atoms.cell[0], self.atoms.cell[1])))
+
+
+def make_slabs(
+    bulk: StructureLike,
+    *,
+    max_index: int = 1,
+    min_thickness: float = 10.0,
+    min_vacuum: float = 20.0,
+    min_lateral: float = 0.0,
+    symmetric_only: bool = False,
+) -> list[Slab]:
+    """Carve all distinct slabs from a crystal.
+
+    All symmetrically distinct Miller indices of the conventional cell up to a maximum, and
+    all distinct terminations of each, from pymatgen's generator (Sun and Ceder, Surf. Sci.
+    617, 53 (2013); Tran et al., Sci. Data 3, 160080 (2016)).
+
+    Parameters
+    ----------
+    max_index
+        Largest Miller index.
+    min_thickness
+        Of the slab, between the outermost planes of the bulk repeat units (Å).
+    min_vacuum
+        Å.
+    min_lateral
+        Repeat the slab along the surface until both lateral heights of the cell are at
+        least this (Å).
+    symmetric_only
+        Leave out slabs whose two sides differ, whose surface energy is only a mean.
+
+    Raises
+    ------
+    StructureError
+        The structure is not periodic in three directions, or its magnetic moments cannot be
+        carried over.
+    """
+    require_count(max_index=max_index)
+    require_positive(min_thickness=min_thickness, min_vacuum=min_vacuum)
+    require_number(min_lateral=min_lateral)
+    require_bool(symmetric_only=symmetric_only)
+    atoms = as_atoms(bulk)
+    if not atoms.pbc.all():
+        raise StructureError(
+            "Slabs are carved from a crystal, but the structure is periodic along "
+            f"{int(atoms.pbc.sum())} of 3 directions (pbc={atoms.pbc.tolist()})."
+        )
+    moments = _moments(atoms)
+
+    from pymatgen.core.surface import generate_all_slabs
+    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    # The generator's own cell="conventional" picks the indices in the conventional cell, but
+    # carves along them in the cell that it was given.
+    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
+    found = generate_all_slabs(
+        crystal.get_conventional_standard_structure(),
+        max_index,
+        float(min_thickness),
+        float(min_vacuum),
+        center_slab=True,
+        max_normal_search=max_index,
+    )
+    slabs: list[Slab] = []
+    counts: dict[tuple[int, ...], int] = {}
+    for one in sorted(found, key=lambda slab: (slab.miller_index, slab.shift)):
+        symmetric = bool(one.is_symmetric())
+        if symmetric_only and not symmetric:
+            continue
+        h, k, l = (int(index) for index in one.miller_index)  # noqa: E741 - the field's letters
+        termination = counts.get((h, k, l), 0)
+        counts[h, k, l] = termination + 1
+        slab = _oriented(AseAtomsAdaptor.get_atoms(one.get_orthogonal_c_slab(), msonable=False))
+        slab = _widened(slab, float(min_lateral))
+        if moments:
+            slab.set_initial_magnetic_moments([moments[symbol] for symbol in slab.symbols])
+        stoichiometric = (
+            slab.symbols.formula.reduce()[0].count() == atoms.symbols.formula.reduce()[0].count()
+        )
+        slabs.append(Slab(slab, (h, k, l), termination, symmetric, stoichiometric))
+    return slabs
+
+
+def _moments(atoms: Atoms) -> dict[str, float]:
+    """Return the initial magnetic moment of each element."""
+    moments = atoms.get_initial_magnetic_moments()
+    if not moments.any():
+        return {}
+    by_element: dict[str, float] = {}
+    for symbol, moment in zip(atoms.symbols, moments, strict=True):
+        if moment.ndim or by_element.setdefault(symbol, float(moment)) != moment:
+            raise StructureError(
+                f"The initial magnetic moments of {symbol} differ between atoms, and quacc "
+                "cannot carry such an order over to slabs. Give each element one moment, or "
+                "set the slabs' moments yourself."
+            )
+    return by_element
+
+
+def _oriented(atoms: Atoms) -> Atoms:
+    """Return the slab in its shortest surface cell, with a along x and c along z."""
+    cell, _ = minkowski_reduce(atoms.cell, pbc=[True, True, False])
+    if np.linalg.det(cell) < 0:
+        cell = cell[[1, 0, 2]]  # else the rotation to the axes below would be a reflection
+    reduced = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
+    return Atoms(
+        atoms.numbers,
+        cell=reduced.cell.cellpar(),
+        scaled_positions=reduced.get_scaled_positions(),
+        pbc=True,
+    )
+
+
+def _widened(atoms: Atoms, min_lateral: float) -> Atoms:
+    area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
+    heights = area / np.linalg.norm(atoms.cell[[1, 0]], axis=1)
+    n_a, n_b = (max(1, int(np.ceil(min_lateral / height - 1e-6))) for height in heights)
+    return atoms * (n_a, n_b, 1)

@@ -1,0 +1,29 @@
+"""The codes that quacc can run: one file each, holding one :class:`Code` named ``CODE``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from quacc.calculators.base import Code
+from quacc.errors import InputError, suggest
+
+__all__ = ["Code", "code_names", "get_code"]
+
+
+def code_names() -> list[str]:
+    """Return the names of all codes, usable here or not."""
+    return sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"
+    )
+
+
+def get_code(name: str) -> Code:
+    """Return a code by name."""
+    if name not in code_names():
+        raise InputError(
+            f"There is no calculator {name!r}.{suggest(name, code_names())} "
+            f"quacc has {', '.join(code_names())}."
+        )
+    code: Code = importlib.import_module(f"quacc.calculators.{name}").CODE
+    return code

@@ -1,0 +1,53 @@
+"""Effective medium theory, as ASE has it: fast and in memory, for fcc metals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT, parameters
+
+from quacc.calculators.base import Code
+from quacc.errors import require_bool
+
+_FITTED = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"})
+
+
+class EMTCode(Code):
+    """``asap_cutoff``: take the cutoff from the largest atom present, as ASAP does."""
+
+    name = "emt"
+    title = "EMT (effective medium theory)"
+    defaults = {"asap_cutoff": False}
+    elements = frozenset(parameters)
+    install = "it is part of ASE"
+    citation = """@article{Jacobsen1996,
+  author = {Jacobsen, K. W. and Stoltze, P. and N{\\o}rskov, J. K.},
+  title = {A semi-empirical effective medium theory for metals and alloys},
+  journal = {Surface Science}, volume = {366}, pages = {394--402}, year = {1996},
+  doi = {10.1016/0039-6028(96)00816-3}
+}"""
+
+    def version(self) -> str:
+        return f"ase {ase.__version__}"
+
+    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+        return EMT(**parameters)
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        warnings = super().check(atoms, parameters)
+        require_bool(asap_cutoff=parameters["asap_cutoff"])
+        unfitted = sorted({*atoms.symbols} - _FITTED)
+        if unfitted:
+            warnings.append(
+                f"ASE's EMT parameters for {', '.join(unfitted)} are for tests only, not for "
+                "any serious use."
+            )
+        return warnings
+
+
+CODE = EMTCode()

@@ -1,0 +1,57 @@
+"""The Lennard-Jones potential, as ASE has it: one pair of parameters for all atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.lj import LennardJones
+
+from quacc.calculators.base import Code
+from quacc.errors import ParameterError, require_bool, require_positive
+
+
+class LJCode(Code):
+    """``epsilon`` (eV), ``sigma`` (Å), cutoff ``rc`` (Å, None: 3 sigma), onset ``ro`` of the
+    smooth cutoff (Å, None: 0.66 rc), ``smooth``: make the energy smooth at the cutoff instead
+    of shifting it."""
+
+    name = "lj"
+    title = "Lennard-Jones potential"
+    defaults = {"epsilon": 1.0, "sigma": 1.0, "rc": None, "ro": None, "smooth": False}
+    install = "it is part of ASE"
+    citation = """@article{Jones1924,
+  author = {Jones, J. E.},
+  title = {On the Determination of Molecular Fields. {II}. From the Equation of State of a Gas},
+  journal = {Proceedings of the Royal Society A}, volume = {106}, pages = {463--477},
+  year = {1924}, doi = {10.1098/rspa.1924.0082}
+}"""
+
+    def version(self) -> str:
+        return f"ase {ase.__version__}"
+
+    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+        return LennardJones(**parameters)
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        warnings = super().check(atoms, parameters)
+        epsilon, sigma = parameters["epsilon"], parameters["sigma"]
+        require_positive(epsilon=epsilon, sigma=sigma)
+        require_bool(smooth=parameters["smooth"])
+        for name in ("rc", "ro"):
+            if parameters[name] is not None:
+                require_positive(**{name: parameters[name]})
+        rc = 3 * sigma if parameters["rc"] is None else parameters["rc"]
+        if parameters["ro"] is not None and parameters["ro"] >= rc:
+            raise ParameterError(
+                f"ro, the onset of the smooth cutoff, must be below the cutoff rc = {rc} Å, "
+                f"not {parameters['ro']!r}."
+            )
+        return warnings
+
+
+CODE = LJCode()

@@ -1,0 +1,46 @@
+"""The ``quacc`` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import quacc
+from quacc.cli import calculators, results, run, settings
+from quacc.errors import JobsFailedError, QuaccError
+
+app = typer.Typer(
+    name="quacc",
+    help="Materials-science calculations: run them, look at them, set them up.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("calculators")(calculators.calculators)
+app.add_typer(results.app, name="results")
+app.add_typer(settings.app, name="settings")
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Materials-science calculations: run them, look at them, set them up."""
+    if version:
+        typer.echo(f"quacc {quacc.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; errors that quacc raises on purpose become one message."""
+    try:
+        app()
+    except JobsFailedError as error:
+        typer.echo(f"quacc: {error.message}", err=True)
+        sys.exit(1)
+    except QuaccError as error:
+        typer.echo(f"quacc: {error}", err=True)
+        sys.exit(1)

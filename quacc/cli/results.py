@@ -1,0 +1,280 @@
+"""``quacc results``: look at, export and delete what has been computed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quacc.errors import InputError, StoreError
+
+app = typer.Typer(help="Look at, export and delete stored results.", no_args_is_help=True)
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="LOCATION", help="Database file or URL, if not the usual one."),
+]
+Formula = Annotated[str | None, typer.Option(help="Only this reduced formula, such as TiO2.")]
+Recipe = Annotated[str | None, typer.Option(help="Only this recipe, such as emt.relax_job.")]
+Calculator = Annotated[str | None, typer.Option(help="Only this code, such as emt.")]
+Since = Annotated[
+    str | None, typer.Option(help="Stored at or after 2026-01-31, 2026-01-31T12:00, or 7d, 12h ago.")
+]
+Until = Annotated[str | None, typer.Option(help="Stored at or before; a whole day is included.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_BATCH = 200
+
+
+@app.command("ls")
+def list_results(
+    formula: Formula = None,
+    recipe: Recipe = None,
+    calculator: Calculator = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    store: StoreOption = None,
+) -> None:
+    """List results, newest first."""
+    from quacc.cli.tables import console, results_table
+
+    database = _open(store)
+    rows = list(
+        database.select(**_filters(formula, recipe, calculator, since, until), limit=limit + 1)
+    )
+    if not rows:
+        typer.echo(f"No results found in {database!r}.")
+        return
+    console().print(results_table(rows[:limit]))
+    if len(rows) > limit:
+        typer.echo(f"There are more than these {limit}; use --limit to see them.")
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="Key of the result; its first 6 characters will do.")],
+    store: StoreOption = None,
+) -> None:
+    """Show one result."""
+    from rich.markup import escape
+
+    from quacc.cli.tables import console, surfaces_table
+
+    result = _open(store).get(key)
+    out = console()
+    out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
+    for name, text in _lines(result):
+        out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
+    if "surfaces" in result:
+        out.print(surfaces_table(result))
+    if result.get("parameters"):
+        out.print("Parameters")
+        for name, value in result["parameters"].items():
+            out.print(f"  {escape(f'{name} = {value!r}')}", highlight=False, soft_wrap=True)
+    for warning in result.get("warnings", []):
+        out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Ends in .extxyz, .xyz, .csv or .json.")],
+    formula: Formula = None,
+    recipe: Recipe = None,
+    calculator: Calculator = None,
+    since: Since = None,
+    until: Until = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write results to a file.
+
+    .extxyz and .xyz take structures with energy, forces and stress, .csv what `ls` shows, and
+    .json everything.
+    """
+    writers = {".extxyz": _write_xyz, ".xyz": _write_xyz, ".csv": _write_csv, ".json": _write_json}
+    write = writers.get(file.suffix.lower())
+    if write is None:
+        raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
+    if file.exists() and not force:
+        raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
+    database = _open(store)
+    rows = list(database.select(**_filters(formula, recipe, calculator, since, until)))
+    if not rows:
+        raise StoreError(f"No results found in {database!r}; nothing was written.")
+    with _atomically(file) as partial:
+        count = write(partial, database, rows)
+        if not count:
+            raise StoreError("Only workflow results match, and they have no energies of their own.")
+    typer.echo(f"Wrote {count} results to {file}.")
+    if count < len(rows):
+        typer.echo(f"Left out {len(rows) - count} results without an energy (workflows).")
+
+
+@app.command("rm")
+def remove(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="As in `show`.")] = None,
+    formula: Formula = None,
+    recipe: Recipe = None,
+    calculator: Calculator = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Delete results, by their keys or by filters."""
+    database = _open(store)
+    filters = _filters(formula, recipe, calculator, since, until)
+    has_filters = any(value is not None for value in filters.values())
+    if bool(keys) == has_filters:
+        raise InputError("Say what to delete: either keys, or filters such as --recipe.")
+    if keys:
+        wanted = sorted({database.resolve(key) for key in keys})
+    else:
+        wanted = [row.key for row in database.select(**filters)]
+    if not wanted:
+        typer.echo(f"No results found in {database!r}.")
+        return
+    if not yes:
+        typer.confirm(f"Delete {len(wanted)} results from {database!r}?", abort=True)
+    typer.echo(f"Deleted {database.remove(wanted)} results.")
+
+
+def _open(location: str | None) -> Any:
+    from quacc.store import Store
+
+    return Store(location)
+
+
+def _filters(
+    formula: str | None,
+    recipe: str | None,
+    calculator: str | None,
+    since: str | None,
+    until: str | None,
+) -> dict[str, Any]:
+    return {
+        "formula": formula,
+        "recipe": recipe,
+        "calculator": calculator,
+        "since": None if since is None else parse_moment(since),
+        "until": None if until is None else parse_moment(until, end=True),
+    }
+
+
+def parse_moment(text: str, *, end: bool = False) -> datetime:
+    """Read a date, a time or an age such as ``7d``; local time if no zone is given.
+
+    With ``end``, a date alone means the end of that day.
+    """
+    if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
+        return datetime.now().astimezone() - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(
+            f"{text!r} is not a time. Write 2026-01-31 or 2026-01-31T12:00, or an age: 30m, 12h, "
+            "7d, 4w."
+        ) from None
+    if end and "T" not in text and ":" not in text:
+        moment = datetime.combine(moment.date(), time.max)
+    return moment.astimezone()
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    import numpy as np
+
+    yield "key", result["key"]
+    yield "structure", f"{result['atoms'].get_chemical_formula()}, {len(result['atoms'])} atoms"
+    if calculator := result.get("calculator"):
+        yield "calculator", f"{calculator['name']} {calculator['version']}"
+    values = result.get("results", {})
+    if "energy" in values:
+        energy = values["energy"]
+        yield "energy", f"{energy:.6f} eV ({energy / len(result['atoms']):.6f} eV per atom)"
+    if values.get("forces") is not None:
+        # As the relaxation sees them: what a constraint holds does not count.
+        forces = np.array(values["forces"], dtype=float)
+        for constraint in result["atoms"].constraints:
+            constraint.adjust_forces(result["atoms"], forces)
+        yield "max force", f"{np.linalg.norm(forces, axis=1).max(initial=0):.4f} eV/Å"
+    if "converged" in result:
+        text = "yes" if result["converged"] else "no"
+        threshold = f", force threshold {result['fmax']} eV/Å" if "fmax" in result else ""
+        yield "converged", f"{text}, {result.get('steps', '?')} steps{threshold}"
+    if "jobs" in result:
+        yield "made from", f"{len(result['jobs'])} results"
+    provenance = result.get("provenance", {})
+    if "started" in provenance:
+        yield "started", f"{provenance['started']}, took {provenance.get('wall_seconds', 0):.1f} s"
+    if "host" in provenance:
+        job = f", job {provenance['job_id']}" if provenance.get("job_id") else ""
+        yield "host", f"{provenance['host']}{job}"
+    names = ("quacc", "ase", "python")
+    if versions := ", ".join(f"{n} {provenance[n]}" for n in names if n in provenance):
+        yield "versions", versions
+    if "directory" in result:
+        yield "directory", result["directory"] or "none (computed in memory)"
+
+
+@contextmanager
+def _atomically(file: Path) -> Iterator[Path]:
+    """Yield a name beside ``file``; what is written there takes its place at the end."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        partial.replace(file)
+    except OSError as error:
+        raise InputError(f"Cannot write {str(file)!r}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _results(database: Any, rows: list[Any]) -> Iterator[Any]:
+    for start in range(0, len(rows), _BATCH):
+        keys = [row.key for row in rows[start : start + _BATCH]]
+        found = database.find(keys)
+        yield from (found[key] for key in keys if key in found)
+
+
+def _write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    count = 0
+    with file.open("w") as stream:
+        for result in _results(database, [row for row in rows if row.energy is not None]):
+            atoms = result["atoms"]
+            values = {n: result["results"].get(n) for n in ("energy", "forces", "stress")}
+            atoms.calc = SinglePointCalculator(atoms, **values)
+            # Quoted, because a key of digits alone would come back as a number.
+            atoms.info = {"key": f"sha256:{result['key']}", "recipe": result["name"]}
+            write(stream, atoms, format="extxyz")
+            count += 1
+    return count
+
+
+def _write_csv(file: Path, database: Any, rows: list[Any]) -> int:
+    names = "key formula recipe calculator natoms energy converged created".split()
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(names)
+        for row in rows:
+            values = {name: getattr(row, name) for name in names}
+            writer.writerow([*({**values, "created": row.created.isoformat()}).values()])
+    return len(rows)
+
+
+def _write_json(file: Path, database: Any, rows: list[Any]) -> int:
+    from ase.io.jsonio import encode
+
+    results = list(_results(database, rows))
+    file.write_text(encode(results))
+    return len(results)

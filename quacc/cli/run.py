@@ -1,0 +1,141 @@
+"""``quacc run``: a workflow on a structure, from the command line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pkgutil
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from quacc.errors import InputError, suggest
+
+
+def run(
+    workflow: Annotated[str, typer.Argument(help="Such as bulk_to_slabs.")],
+    structure: Annotated[str, typer.Argument(help="A file, or a name such as Cu.")],
+    calculator: Annotated[str, typer.Option("--calculator", "-c", help="See `quacc calculators`.")] = "emt",
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A parameter, such as max_index=2 or relax_kwargs.fmax=0.001."
+        ),
+    ] = None,
+) -> None:
+    """Run a workflow, every job a Prefect task run on one of this machine's cores."""
+    from quacc.atoms import as_atoms
+
+    parameters = _parameters(change or [])
+    serial = _find(calculator, workflow)
+    _check(serial, parameters)
+    as_atoms(structure)  # a wrong name is an error now, not after a server has started
+    _quiet()
+
+    from rich.console import Console
+
+    from quacc.cli.tables import surfaces_table
+    from quacc.settings import get_settings
+
+    console = Console()
+    database = get_settings().database
+    started = time.perf_counter()
+    result = _tracked(calculator, workflow, structure, parameters, console)
+    console.print(surfaces_table(result))
+    for warning in result["warnings"]:
+        console.print(f"Warning: {warning}", style="yellow")
+    key = result["key"][:10]
+    console.print(
+        f"{len(result['jobs'])} jobs in {time.perf_counter() - started:.1f} s. "
+        f"The results are in {database}.\n"
+        f"Look at them again:  quacc results show {key}\n"
+        f"or at all of them:   quacc results ls",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _tracked(
+    calculator: str, workflow: str, structure: str, parameters: dict[str, Any], console: Any
+) -> Any:
+    with console.status("Starting Prefect …"):
+        from quacc.prefect import make_runner
+        from quacc.prefect.server import prefect_api
+
+        flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=make_runner())
+        with prefect_api():
+            console.print(f"Running {workflow} of {structure} with {calculator}.")
+            return flow(structure, **parameters)
+
+
+def _quiet() -> None:
+    """Keep what Prefect and Dask say about themselves out of the terminal."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+
+
+def _find(package: str, workflow: str) -> Any:
+    """Return the function or flow of this name among a calculator's recipes."""
+    name = workflow if workflow.endswith("_flow") else f"{workflow}_flow"
+    try:
+        recipes = importlib.import_module(f"quacc.recipes.{package}")
+    except ModuleNotFoundError:
+        import quacc.recipes
+
+        known = [module.name for module in pkgutil.iter_modules(quacc.recipes.__path__)]
+        known.remove("common")
+        code = package.partition(".")[0]
+        raise InputError(
+            f"There are no recipes for the calculator {code!r}.{suggest(code, known)} "
+            f"There are for {', '.join(known)}."
+        ) from None
+    found: dict[str, Callable[..., Any]] = {}
+    for module in pkgutil.iter_modules(recipes.__path__, f"{recipes.__name__}."):
+        if not module.ispkg:
+            members = vars(importlib.import_module(module.name))
+            found |= {key: value for key, value in members.items() if key.endswith("_flow")}
+    if name not in found:
+        names = [key.removesuffix("_flow") for key in found]
+        listed = f"It has {', '.join(names)}." if names else "It has none yet."
+        raise InputError(
+            f"The calculator {package.partition('.')[0]!r} has no workflow {workflow!r}."
+            f"{suggest(workflow, names)} {listed}"
+        )
+    return found[name]
+
+
+def _parameters(changes: list[str]) -> dict[str, Any]:
+    """Return ``max_index=2`` and ``relax_kwargs.fmax=0.01`` as nested keywords."""
+    from ruamel.yaml import YAML, YAMLError
+
+    parameters: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set takes KEY=VALUE, such as max_index=2, not {change!r}.")
+        try:
+            value = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise InputError(f"--set {change}: the value is not valid YAML ({error}).") from None
+        *folders, last = name.split(".")
+        inner = parameters
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[last] = value
+    return parameters
+
+
+def _check(serial: Callable[..., Any], parameters: dict[str, Any]) -> None:
+    import inspect
+
+    known = list(inspect.signature(serial).parameters)[1:]
+    for name in parameters:
+        if name not in known:
+            raise InputError(
+                f"The workflow has no parameter {name!r}.{suggest(name, known)} "
+                f"It has {', '.join(known)}."
+            )

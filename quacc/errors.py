@@ -1,0 +1,187 @@
+"""The exceptions that quacc raises, and the checks of keywords that raise them.
+
+All of them survive a trip through pickle.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # ASE is slow to import, and this module is imported by the settings
+    from ase import Atoms
+
+
+class QuaccError(Exception):
+    """Base of everything that quacc raises on purpose."""
+
+
+class InputError(QuaccError, ValueError):
+    """What was asked for makes no sense; nothing has been computed."""
+
+
+class StructureError(InputError):
+    """The structure cannot be used as it is."""
+
+
+class ParameterError(InputError):
+    """A keyword is unknown, or its value is out of range."""
+
+
+class SettingsError(QuaccError, ValueError):
+    """A setting is unknown or has a wrong value."""
+
+
+class StoreError(QuaccError):
+    """The results database cannot do what was asked."""
+
+
+class MissingProgramError(QuaccError):
+    """A program or package that the calculator needs is not installed."""
+
+
+class CalculationError(QuaccError, RuntimeError):
+    """A calculation started and went wrong.
+
+    Attributes
+    ----------
+    atoms : Atoms | None
+        The last structure, without a calculator.
+    directory : str | None
+        Where the files of the failed calculation are kept.
+    """
+
+    def __init__(
+        self, message: str, *, atoms: Atoms | None = None, directory: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.atoms = atoms
+        self.directory = directory
+
+
+class NotFiniteError(CalculationError):
+    """The calculator returned an energy or forces that are not finite numbers."""
+
+
+class NotConvergedError(CalculationError):
+    """The relaxation used up its steps; raised only when convergence is required.
+
+    Attributes
+    ----------
+    result : dict | None
+        The whole result, as it would have been returned otherwise.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        atoms: Atoms | None = None,
+        directory: str | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, atoms=atoms, directory=directory)
+        self.result = result
+
+
+class JobsFailedError(ExceptionGroup[Exception], QuaccError):
+    """Some of a workflow's jobs failed; the others finished.
+
+    Every exception in the group carries a note that names its structure.
+
+    Attributes
+    ----------
+    results : list[dict]
+        What the other jobs returned.
+    """
+
+    results: list[dict[str, Any]]
+
+    def __new__(
+        cls,
+        message: str,
+        exceptions: Sequence[Exception],
+        results: Iterable[dict[str, Any]] = (),
+    ) -> JobsFailedError:
+        group = super().__new__(cls, message, exceptions)
+        group.results = list(results)
+        return group
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        results: Iterable[dict[str, Any]] = (),
+    ) -> None:
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception]) -> JobsFailedError:  # type: ignore[override]
+        return JobsFailedError(self.message, excs, self.results)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'fmax'?``, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def require_positive(**values: Any) -> None:
+    """Raise a ParameterError for a value that is not a finite number above zero."""
+    for name, value in values.items():
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (number and 0 < value < float("inf")):
+            raise ParameterError(f"{name} must be a finite number above zero, not {value!r}.")
+
+
+def require_number(**values: Any) -> None:
+    """Raise a ParameterError for a value that is not a finite number."""
+    for name, value in values.items():
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (number and abs(value) < float("inf")):
+            raise ParameterError(f"{name} must be a finite number, not {value!r}.")
+
+
+def require_count(**values: Any) -> None:
+    """Raise a ParameterError for a value that is not a whole number of at least one."""
+    for name, value in values.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}.")
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise a ParameterError for a value that is not one of the choices."""
+    known = list(choices)
+    if value not in known:
+        raise ParameterError(
+            f"{name} {value!r} is unknown.{suggest(str(value), known)} "
+            f"Known: {', '.join(known)}."
+        )
+
+
+def require_bool(**values: Any) -> None:
+    """Raise a ParameterError for a value that is not True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ParameterError(f"{name} must be True or False, not {value!r}.")
+
+
+_PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE}
+_PASSING_NAMES = {"KilledWorker", "CommClosedError", "FutureCancelledError"}
+
+
+def can_pass(error: BaseException) -> bool:
+    """Tell whether the same job may succeed when it is simply tried again.
+
+    True for lost connections, lost workers, time-outs and the passing faults of
+    shared file systems; false for everything that a calculation itself raises.
+    """
+    if isinstance(error, QuaccError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return type(error).__name__ in _PASSING_NAMES

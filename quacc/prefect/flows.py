@@ -1,0 +1,198 @@
+"""``as_flow``: a serial workflow as a Prefect flow, every job a task run of its own."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect import Flow, Task
+from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import TaskRunner
+
+from quacc.prefect.tasks import as_task, describe, formula
+from quacc.store import Store, Writer
+
+
+def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
+    """Return a Prefect flow that runs a serial workflow, every job a task run of its own.
+
+    The jobs among the workflow's arguments become tasks with :func:`as_task`; those that are
+    tasks already stay as they are. They run on the task runner of the enclosing flow, or on the
+    flow's own where it was given one or there is no enclosing flow. Every result goes to the
+    results database as soon as its job ends, the workflow's own result at the end.
+
+    Parameters
+    ----------
+    serial
+        A plain function, written with the verbs of :mod:`quacc.recipes.common.verbs`, whose
+        parameters that hold jobs are functions, tasks, or None.
+    **options
+        Of ``prefect.flow``.
+    """
+    signature = inspect.signature(serial)
+    # Prefect shows defaults in the dashboard and stores them as JSON, so that there a job is
+    # known by its name.
+    jobs = {
+        as_task(parameter.default).name: parameter.default
+        for parameter in signature.parameters.values()
+        if callable(parameter.default) and parameter.default is not parameter.empty
+    }
+    names = {job: name for name, job in jobs.items()}
+
+    @functools.wraps(serial)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        with Writer(Store()) as writer, _Storing(writer) as storing:
+            for name, value in bound.arguments.items():
+                job = jobs.get(value, value) if isinstance(value, str) else value
+                if callable(job):
+                    bound.arguments[name] = storing.job(as_task(job))
+            result = serial(*bound.args, **bound.kwargs)
+            writer.put(result)
+        _show_tables(result)
+        return result
+
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            parameter.replace(default=names[parameter.default])
+            if parameter.default in jobs.values()
+            else parameter
+            for parameter in signature.parameters.values()
+        ]
+    )
+
+    def run_name() -> str:
+        structure = next(iter(flow_run.get_parameters().values()), None)
+        return f"{serial.__name__.removesuffix('_flow')} {formula(structure)}".strip()
+
+    settings: dict[str, Any] = {
+        "name": serial.__name__,
+        "flow_run_name": run_name,
+        # Structures and jobs are checked by the jobs; pydantic would try to rebuild them.
+        "validate_parameters": False,
+    }
+    return JobFlow(run, **(settings | options))
+
+
+class JobFlow(Flow[..., Any]):
+    """A flow that, called inside another, runs its tasks on that one's task runner."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._default_runner = None if kwargs.get("task_runner") else self.task_runner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        parent = FlowRunContext.get()
+        if parent is None or self.task_runner is not self._default_runner:
+            return super().__call__(*args, **kwargs)
+        nested = copy.copy(self)
+        nested.task_runner = _Enclosing(parent.task_runner)
+        # The parent's heartbeat tells that this process lives; ending a second one takes a
+        # second.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            return Flow.__call__(nested, *args, **kwargs)
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as a person wants to read them in the dashboard."""
+        readable: dict[str, Any] = {}
+        for name, value in parameters.items():
+            if isinstance(value, Task):
+                readable[name] = value.name
+            elif callable(value):
+                readable[name] = as_task(value).name
+            elif isinstance(value, str | int | float | bool | None):
+                readable[name] = value
+            elif isinstance(value, Mapping) and "atoms" not in value:
+                readable |= super().serialize_parameters({name: value})
+            else:
+                readable[name] = describe(value)
+        return readable
+
+
+class _Enclosing(TaskRunner[PrefectFuture[Any]]):
+    """The task runner of an enclosing flow, which a subflow neither starts nor stops."""
+
+    def __init__(self, runner: TaskRunner[Any]) -> None:
+        super().__init__()
+        self.runner = runner
+
+    def duplicate(self) -> _Enclosing:
+        return self
+
+    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+        return self.runner.submit(*args, **kwargs)
+
+
+class _Storing:
+    """Hands the result of every job to the writer when the job ends."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.running = 0
+        self.changed = threading.Condition()
+
+    def job(self, task: Task[..., Any]) -> _StoredJob:
+        return _StoredJob(task, self)
+
+    def watch(self, future: PrefectFuture[Any]) -> None:
+        with self.changed:
+            self.running += 1
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: PrefectFuture[Any]) -> None:
+        try:
+            if future.state.is_completed():
+                self.writer.put(future.result())
+        finally:
+            with self.changed:
+                self.running -= 1
+                self.changed.notify_all()
+
+    def __enter__(self) -> _Storing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # A future's result can be read before its callback has run.
+        with self.changed:
+            self.changed.wait_for(lambda: self.running == 0)
+
+
+class _StoredJob:
+    def __init__(self, task: Task[..., Any], storing: _Storing) -> None:
+        self.task = task
+        self.storing = storing
+
+    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+        future = self.task.submit(*args, **kwargs)
+        self.storing.watch(future)
+        return future
+
+
+def _show_tables(result: Any) -> None:
+    """Show every table of a workflow's result in the dashboard: lists of flat rows."""
+    for name, rows in result.items():
+        if not (isinstance(rows, list) and rows and isinstance(rows[0], Mapping)):
+            continue
+        if any(isinstance(value, Mapping) for value in rows[0].values()):
+            continue  # results of jobs
+        create_table_artifact(
+            key=f"{result['name']}-{name}".lower().replace(".", "-").replace("_", "-"),
+            table=[{column: _cell(value) for column, value in row.items()} for row in rows],
+            description=f"{result['name']} of {result['formula']}, {result['key'][:10]}",
+        )
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return value

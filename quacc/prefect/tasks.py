@@ -1,0 +1,131 @@
+"""``as_task``: a job as a Prefect task that people can read in the dashboard."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ase import Atoms
+from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
+
+from quacc.errors import can_pass
+
+RETRIES = 3
+"""For lost workers, connections and file systems; a failed calculation is never repeated."""
+
+
+def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
+    """Return a Prefect task that calls a job.
+
+    Its runs are named like "relax Cu8", tagged with the recipe's code and the job's name, log
+    the structure and the parameters, and are tried again only after errors that can pass
+    (:func:`quacc.errors.can_pass`). A task is returned as it is.
+
+    Parameters
+    ----------
+    job
+        A plain function that takes a structure first, or a ``functools.partial`` of one.
+    **options
+        Of ``prefect.task``.
+    """
+    if isinstance(job, Task):
+        return job
+    function = _innermost(job)
+    name = function.__name__.removesuffix("_job")
+    module = function.__module__.split(".")
+    code = [module[2]] if module[:2] == ["quacc", "recipes"] else []
+
+    def announce(*args: Any, **kwargs: Any) -> None:
+        given = _arguments(job, args, kwargs)
+        structure, *parameters = given.items()
+        listed = ", ".join(f"{key}={value!r}" for key, value in parameters) or "all defaults"
+        get_run_logger().info("%s of %s with %s", name, describe(structure[1]), listed)
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        announce(*args, **kwargs)
+        return job(*args, **kwargs)
+
+    # A runner that calls the job elsewhere announces it here, and sends the plain function.
+    run.announce = announce  # type: ignore[attr-defined]
+    run.plain = job  # type: ignore[attr-defined]
+
+    def run_name(parameters: dict[str, Any]) -> str:
+        return f"{name} {formula(next(iter(parameters.values()), None))}".strip()
+
+    settings: dict[str, Any] = {
+        "name": ".".join([*code, function.__name__]),
+        "task_run_name": run_name,
+        "tags": {*code, name},
+        "retries": RETRIES,
+        "retry_delay_seconds": exponential_backoff(backoff_factor=1),
+        "retry_condition_fn": _worth_retrying,
+    }
+    return Task(run, **(settings | options))
+
+
+def _innermost(job: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(job, functools.partial):
+        job = job.func
+    return job
+
+
+def _arguments(job: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    """Return what a job gets, by name, the structure first, defaults left out."""
+    preset: dict[str, Any] = {}
+    while isinstance(job, functools.partial):
+        preset = job.keywords | preset
+        args = (*job.args, *args)
+        job = job.func
+    bound = inspect.signature(job).bind_partial(*args, **(preset | kwargs))
+    extra = [
+        name
+        for name, parameter in bound.signature.parameters.items()
+        if parameter.kind is parameter.VAR_KEYWORD
+    ]
+    given = dict(bound.arguments)
+    for name in extra:
+        given |= given.pop(name, {})
+    return given
+
+
+def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and can_pass(error)
+
+
+def formula(structure: Any) -> str:
+    """Return a short name for whatever a job takes as a structure."""
+    if isinstance(structure, Mapping):
+        structure = structure.get("atoms")
+    if isinstance(structure, Atoms):
+        name: str = structure.get_chemical_formula()
+        return name
+    return structure if isinstance(structure, str) else ""
+
+
+def describe(structure: Any) -> str:
+    """Return a line that tells a person which structure this is."""
+    if isinstance(structure, Mapping):
+        origin = f" from {structure.get('name')}"
+        structure = structure.get("atoms")
+    else:
+        origin = ""
+    if not isinstance(structure, Atoms):
+        return f"{structure!r}{origin}"
+    text = f"{structure.get_chemical_formula()} ({len(structure)} atoms"
+    if structure.pbc.any():
+        a, b, c, alpha, beta, gamma = structure.cell.cellpar()
+        axes = "".join(axis for axis, periodic in zip("abc", structure.pbc, strict=True) if periodic)
+        text += (
+            f", cell {a:.3f} {b:.3f} {c:.3f} Å {alpha:.1f} {beta:.1f} {gamma:.1f}°, "
+            f"periodic along {axes}"
+        )
+    if structure.constraints:
+        text += f", {len(structure.constraints)} constraints"
+    return f"{text}){origin}"

@@ -1,0 +1,88 @@
+"""The two verbs that every workflow is written in: submit a job to an item, gather.
+
+They don't know Prefect. A plain function is called at once; anything with a ``submit``, such
+as a Prefect task, gives a future. A future may be the item of the next job, so that the jobs
+of one item follow one another without waiting for other items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from quacc.errors import JobsFailedError
+
+Job = Callable[..., Any]
+"""A plain function, or anything with a ``submit``."""
+
+
+class Done:
+    """The outcome of a job that was called at once; looks like a future."""
+
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def result(self) -> Any:
+        if self.error:
+            raise self.error
+        return self.value
+
+
+def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:
+    """Start a job on a structure, or on what :func:`submit` returned; return its future."""
+    if hasattr(job, "submit"):
+        return job.submit(item, **kwargs)
+    if isinstance(item, Done):
+        if item.error:
+            return item
+        item = item.value
+    try:
+        return Done(job(item, **kwargs))
+    # A failed item must not stop its siblings; gather() raises all failures together.
+    except Exception as error:
+        return Done(error=error)
+
+
+def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> list[list[Any]]:
+    """Wait for all jobs; return their results.
+
+    Parameters
+    ----------
+    chains
+        For each item, the futures of its jobs, in order.
+    names
+        Of the items, for messages.
+    what
+        The workflow, for messages.
+
+    Raises
+    ------
+    JobsFailedError
+        After all have finished: one exception for each item that failed, from the first of its
+        jobs that did, and the results of all jobs that succeeded.
+    """
+    results: list[list[Any]] = []
+    failures: list[Exception] = []
+    for chain, name in zip(chains, names, strict=True):
+        results.append([])
+        for future in chain:
+            try:
+                results[-1].append(future.result())
+            # Recorded with the item's name, and raised below with all others.
+            except Exception as error:
+                error.add_note(f"structure: {name}")
+                failures.append(error)
+                break
+    if failures:
+        listed = "; ".join(
+            f"{cast(list[str], error.__notes__)[-1].removeprefix('structure: ')}: {error}"
+            for error in failures
+        )
+        raise JobsFailedError(
+            f"{what}: {len(failures)} of {len(chains)} structures failed ({listed}). The results "
+            "of all others are in this exception's `results`.",
+            failures,
+            [result for chain in results for result in chain],
+        )
+    return results

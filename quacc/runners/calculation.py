@@ -1,0 +1,231 @@
+"""What all runners share: one calculation, checked, named by its key, run and reported."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ase
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+
+import quacc
+from quacc.atoms import as_atoms
+from quacc.atoms.convert import StructureLike
+from quacc.calculators.base import Code
+from quacc.errors import CalculationError, NotFiniteError, QuaccError, can_pass
+from quacc.schemas import Provenance, Result
+from quacc.store.key import calculation_key
+
+if TYPE_CHECKING:
+    from quacc.runners.workdir import CopyFiles, Workdir
+
+_JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")
+
+
+class Calculation:
+    """One code on one structure. Making one checks everything; nothing is computed yet.
+
+    Parameters
+    ----------
+    structure
+        See :func:`quacc.atoms.as_atoms`.
+    code
+        What computes.
+    recipe, version
+        Name and version of the recipe, for the key.
+    parameters
+        The runner's own, already checked.
+    calc_kwargs
+        The code's.
+    options
+        Names of the runner's keywords that don't belong to the question.
+    copy_files
+        See :func:`quacc.runners.workdir.files_to_copy`.
+    momenta
+        Whether the velocities belong to the question.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        What was asked for makes no sense, or the code isn't here.
+    """
+
+    def __init__(
+        self,
+        structure: StructureLike,
+        code: Code,
+        *,
+        recipe: str,
+        version: int,
+        parameters: Mapping[str, Any],
+        calc_kwargs: Mapping[str, Any],
+        options: Iterable[str] = (),
+        copy_files: CopyFiles | None = None,
+        momenta: bool = False,
+    ) -> None:
+        self.input_atoms = as_atoms(structure)
+        self.code = code
+        self.recipe = recipe
+        self.calc_parameters = code.complete(calc_kwargs, also=[*parameters, *options])
+        self.warnings = code.check(self.input_atoms, self.calc_parameters)
+        self.parameters = {**parameters, **self.calc_parameters}
+        self.fingerprint = code.fingerprint(self.calc_parameters)
+        self.copies: list[Path] = []
+        copied: str | None = None
+        if copy_files is not None:
+            from quacc.runners.workdir import content_hash, files_to_copy
+
+            self.copies = files_to_copy(copy_files)
+            copied = content_hash(self.copies)
+        self.key = calculation_key(
+            recipe=recipe,
+            version=version,
+            atoms=self.input_atoms,
+            parameters=self.parameters,
+            fingerprint=self.fingerprint,
+            momenta=momenta,
+            extra=copied,
+        )
+        self.formula: str = self.input_atoms.symbols.formula.reduce()[0].format("metal")
+        self.directory: str | None = None
+
+    @contextmanager
+    def run(self) -> Iterator[Atoms]:
+        """Yield a copy of the structure with the calculator attached.
+
+        Around the body: the working folder, for a code that writes files; the clock; and the
+        translation of whatever goes wrong into a :class:`CalculationError` that names the
+        structure and where the files are.
+        """
+        self._started = datetime.now(UTC)
+        self._clock = time.perf_counter(), _cpu_seconds(self.code)
+        atoms = self.input_atoms.copy()
+        workdir = self._workdir()
+        try:
+            atoms.calc = self.code.build(self.calc_parameters, workdir and workdir.path)
+            yield atoms
+        # Codes fail in their own ways; every one of them is reported and raised again.
+        except Exception as error:
+            failure = self._failure(error, atoms, workdir)
+            if failure is error:
+                raise
+            raise failure from error
+        except BaseException as error:  # Ctrl-C: keep the files, change nothing else
+            if workdir:
+                workdir.keep_failed(error)
+            raise
+        if workdir:
+            self.directory = workdir.keep()
+
+    def evaluate(self, atoms: Atoms) -> None:
+        """Compute all of the code's properties in one run of it, and check them."""
+        wanted = [
+            name for name in self.code.properties if name != "stress" or atoms.pbc.all()
+        ]
+        atoms.calc.calculate(atoms, wanted, all_changes)
+        self.check_finite(atoms)
+
+    def check_finite(self, atoms: Atoms) -> None:
+        """Raise a :class:`NotFiniteError` unless energy and forces are finite numbers."""
+        results = atoms.calc.results
+        energy, forces = results.get("energy"), results.get("forces")
+        if energy is not None and not np.isfinite(energy):
+            raise NotFiniteError(self._not_finite(f"an energy of {energy}"))
+        if forces is not None and not np.isfinite(forces).all():
+            index = int(np.flatnonzero(~np.isfinite(forces).all(axis=1))[0])
+            raise NotFiniteError(
+                self._not_finite(f"a force of {forces[index].tolist()} on atom {index}")
+            )
+
+    def _not_finite(self, what: str) -> str:
+        return (
+            f"{self.recipe} of {self.input_atoms.get_chemical_formula()}: {self.code.title} "
+            f"returned {what}. The structure has probably fallen apart; look at `error.atoms`, "
+            "and start from a better structure or with smaller steps."
+        )
+
+    def result(self, atoms: Atoms) -> Result:
+        """Return what all jobs return, after :meth:`run` has ended."""
+        results = {
+            name: np.array(value) if isinstance(value, np.ndarray) else _scalar(value)
+            for name, value in atoms.calc.results.items()
+            if name != "stress" or atoms.pbc.all()
+        }
+        final = atoms.copy()
+        wall, cpu = self._clock
+        provenance: Provenance = {
+            "quacc": quacc.__version__,
+            "ase": ase.__version__,
+            "python": platform.python_version(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "job_id": next((os.environ[name] for name in _JOB_IDS if name in os.environ), None),
+            "started": self._started.isoformat(timespec="milliseconds"),
+            "wall_seconds": time.perf_counter() - wall,
+            "cpu_seconds": _cpu_seconds(self.code) - cpu,
+        }
+        return {
+            "name": self.recipe,
+            "formula": self.formula,
+            "key": self.key,
+            "calculator": {
+                "name": self.code.name,
+                "version": self.code.version(),
+                "fingerprint": self.fingerprint,
+            },
+            "parameters": self.parameters,
+            "input_atoms": self.input_atoms,
+            "atoms": final,
+            "results": results,
+            "provenance": provenance,
+            "directory": self.directory,
+            "warnings": self.warnings,
+        }
+
+    def _workdir(self) -> Workdir | None:
+        if self.code.command is None:
+            return None
+        from quacc.runners.workdir import Workdir
+
+        return Workdir(f"{self.formula}-{self.recipe}-{self.key}", self.copies)
+
+    def _failure(self, error: Exception, atoms: Atoms, workdir: Workdir | None) -> Exception:
+        told = self.code.diagnose(workdir.path) if workdir else None
+        directory = workdir.keep_failed(error) if workdir else None
+        last = atoms.copy()
+        if isinstance(error, CalculationError):
+            error.atoms = last if error.atoms is None else error.atoms
+            error.directory = error.directory or directory
+            return error
+        if isinstance(error, QuaccError) or can_pass(error):
+            return error
+        reason = told or f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, PropertyNotImplementedError):
+            reason = f"it cannot compute {error or 'a property that this job needs'}"
+        where = f" Its files are in {directory}." if directory else ""
+        return CalculationError(
+            f"{self.recipe} of {self.input_atoms.get_chemical_formula()} with "
+            f"{self.code.title} failed: {reason}.{where}",
+            atoms=last,
+            directory=directory,
+        )
+
+
+def _cpu_seconds(code: Code) -> float:
+    """Return the CPU time of this thread, or of the programs that this process started."""
+    if code.command is None:
+        return time.thread_time()
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

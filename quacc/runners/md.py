@@ -1,0 +1,219 @@
+"""Molecular dynamics with ASE's integrators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from ase import Atoms, units
+
+from quacc.atoms.convert import StructureLike
+from quacc.calculators.base import Code
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_bool,
+    require_choice,
+    require_count,
+    require_number,
+    require_positive,
+)
+from quacc.runners.calculation import Calculation
+from quacc.schemas import MDResult
+
+if TYPE_CHECKING:
+    from quacc.runners.workdir import CopyFiles
+
+DYNAMICS = ("NVE", "Langevin", "Bussi", "NPT")
+_BAR = 1e5 * units.Pascal
+
+
+def run_md(
+    structure: StructureLike,
+    code: Code,
+    calc_kwargs: Mapping[str, Any],
+    *,
+    recipe: str,
+    version: int = 1,
+    dynamics: str,
+    steps: int,
+    timestep: float,
+    temperature: float,
+    pressure: float,
+    friction: float,
+    thermostat_time: float,
+    barostat_time: float,
+    seed: int,
+    sample_every: int,
+    trajectory: bool = False,
+    copy_files: CopyFiles | None = None,
+) -> MDResult:
+    """Integrate Newton's equations, with a thermostat or barostat if asked.
+
+    Parameters
+    ----------
+    dynamics
+        - ``NVE``: velocity Verlet.
+        - ``Langevin``: NVT (Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006)).
+        - ``Bussi``: NVT by stochastic velocity rescaling (Bussi et al., J. Chem. Phys. 126,
+          014101 (2007)).
+        - ``NPT``: isotropic (Martyna et al., J. Chem. Phys. 101, 4177 (1994)).
+    steps, timestep
+        Number of steps, and the length of one (fs).
+    temperature
+        Of the thermostat, and of the Maxwell-Boltzmann velocities that a structure without
+        momenta gets (K).
+    pressure
+        Of the barostat (bar).
+    friction
+        Of the Langevin thermostat (1/fs).
+    thermostat_time, barostat_time
+        Time constants of Bussi and NPT (fs).
+    seed
+        Of all random numbers.
+    sample_every
+        Steps between two entries of the history.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite.
+    """
+    require_choice("dynamics", dynamics, DYNAMICS)
+    require_count(steps=steps, sample_every=sample_every)
+    require_positive(
+        timestep=timestep,
+        temperature=temperature,
+        friction=friction,
+        thermostat_time=thermostat_time,
+        barostat_time=barostat_time,
+    )
+    require_number(pressure=pressure)
+    require_bool(trajectory=trajectory)
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ParameterError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    calculation = Calculation(
+        structure,
+        code,
+        recipe=recipe,
+        version=version,
+        parameters={
+            "dynamics": dynamics,
+            "steps": int(steps),
+            "timestep": float(timestep),
+            "temperature": float(temperature),
+            "pressure": float(pressure),
+            "friction": float(friction),
+            "thermostat_time": float(thermostat_time),
+            "barostat_time": float(barostat_time),
+            "seed": int(seed),
+            "sample_every": int(sample_every),
+            "trajectory": trajectory,
+        },
+        calc_kwargs=calc_kwargs,
+        copy_files=copy_files,
+        momenta=True,
+    )
+    if dynamics == "NPT":
+        _check_npt(calculation.input_atoms, code)
+    rng = np.random.default_rng(int(seed))
+    samples: list[dict[str, float]] = []
+    frames: list[Atoms] = []
+    with calculation.run() as atoms:
+        if not atoms.get_momenta().any():
+            _thermalise(atoms, temperature, rng)
+        calculation.evaluate(atoms)
+        integrator = _integrator(atoms, calculation.parameters, rng)
+
+        def sample() -> None:
+            samples.append(_sample(atoms, integrator.nsteps * timestep))
+            if trajectory:
+                frames.append(atoms.copy())
+
+        integrator.attach(lambda: calculation.check_finite(atoms))
+        integrator.attach(sample, interval=sample_every)
+        integrator.run(steps)
+    result = cast(MDResult, calculation.result(atoms))
+    result["steps"] = int(steps)
+    result["history"] = {
+        name: np.array([one[name] for one in samples]) for name in samples[0]
+    }
+    if trajectory:
+        result["trajectory"] = frames
+    return result
+
+
+def _check_npt(atoms: Atoms, code: Code) -> None:
+    if not atoms.pbc.all():
+        raise StructureError(
+            "NPT dynamics needs a structure that is periodic in three directions; this one has "
+            f"pbc={atoms.pbc.tolist()}."
+        )
+    if atoms.constraints:
+        raise StructureError("NPT dynamics cannot keep constraints; remove them first.")
+    if "stress" not in code.properties:
+        raise ParameterError(f"NPT dynamics needs the stress, which {code.title} has not.")
+
+
+def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    if not atoms.constraints and len(atoms) > 1:
+        Stationary(atoms)
+
+
+def _integrator(atoms: Atoms, parameters: dict[str, Any], rng: np.random.Generator) -> Any:
+    timestep = parameters["timestep"] * units.fs
+    temperature = parameters["temperature"]
+    if parameters["dynamics"] == "NVE":
+        from ase.md.verlet import VelocityVerlet
+
+        return VelocityVerlet(atoms, timestep)
+    if parameters["dynamics"] == "Langevin":
+        from ase.md.langevin import Langevin
+
+        return Langevin(
+            atoms,
+            timestep,
+            temperature_K=temperature,
+            friction=parameters["friction"] / units.fs,
+            fixcm=False,
+            rng=rng,
+        )
+    if parameters["dynamics"] == "Bussi":
+        from ase.md.bussi import Bussi
+
+        return Bussi(
+            atoms,
+            timestep,
+            temperature_K=temperature,
+            taut=parameters["thermostat_time"] * units.fs,
+            rng=rng,
+        )
+    from ase.md.nose_hoover_chain import IsotropicMTKNPT
+
+    return IsotropicMTKNPT(
+        atoms,
+        timestep,
+        temperature_K=temperature,
+        pressure_au=parameters["pressure"] * _BAR,
+        tdamp=parameters["thermostat_time"] * units.fs,
+        pdamp=parameters["barostat_time"] * units.fs,
+    )
+
+
+def _sample(atoms: Atoms, time: float) -> dict[str, float]:
+    sample = {
+        "time": time,
+        "energy": float(atoms.get_potential_energy()),
+        "kinetic_energy": float(atoms.get_kinetic_energy()),
+        "temperature": float(atoms.get_temperature()),
+    }
+    if atoms.pbc.all():
+        sample["volume"] = float(atoms.get_volume())
+    return sample

@@ -1,0 +1,164 @@
+"""Relaxation with ASE's optimizers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from ase import Atoms
+
+from quacc.atoms.convert import StructureLike
+from quacc.calculators.base import Code
+from quacc.errors import (
+    NotConvergedError,
+    StructureError,
+    require_bool,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from quacc.runners.calculation import Calculation
+from quacc.schemas import OptResult
+
+if TYPE_CHECKING:
+    from quacc.runners.workdir import CopyFiles
+
+OPTIMIZERS = {
+    "BFGS": "ase.optimize",
+    "BFGSLineSearch": "ase.optimize",
+    "FIRE": "ase.optimize",
+    "LBFGS": "ase.optimize",
+    "PreconLBFGS": "ase.optimize.precon",
+}
+"""Name of each optimizer, and the module that it comes from."""
+
+
+def run_relax(
+    structure: StructureLike,
+    code: Code,
+    calc_kwargs: Mapping[str, Any],
+    *,
+    recipe: str,
+    version: int = 1,
+    relax_cell: bool,
+    fmax: float,
+    steps: int,
+    optimizer: str,
+    trajectory: bool = False,
+    require_convergence: bool = False,
+    copy_files: CopyFiles | None = None,
+) -> OptResult:
+    """Move the atoms, and the cell if asked, until the forces vanish.
+
+    Parameters
+    ----------
+    relax_cell
+        Relax the cell as well, with ASE's ``FrechetCellFilter``; the threshold then also
+        applies to the filter's forces on the cell (eV/Å).
+    fmax
+        Converged when no atom feels a larger force (eV/Å). Forces on fixed atoms don't count.
+    steps
+        Give up after so many.
+    optimizer
+        One of :data:`OPTIMIZERS`.
+    trajectory
+        Return every step's structure, energy and forces.
+    require_convergence
+        Raise :class:`quacc.errors.NotConvergedError` instead of returning a result with
+        ``converged: False``.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite.
+    """
+    require_bool(
+        relax_cell=relax_cell, trajectory=trajectory, require_convergence=require_convergence
+    )
+    require_positive(fmax=fmax)
+    require_count(steps=steps)
+    require_choice("optimizer", optimizer, OPTIMIZERS)
+    calculation = Calculation(
+        structure,
+        code,
+        recipe=recipe,
+        version=version,
+        parameters={
+            "relax_cell": relax_cell,
+            "fmax": float(fmax),
+            "steps": int(steps),
+            "optimizer": optimizer,
+            "trajectory": trajectory,
+        },
+        calc_kwargs=calc_kwargs,
+        options=["require_convergence"],
+        copy_files=copy_files,
+    )
+    if relax_cell and not calculation.input_atoms.pbc.all():
+        raise StructureError(
+            "relax_cell=True needs a structure that is periodic in three directions; this one "
+            f"has pbc={calculation.input_atoms.pbc.tolist()}."
+        )
+    energies: list[float] = []
+    forces: list[float] = []
+    frames: list[Atoms] = []
+    with calculation.run() as atoms:
+        target = _target(atoms, relax_cell)
+
+        def observe() -> None:
+            calculation.check_finite(atoms)
+            energies.append(float(atoms.get_potential_energy()))
+            forces.append(float(np.linalg.norm(target.get_forces(), axis=1).max()))
+            if trajectory:
+                frames.append(_frame(atoms))
+
+        calculation.evaluate(atoms)
+        dynamics = _optimizer(optimizer)(target, logfile=None)
+        dynamics.attach(observe)
+        converged = bool(dynamics.run(fmax=fmax, steps=steps))
+        # A line search may end with the calculator at another structure.
+        if atoms.calc.calculation_required(atoms, ["energy", "forces"]):
+            calculation.evaluate(atoms)
+    result = cast(OptResult, calculation.result(atoms))
+    result["converged"] = converged
+    result["steps"] = len(energies) - 1
+    result["fmax"] = float(fmax)
+    result["history"] = {"energy": np.array(energies), "fmax": np.array(forces)}
+    if trajectory:
+        result["trajectory"] = frames
+    if not converged:
+        text = (
+            f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
+            f"largest force is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å. Go on from "
+            "the last structure with more steps, or with another optimizer."
+        )
+        result["warnings"].append(text)
+        if require_convergence:
+            raise NotConvergedError(
+                text, atoms=result["atoms"], directory=result["directory"], result=dict(result)
+            )
+    return result
+
+
+def _optimizer(name: str) -> Any:
+    return getattr(importlib.import_module(OPTIMIZERS[name]), name)
+
+
+def _target(atoms: Atoms, relax_cell: bool) -> Any:
+    """Return what the optimizer moves: the atoms, or the atoms and their cell."""
+    if not relax_cell:
+        return atoms
+    from ase.filters import FrechetCellFilter
+
+    return FrechetCellFilter(atoms)
+
+
+def _frame(atoms: Atoms) -> Atoms:
+    frame = atoms.copy()
+    frame.info["energy"] = float(atoms.get_potential_energy())
+    frame.arrays["forces"] = atoms.get_forces(apply_constraint=False)
+    return frame

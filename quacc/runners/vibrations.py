@@ -1,0 +1,266 @@
+"""Harmonic vibrations from finite differences of forces, and thermochemistry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from ase import Atoms, units
+from ase.constraints import FixAtoms
+
+from quacc.atoms.convert import StructureLike
+from quacc.calculators.base import Code
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_choice,
+    require_number,
+    require_positive,
+)
+from quacc.runners.calculation import Calculation
+from quacc.schemas import VibResult
+
+if TYPE_CHECKING:
+    from quacc.runners.workdir import CopyFiles
+
+_LINEAR = 1e-4
+"""A molecule is linear if its smallest moment of inertia is below this part of the largest."""
+
+_RELAXED = 0.05
+"""Forces above this (eV/Å) make the harmonic approximation doubtful."""
+
+
+def run_vibrations(
+    structure: StructureLike,
+    code: Code,
+    calc_kwargs: Mapping[str, Any],
+    *,
+    recipe: str,
+    version: int = 1,
+    displacement: float,
+    thermo: str,
+    temperature: float,
+    pressure: float,
+    symmetry_number: int | None,
+    spin: float | None,
+    copy_files: CopyFiles | None = None,
+) -> VibResult:
+    """Compute the vibrations of all atoms that are not fixed, and thermochemistry from them.
+
+    The Hessian is the symmetrised central difference of the forces; modes and thermochemistry
+    are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``).
+
+    Parameters
+    ----------
+    displacement
+        Of each atom to both sides (Å).
+    thermo
+        ``ideal_gas`` for a free molecule, ``harmonic`` for everything else.
+    temperature, pressure
+        K, bar. Harmonic thermochemistry knows no pressure.
+    symmetry_number
+        Of a molecule; None finds it from the point group (pymatgen).
+    spin
+        Total electronic spin S of a molecule; None takes half the sum of the initial magnetic
+        moments.
+
+    Returns
+    -------
+    VibResult
+        ``thermo`` holds ``model``, ``temperature``, ``zero_point_energy``, ``entropy`` (eV/K)
+        and, for an ideal gas, ``pressure``, ``geometry``, ``symmetry_number``, ``spin``,
+        ``enthalpy``, ``gibbs_energy``; for harmonic, ``internal_energy``,
+        ``helmholtz_energy``. Energies include the potential energy (eV). Imaginary modes are
+        left out and named in ``warnings``.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite.
+    """
+    require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
+    require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
+    if symmetry_number is not None and (
+        not isinstance(symmetry_number, Integral) or symmetry_number < 1
+    ):
+        raise ParameterError(
+            f"symmetry_number must be a whole number of at least 1, not {symmetry_number!r}."
+        )
+    if spin is not None:
+        require_number(spin=spin)
+        if spin < 0 or (2 * spin) % 1:
+            raise ParameterError(f"spin must be 0, 0.5, 1, 1.5, …, not {spin!r}.")
+    calculation = Calculation(
+        structure,
+        code,
+        recipe=recipe,
+        version=version,
+        parameters={
+            "displacement": float(displacement),
+            "thermo": thermo,
+            "temperature": float(temperature),
+            "pressure": float(pressure),
+            "symmetry_number": symmetry_number,
+            "spin": spin,
+        },
+        calc_kwargs=calc_kwargs,
+        copy_files=copy_files,
+    )
+    indices = _moving(calculation.input_atoms)
+    if thermo == "ideal_gas":
+        _check_molecule(calculation.input_atoms, indices)
+    with calculation.run() as atoms:
+        hessian = _hessian(calculation, atoms, indices, displacement)
+        atoms.positions = calculation.input_atoms.positions
+        calculation.evaluate(atoms)
+    result = cast(VibResult, calculation.result(atoms))
+    result["hessian"] = hessian
+    largest = float(np.linalg.norm(result["results"]["forces"][indices], axis=1).max())
+    if largest > _RELAXED:
+        result["warnings"].append(
+            f"The structure is not relaxed: the largest force is {largest:.3g} eV/Å. Relax it "
+            "before computing vibrations."
+        )
+    squares = _squared_energies(atoms, hessian, indices)
+    if len(indices) == len(atoms):  # then the smallest are translations and rotations
+        squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
+    energies = np.sqrt(np.abs(squares))
+    result["frequencies"] = np.sign(squares) * energies / units.invcm
+    if (squares < 0).any():
+        result["warnings"].append(
+            f"{int((squares < 0).sum())} imaginary modes, up to "
+            f"{-result['frequencies'][0]:.0f}i 1/cm, are left out of the thermochemistry: the "
+            "structure is not a minimum."
+        )
+    real = energies[squares > 0]
+    describe = _ideal_gas if thermo == "ideal_gas" else _harmonic
+    result["thermo"] = describe(atoms, real, result["results"]["energy"], calculation.parameters)
+    return result
+
+
+def _moving(atoms: Atoms) -> np.ndarray:
+    fixed = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms):
+            raise StructureError(
+                f"Vibrations cannot respect the constraint {type(constraint).__name__}; only "
+                "FixAtoms, whose atoms are left out. Remove it, or fix whole atoms."
+            )
+        fixed[constraint.index] = True
+    if fixed.all():
+        raise StructureError("All atoms are fixed, so nothing can vibrate.")
+    return np.flatnonzero(~fixed)
+
+
+def _check_molecule(atoms: Atoms, indices: np.ndarray) -> None:
+    if atoms.pbc.any() or len(indices) < len(atoms):
+        what = "is periodic" if atoms.pbc.any() else "has fixed atoms"
+        raise StructureError(
+            f"Ideal-gas thermochemistry is for free molecules, but the structure {what}. Use "
+            "thermo='harmonic'."
+        )
+
+
+def _hessian(
+    calculation: Calculation, atoms: Atoms, indices: np.ndarray, displacement: float
+) -> np.ndarray:
+    start = atoms.positions.copy()
+    rows = []
+    for index in indices:
+        for axis in range(3):
+            forces = []
+            for sign in (1, -1):
+                atoms.positions = start
+                atoms.positions[index, axis] += sign * displacement
+                calculation.evaluate(atoms)
+                forces.append(atoms.calc.results["forces"][indices].ravel().copy())
+            rows.append((forces[1] - forces[0]) / (2 * displacement))
+    hessian = np.array(rows)
+    return (hessian + hessian.T) / 2
+
+
+def _squared_energies(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    from ase.vibrations import VibrationsData
+
+    data = VibrationsData.from_2d(atoms, hessian, indices=indices.tolist())
+    squares: np.ndarray = np.sort((data.get_energies() ** 2).real)
+    return squares
+
+
+def _geometry(atoms: Atoms) -> str:
+    if len(atoms) == 1:
+        return "monatomic"
+    moments = atoms.get_moments_of_inertia()
+    return "linear" if moments.min() < _LINEAR * moments.max() else "nonlinear"
+
+
+def _count_free(atoms: Atoms) -> int:
+    """Return how many translations and rotations cost no energy."""
+    if atoms.pbc.any():
+        return 3 if atoms.pbc.sum() > 1 else 4  # a wire turns about its axis
+    return {"monatomic": 3, "linear": 5, "nonlinear": 6}[_geometry(atoms)]
+
+
+def _ideal_gas(
+    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    from ase.thermochemistry import IdealGasThermo
+
+    spin = parameters["spin"]
+    if spin is None:
+        spin = round(abs(float(atoms.get_initial_magnetic_moments().sum()))) / 2
+    sigma = parameters["symmetry_number"] or _symmetry_number(atoms)
+    geometry = _geometry(atoms)
+    gas = IdealGasThermo(
+        energies,
+        geometry,
+        potentialenergy=potential,
+        atoms=atoms,
+        symmetrynumber=sigma,
+        spin=spin,
+        vib_selection="all",  # the translations and rotations are gone already
+    )
+    kelvin, pascal = parameters["temperature"], parameters["pressure"] * 1e5
+    return {
+        "model": "ideal_gas",
+        "temperature": kelvin,
+        "pressure": parameters["pressure"],
+        "geometry": geometry,
+        "symmetry_number": int(sigma),
+        "spin": spin,
+        "zero_point_energy": float(energies.sum() / 2),
+        "enthalpy": float(gas.get_enthalpy(kelvin, verbose=False)),
+        "entropy": float(gas.get_entropy(kelvin, pascal, verbose=False)),
+        "gibbs_energy": float(gas.get_gibbs_energy(kelvin, pascal, verbose=False)),
+    }
+
+
+def _harmonic(
+    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    from ase.thermochemistry import HarmonicThermo
+
+    solid = HarmonicThermo(energies, potentialenergy=potential)
+    kelvin = parameters["temperature"]
+    return {
+        "model": "harmonic",
+        "temperature": kelvin,
+        "zero_point_energy": float(energies.sum() / 2),
+        "internal_energy": float(solid.get_internal_energy(kelvin, verbose=False)),
+        "entropy": float(solid.get_entropy(kelvin, verbose=False)),
+        "helmholtz_energy": float(solid.get_helmholtz_energy(kelvin, verbose=False)),
+    }
+
+
+def _symmetry_number(atoms: Atoms) -> int:
+    if len(atoms) == 1:
+        return 1
+    from pymatgen.core import Molecule
+    from pymatgen.symmetry.analyzer import PointGroupAnalyzer
+
+    molecule = Molecule(atoms.get_chemical_symbols(), atoms.positions)
+    return int(PointGroupAnalyzer(molecule).get_rotational_symmetry_number())

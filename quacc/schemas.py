@@ -1,0 +1,141 @@
+"""What jobs and flows return: plain dictionaries, typed.
+
+Energies are in eV, lengths in Å, forces in eV/Å, and stresses in eV/Å³ in ASE's Voigt
+order (xx, yy, zz, yz, xz, xy). Values are numbers, texts, lists, dictionaries with text
+keys, NumPy arrays and Atoms without a calculator, so that a result survives JSON (with
+ASE's encoder) and pickle unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from ase import Atoms
+from numpy.typing import NDArray
+
+
+class CalculatorInfo(TypedDict):
+    """Which code ran."""
+
+    name: str
+    version: str
+    fingerprint: str
+    """Hash of everything beside the parameters that decides the numbers."""
+
+
+class Provenance(TypedDict):
+    """Where, when and with what a result was made."""
+
+    quacc: str
+    ase: str
+    python: str
+    host: str
+    pid: int
+    job_id: str | None
+    """The batch job (Slurm, PBS, …), if any."""
+    started: str
+    """ISO 8601, UTC."""
+    wall_seconds: float
+    cpu_seconds: float
+
+
+class Result(TypedDict):
+    """What every job returns."""
+
+    name: str
+    """The recipe, such as ``emt.relax_job``."""
+    formula: str
+    """Reduced formula."""
+    key: str
+    """SHA-256 of what was asked for; equal keys mean equal calculations."""
+    calculator: CalculatorInfo
+    parameters: dict[str, Any]
+    """Everything that was set, defaults included."""
+    input_atoms: Atoms
+    atoms: Atoms
+    """The final structure."""
+    results: dict[str, Any]
+    """``energy``, ``forces``, ``stress``, ``magmoms``, … as ASE names them."""
+    provenance: Provenance
+    directory: str | None
+    warnings: list[str]
+
+
+class StaticResult(Result):
+    """One energy, and its derivatives where the code has them."""
+
+
+class OptResult(Result):
+    """A relaxation."""
+
+    converged: bool
+    steps: int
+    """Steps taken; the first force call does not count."""
+    fmax: float
+    """The threshold that was asked for (eV/Å)."""
+    history: dict[str, NDArray[Any]]
+    """``energy`` and ``fmax`` at every step, the start included: two (steps + 1,) arrays."""
+    trajectory: NotRequired[list[Atoms]]
+    """One frame a step, with ``info["energy"]`` and ``arrays["forces"]``."""
+
+
+class MDResult(Result):
+    """Molecular dynamics. ``atoms`` carries the final momenta."""
+
+    steps: int
+    history: dict[str, NDArray[Any]]
+    """``time`` (fs), ``energy`` (potential, eV), ``kinetic_energy`` (eV), ``temperature``
+    (K) and, for a periodic cell, ``volume`` (Å³): (n,) arrays, the start included."""
+    trajectory: NotRequired[list[Atoms]]
+
+
+class VibResult(Result):
+    """Harmonic vibrations and thermochemistry."""
+
+    frequencies: NDArray[Any]
+    """Wavenumbers (1/cm), ascending, imaginary ones as negative numbers; the translations
+    and rotations of a free molecule are left out."""
+    hessian: NDArray[Any]
+    """(3n, 3n) in eV/Å² for the n atoms that move."""
+    thermo: dict[str, Any]
+    """See :func:`quacc.runners.vibrations.run_vibrations`."""
+
+
+class Surface(TypedDict):
+    """One surface of a crystal: a row of :class:`SlabsResult`."""
+
+    miller: list[int]
+    """Indices in the conventional cell."""
+    termination: int
+    """Counts the distinct terminations of these Miller indices from 0."""
+    natoms: int
+    area: float
+    """Of one side (Å²)."""
+    energy_per_atom: float
+    """eV."""
+    surface_energy: float | None
+    """J/m², mean of both sides; None if the slab's composition is not the bulk's."""
+    symmetric: bool
+    """The two sides are equivalent, so that the mean is the energy of each."""
+    converged: bool
+    steps: int
+    key: str
+
+
+class SlabsResult(TypedDict):
+    """The surfaces of a crystal."""
+
+    name: str
+    formula: str
+    key: str
+    atoms: Atoms
+    """The bulk crystal that the slabs were carved from."""
+    parameters: dict[str, Any]
+    surfaces: list[Surface]
+    """By surface energy, lowest first."""
+    bulk: Result
+    slabs: list[Result]
+    """The last result of each slab, in the order of ``surfaces``."""
+    jobs: list[str]
+    """Keys of all results that this one was made from."""
+    warnings: list[str]

@@ -1,0 +1,249 @@
+"""Settings: where files are kept, which database is filled, how programs are started.
+
+Strongest first: :func:`change_settings`, environment variables (``QUACC_RESULTS_DIR``,
+``QUACC_COMMANDS__MOPAC``), the file ``~/.quacc.yaml``, the defaults. Nothing is read at
+import: a mistake in the file is an error when a setting is first used, not before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+
+from quacc.errors import SettingsError, suggest
+
+R = TypeVar("R")
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str | os.PathLike):
+        return value  # pydantic complains
+    path = os.path.expanduser(os.path.expandvars(value))
+    if unset := re.search(r"\$(\w+|\{.*?\})", path):
+        raise ValueError(f"the environment variable {unset.group()} is not set here")
+    if not os.path.isabs(path):  # workers and child processes start in other folders
+        raise ValueError("write an absolute path, or one that starts with ~ or a $VARIABLE")
+    return path
+
+
+def _database(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return _absolute(value)
+    if not value.startswith("postgresql://"):
+        raise ValueError("write the path of an SQLite file, or a URL postgresql://…")
+    return value  # not expanded: a password may contain a $
+
+
+_Folder = Annotated[Path, BeforeValidator(_absolute)]
+_Program = Annotated[str, StringConstraints(min_length=1, to_lower=True)]  # as from QUACC_…
+_Command = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Settings(BaseModel, frozen=True, validate_default=True, use_attribute_docstrings=True):
+    """All settings, checked. Use :func:`get_settings`."""
+
+    results_dir: _Folder = Path("~/quacc_results")
+    """Folder for the files of finished calculations and the results database."""
+    scratch_dir: _Folder | None = None
+    """Folder where calculations that write files run ($SCRATCH or the system's, if not set)."""
+    store: Annotated[str, BeforeValidator(_database)] | None = Field(None, repr=False)
+    """SQLite file or postgresql:// URL of the database (results.db in results_dir, if not set)."""
+    compress: bool = True
+    """Gzip the files of finished calculations."""
+    commands: dict[_Program, _Command] = {}
+    """How to start external programs, each under its own name such as commands.mopac."""
+
+    @property
+    def scratch(self) -> Path:
+        """``scratch_dir``, or what stands in for it."""
+        return self.scratch_dir or Path(os.environ.get("SCRATCH") or tempfile.gettempdir())
+
+    @property
+    def database(self) -> str:
+        """``store``, or what stands in for it."""
+        return self.store or str(self.results_dir / "results.db")
+
+
+def get_settings() -> Settings:
+    """Return the settings that hold here and now; a SettingsError lists all mistakes."""
+    # The whole environment, because a path may contain any variable.
+    environment = tuple((name, os.environ.get(name)) for name in os.environ)
+    try:
+        status = os.stat(settings_file())
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError:
+        stamp = None
+    changed = json.dumps(overrides(), sort_keys=True, default=str)
+    return _load(changed, environment, stamp).model_copy(deep=True)  # commands is mutable
+
+
+@lru_cache(maxsize=16)
+def _load(changed: str, environment: object, stamp: object) -> Settings:
+    settings, _, mistakes = inspect()
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
+
+
+# A thread sees its own changes, or else those of all threads. Child processes get the
+# latter through an environment variable of its own: the QUACC_* ones stay as the person set
+# them, so that call_with can put other changes in the place of inherited ones.
+_VARIABLE = "_QUACC_CHANGED_SETTINGS"
+_active: list[dict[str, Any]] = [json.loads(os.environ.get(_VARIABLE, "{}"))]
+_own: ContextVar[dict[str, Any] | None] = ContextVar("quacc_settings", default=None)
+_lock = threading.Lock()
+os.register_at_fork(  # no child may start with a lock that another thread held
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+)
+
+
+@contextmanager
+def change_settings(**changes: Any) -> Iterator[None]:
+    """Change settings inside a ``with`` block, for all threads and new child processes.
+
+    ``commands`` adds to the commands that are set already. Threads that are inside a
+    block of their own, or in :func:`call_with`, keep what they have.
+
+    Raises
+    ------
+    SettingsError
+        Before the block runs: a name is unknown or a value is wrong.
+    """
+    checked = _merge(*(check(name, value) for name, value in changes.items()))
+    before = _own.get()
+    entry = _merge(before or {}, checked)
+    _own.set(_merge(overrides(), checked))
+    with _lock:
+        _active.append(entry)
+        _mirror()
+    try:
+        yield
+    finally:
+        _own.set(before)  # not reset(token): an async fixture ends in another context
+        with _lock:
+            _active[:] = [other for other in _active if other is not entry]
+            _mirror()
+
+
+def overrides() -> dict[str, Any]:
+    """Return what ``change_settings`` sets here and now, as plain JSON values."""
+    own = _own.get()
+    return _merge(*_active) if own is None else _merge(own)
+
+
+def call_with(changes: Mapping[str, Any], fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    """Call a function under exactly these :func:`overrides`, in this thread only.
+
+    Made for workers: the changes travel with the job. Threads and processes that the
+    function starts are reached once it enters ``change_settings``.
+    """
+    token = _own.set(_merge(changes))
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        _own.reset(token)
+
+
+def _mirror() -> None:
+    if merged := _merge(*_active):
+        os.environ[_VARIABLE] = json.dumps(merged)
+    else:
+        os.environ.pop(_VARIABLE, None)
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            old = merged.get(name, {})
+            merged[name] = {**old, **value} if isinstance(value, Mapping) else value
+    return merged
+
+
+def settings_file() -> Path:
+    """Return the path of the settings file; it need not exist."""
+    return Path.home() / ".quacc.yaml"
+
+
+def read_file() -> Any:
+    """Return the settings file's content, unchecked, as ruamel.yaml's round-trip mapping."""
+    from ruamel import yaml  # slow to import
+
+    try:
+        content = yaml.YAML().load(settings_file().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.error.YAMLError) as error:
+        line = f"line {mark.line + 1} of " if (mark := getattr(error, "problem_mark", None)) else ""
+        why = hide_password(str(getattr(error, "problem", None) or error))
+        raise SettingsError(f"Cannot read {line}{settings_file()}: {why}. Correct it.") from None
+    if isinstance(content, dict | None):
+        return content or {}
+    raise SettingsError(f"{settings_file()} must hold lines such as 'compress: false'.")
+
+
+def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
+    """Return the settings, what is set (name: value, place), and what is wrong instead."""
+    mistakes, content = [], {}
+    try:
+        content = read_file()
+    except SettingsError as error:
+        mistakes.append(str(error))
+    found = {name: (value, str(settings_file())) for name, value in _flat(content)}
+    found = {n: v for n, v in found.items() if v[0] is not None or n not in Settings.model_fields}
+    for variable, text in os.environ.items():
+        if variable.startswith("QUACC_") and text:
+            name = variable[6:].lower().replace("__", ".", 1)
+            found[name] = (text, f"environment variable {variable}")
+    found |= {name: (value, "change_settings") for name, value in _flat(overrides())}
+    values: dict[str, Any] = {}
+    for name, (value, place) in list(found.items()):
+        try:
+            values = _merge(values, check(name, value, place))
+        except SettingsError as error:
+            mistakes.append(str(error))
+            del found[name]
+    return Settings(**values), found, mistakes
+
+
+def _flat(layer: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in layer.items():
+        if name == "commands" and isinstance(value, Mapping):
+            yield from ((f"commands.{program}".lower(), value[program]) for program in value)
+        else:
+            yield str(name), value
+
+
+def check(name: str, value: Any, place: str = "change_settings") -> dict[str, Any]:
+    """Return {name: value} of one setting, checked; ``commands.mopac`` is a name, too."""
+    head, _, program = name.partition(".")
+    if head not in Settings.model_fields or (program and head != "commands"):
+        known = [*Settings.model_fields, "commands." + re.split("[._]", name)[-1]]
+        if place.startswith("environment"):
+            name, *known = (f"QUACC_{n.upper().replace('.', '__')}" for n in [name, *known])
+        hint = suggest(name, known) or f" The settings are {', '.join(known[:-1])}."
+        raise SettingsError(f"{name!r} ({place}) is not a setting.{hint}")
+    try:
+        checked = Settings.model_validate({head: {program: value} if program else value})
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        what = f"{name} = {hide_password(repr(value))} ({place}) is wrong: {why}."
+        raise SettingsError(f"{what} {head}: {Settings.model_fields[head].description}") from None
+    return checked.model_dump(mode="json", include={head})
+
+
+def hide_password(text: str) -> str:
+    """Return the text with the password of a database URL replaced by ``***``."""
+    secret = r"(?s)((?::?//)?[^:@/]*:)(?!//).*(?=@)|(?<=password=)[^&\s]+"
+    return re.sub(secret, r"\1***", text)

@@ -1,0 +1,7 @@
+"""Keep results: a database that is asked by key before anything is computed."""
+
+from quacc.store.database import Store, UnknownKeyError
+from quacc.store.queries import Summary
+from quacc.store.writer import Writer
+
+__all__ = ["Store", "Summary", "UnknownKeyError", "Writer"]

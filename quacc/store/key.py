@@ -1,0 +1,182 @@
+"""The key of a calculation: SHA-256 over a canonical form of what was asked for.
+
+Single dispatch turns each type into JSON with one spelling, and raises on a type that it
+doesn't know: a silent miss would compute a thing twice, a silent hit would publish a wrong
+number. The idea is Parsl's ``id_for_memo``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from quacc.errors import InputError
+
+DECIMALS = 8
+"""Positions, cells and momenta are compared to 1e-8 of their unit, which is what the
+extended XYZ format keeps, so that a structure has the same key after a trip through a
+file."""
+
+
+def calculation_key(
+    *,
+    recipe: str,
+    version: int,
+    atoms: Atoms,
+    parameters: Mapping[str, Any],
+    fingerprint: str,
+    momenta: bool = False,
+    extra: Any = None,
+) -> str:
+    """Return the key of one calculation, 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    recipe, version
+        Name of the recipe, and a number to raise when it starts to return other numbers.
+    atoms
+        Numbers, positions, cell, periodicity, initial magnetic moments and charges, masses
+        and constraints count.
+    parameters
+        All of them, after defaults.
+    fingerprint
+        Of the calculator: code version, hash of weights or parameter files.
+    momenta
+        Whether the velocities count too.
+    extra
+        Anything else that decides the result, such as the hash of a restart file.
+
+    Raises
+    ------
+    InputError
+        A parameter or constraint is of a type that has no canonical form.
+    """
+    return digest(
+        {
+            "recipe": [recipe, version],
+            "structure": _structure(atoms, momenta=momenta),
+            "parameters": parameters,
+            "calculator": fingerprint,
+            "extra": extra,
+        }
+    )
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of the canonical form of a value, as 64 hexadecimal digits."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@singledispatch
+def canonical(value: Any) -> Any:
+    """Return the JSON form of a value: equal for equal values, whatever their spelling."""
+    raise InputError(
+        f"{value!r} of type {type(value).__name__} cannot be part of a calculation's key, "
+        "so quacc could not tell whether it was computed before. Pass numbers, texts, "
+        "lists, dictionaries, arrays, paths or Atoms instead."
+    )
+
+
+@canonical.register(type(None))
+@canonical.register(bool)
+@canonical.register(str)
+def _plain(value: None | bool | str) -> Any:
+    return value
+
+
+@canonical.register(int)
+@canonical.register(float)
+@canonical.register(np.integer)
+@canonical.register(np.floating)
+def _number(value: float) -> Any:
+    # 1 and 1.0 are the same parameter; repr is exact, and takes infinities and NaN.
+    return {"number": repr(float(value))}
+
+
+@canonical.register(np.bool_)
+def _bool(value: np.bool_) -> bool:
+    return bool(value)
+
+
+@canonical.register(complex)
+def _complex(value: complex) -> Any:
+    return {"complex": [repr(value.real), repr(value.imag)]}
+
+
+@canonical.register(bytes)
+def _bytes(value: bytes) -> Any:
+    return {"bytes": hashlib.sha256(value).hexdigest()}
+
+
+@canonical.register(list)
+@canonical.register(tuple)
+def _sequence(value: list[Any]) -> Any:
+    return [canonical(item) for item in value]
+
+
+@canonical.register(set)
+@canonical.register(frozenset)
+def _set(value: set[Any]) -> Any:
+    return {"set": sorted(json.dumps(canonical(item), sort_keys=True) for item in value)}
+
+
+@canonical.register(Mapping)
+def _mapping(value: Mapping[Any, Any]) -> Any:
+    # Keys may be numbers; their type counts, so that {1: …} and {"1": …} differ.
+    pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
+    return {"mapping": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+
+
+@canonical.register(np.ndarray)
+def _array(value: np.ndarray) -> Any:
+    # As nested lists: kpts=(2, 2, 2) and kpts=np.array([2, 2, 2]) are the same calculation.
+    return canonical(value.tolist())
+
+
+@canonical.register(Path)
+def _path(value: Path) -> Any:
+    return str(value)
+
+
+@canonical.register(Atoms)
+def _atoms(value: Atoms) -> Any:
+    return _structure(value, momenta=True)
+
+
+def _structure(atoms: Atoms, *, momenta: bool) -> dict[str, Any]:
+    structure = {
+        "numbers": atoms.numbers.tolist(),
+        "positions": _rounded(atoms.positions),
+        "cell": _rounded(atoms.cell.array),
+        "pbc": atoms.pbc.tolist(),
+        "constraints": canonical([_constraint(one) for one in atoms.constraints]),
+    }
+    optional = {"initial_magmoms", "initial_charges", "masses"} | ({"momenta"} if momenta else set())
+    for name in optional:
+        # Absent and all zero mean the same, except for masses, which are never zero.
+        if name in atoms.arrays and atoms.arrays[name].any():
+            structure[name] = _rounded(atoms.arrays[name])
+    return structure
+
+
+def _constraint(constraint: Any) -> Any:
+    if not hasattr(constraint, "todict"):
+        raise InputError(
+            f"The constraint {constraint!r} has no todict(), so it cannot be part of a "
+            "calculation's key. Use one of ASE's own constraints."
+        )
+    return constraint.todict()
+
+
+def _rounded(array: np.ndarray) -> str:
+    # Adding zero turns -0.0 into 0.0.
+    rounded = np.ascontiguousarray(np.round(array, DECIMALS) + 0.0, dtype="<f8")
+    return f"{rounded.shape}{hashlib.sha256(rounded).hexdigest()}"
