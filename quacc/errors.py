@@ -144,11 +144,13 @@ def require_number(**values: Any) -> None:
             raise ParameterError(f"{name} must be a finite number, not {value!r}.")
 
 
-def require_count(**values: Any) -> None:
-    """Raise a ParameterError for a value that is not a whole number of at least one."""
+def require_count(minimum: int = 1, **values: Any) -> None:
+    """Raise a ParameterError for a value that is not a whole number of at least a minimum."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < minimum:
+            raise ParameterError(
+                f"{name} must be a whole number of at least {minimum}, not {value!r}."
+            )
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -156,8 +158,7 @@ def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         raise ParameterError(
-            f"{name} {value!r} is unknown.{suggest(str(value), known)} "
-            f"Known: {', '.join(known)}."
+            f"{name} {value!r} is unknown.{suggest(str(value), known)} Known: {', '.join(known)}."
         )
 
 

@@ -76,9 +76,7 @@ def _check_overlap(atoms: Atoms) -> None:
     )
 
 
-def _dense_pairs(
-    atoms: Atoms, cutoff: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _dense_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return index, index, distance of all pairs that may be closer than the cutoff.
 
     Done with arrays over all pairs; None for structures where a neighbour list is better.

@@ -75,8 +75,10 @@ def _from_text(text: str) -> Atoms:
         return _read(path)
     if looks_like_path:
         raise StructureError(f"There is no file {text!r} (looked in {Path.cwd()}).")
-    hint = f" Did you mean {text}2?" if f"{text}2" in g2.names else suggest(
-        text, [*g2.names, *atomic_numbers]
+    hint = (
+        f" Did you mean {text}2?"
+        if f"{text}2" in g2.names
+        else suggest(text, [*g2.names, *atomic_numbers])
     )
     raise StructureError(
         f"{text!r} is neither a file nor a name that quacc knows: an element with a simple "

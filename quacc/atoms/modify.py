@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from quacc.atoms.convert import StructureLike, as_atoms
-from quacc.errors import ParameterError, StructureError, require_positive
+from quacc.errors import ParameterError, StructureError, require_count, require_positive
 
 
 def supercell(structure: StructureLike, repeat: int | Sequence[Any]) -> Atoms:
@@ -34,16 +33,14 @@ def supercell(structure: StructureLike, repeat: int | Sequence[Any]) -> Atoms:
     if matrix.ndim < 2:
         if (matrix < 1).any():
             raise ParameterError(f"repeat must be at least 1, not {repeat!r}.")
-        repeated: Atoms = atoms.repeat(matrix.tolist())
-        return repeated
+        return atoms.repeat(matrix.tolist())
     if round(abs(np.linalg.det(matrix))) == 0:
         raise ParameterError(f"The supercell matrix {repeat!r} has a determinant of zero.")
     if atoms.cell.rank < 3:
         raise StructureError("A supercell matrix needs a structure with three cell vectors.")
     from ase.build import make_supercell
 
-    made: Atoms = make_supercell(atoms, matrix)
-    return made
+    return make_supercell(atoms, matrix)
 
 
 def rattle(structure: StructureLike, stdev: float, *, seed: int) -> Atoms:
@@ -58,8 +55,7 @@ def rattle(structure: StructureLike, stdev: float, *, seed: int) -> Atoms:
         published. Fixed atoms stay where they are.
     """
     require_positive(stdev=stdev)
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ParameterError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    require_count(minimum=0, seed=seed)
     atoms = as_atoms(structure)
     moves = np.random.default_rng(int(seed)).normal(scale=stdev, size=(len(atoms), 3))
     atoms.set_positions(atoms.positions + moves)  # respects constraints

@@ -9,7 +9,13 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 
 from quacc.atoms.convert import StructureLike, as_atoms
-from quacc.errors import StructureError, require_bool, require_count, require_number, require_positive
+from quacc.errors import (
+    StructureError,
+    require_bool,
+    require_count,
+    require_number,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ __all__ = ["Code", "code_names", "get_code"]
 
 def code_names() -> list[str]:
     """Return the names of all codes, usable here or not."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
 def get_code(name: str) -> Code:

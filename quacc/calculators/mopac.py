@@ -71,7 +71,7 @@ class MopacCode(Code):
         told = [
             line
             for line in lines
-            if re.search(r"ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|PARAMETERS.*MISSING", line)
+            if re.search(r"ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|MISSING", line)
         ]
         return "; ".join(dict.fromkeys(told[:4])) or None
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,16 +18,17 @@ StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="LOCATION", help="Database file or URL, if not the usual one."),
 ]
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="As in `show`.")]
 Formula = Annotated[str | None, typer.Option(help="Only this reduced formula, such as TiO2.")]
 Recipe = Annotated[str | None, typer.Option(help="Only this recipe, such as emt.relax_job.")]
 Calculator = Annotated[str | None, typer.Option(help="Only this code, such as emt.")]
 Since = Annotated[
-    str | None, typer.Option(help="Stored at or after 2026-01-31, 2026-01-31T12:00, or 7d, 12h ago.")
+    str | None,
+    typer.Option(help="Stored at or after 2026-01-31, 2026-01-31T12:00, or 7d or 12h ago."),
 ]
 Until = Annotated[str | None, typer.Option(help="Stored at or before; a whole day is included.")]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_BATCH = 200
 
 
 @app.command("ls")
@@ -51,7 +49,7 @@ def list_results(
         database.select(**_filters(formula, recipe, calculator, since, until), limit=limit + 1)
     )
     if not rows:
-        typer.echo(f"No results found in {database!r}.")
+        typer.echo(f"No results found in {database}.")
         return
     console().print(results_table(rows[:limit]))
     if len(rows) > limit:
@@ -99,7 +97,9 @@ def export(
     .extxyz and .xyz take structures with energy, forces and stress, .csv what `ls` shows, and
     .json everything.
     """
-    writers = {".extxyz": _write_xyz, ".xyz": _write_xyz, ".csv": _write_csv, ".json": _write_json}
+    from quacc.cli.exports import atomically, write_csv, write_json, write_xyz
+
+    writers = {".extxyz": write_xyz, ".xyz": write_xyz, ".csv": write_csv, ".json": write_json}
     write = writers.get(file.suffix.lower())
     if write is None:
         raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
@@ -108,8 +108,8 @@ def export(
     database = _open(store)
     rows = list(database.select(**_filters(formula, recipe, calculator, since, until)))
     if not rows:
-        raise StoreError(f"No results found in {database!r}; nothing was written.")
-    with _atomically(file) as partial:
+        raise StoreError(f"No results found in {database}; nothing was written.")
+    with atomically(file) as partial:
         count = write(partial, database, rows)
         if not count:
             raise StoreError("Only workflow results match, and they have no energies of their own.")
@@ -120,7 +120,7 @@ def export(
 
 @app.command("rm")
 def remove(
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="As in `show`.")] = None,
+    keys: Keys = None,
     formula: Formula = None,
     recipe: Recipe = None,
     calculator: Calculator = None,
@@ -140,10 +140,10 @@ def remove(
     else:
         wanted = [row.key for row in database.select(**filters)]
     if not wanted:
-        typer.echo(f"No results found in {database!r}.")
+        typer.echo(f"No results found in {database}.")
         return
     if not yes:
-        typer.confirm(f"Delete {len(wanted)} results from {database!r}?", abort=True)
+        typer.confirm(f"Delete {len(wanted)} results from {database}?", abort=True)
     typer.echo(f"Deleted {database.remove(wanted)} results.")
 
 
@@ -222,59 +222,3 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "versions", versions
     if "directory" in result:
         yield "directory", result["directory"] or "none (computed in memory)"
-
-
-@contextmanager
-def _atomically(file: Path) -> Iterator[Path]:
-    """Yield a name beside ``file``; what is written there takes its place at the end."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        partial.replace(file)
-    except OSError as error:
-        raise InputError(f"Cannot write {str(file)!r}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _results(database: Any, rows: list[Any]) -> Iterator[Any]:
-    for start in range(0, len(rows), _BATCH):
-        keys = [row.key for row in rows[start : start + _BATCH]]
-        found = database.find(keys)
-        yield from (found[key] for key in keys if key in found)
-
-
-def _write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.io import write
-
-    count = 0
-    with file.open("w") as stream:
-        for result in _results(database, [row for row in rows if row.energy is not None]):
-            atoms = result["atoms"]
-            values = {n: result["results"].get(n) for n in ("energy", "forces", "stress")}
-            atoms.calc = SinglePointCalculator(atoms, **values)
-            # Quoted, because a key of digits alone would come back as a number.
-            atoms.info = {"key": f"sha256:{result['key']}", "recipe": result["name"]}
-            write(stream, atoms, format="extxyz")
-            count += 1
-    return count
-
-
-def _write_csv(file: Path, database: Any, rows: list[Any]) -> int:
-    names = "key formula recipe calculator natoms energy converged created".split()
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        for row in rows:
-            values = {name: getattr(row, name) for name in names}
-            writer.writerow([*({**values, "created": row.created.isoformat()}).values()])
-    return len(rows)
-
-
-def _write_json(file: Path, database: Any, rows: list[Any]) -> int:
-    from ase.io.jsonio import encode
-
-    results = list(_results(database, rows))
-    file.write_text(encode(results))
-    return len(results)

@@ -18,11 +18,15 @@ from quacc.errors import InputError, suggest
 def run(
     workflow: Annotated[str, typer.Argument(help="Such as bulk_to_slabs.")],
     structure: Annotated[str, typer.Argument(help="A file, or a name such as Cu.")],
-    calculator: Annotated[str, typer.Option("--calculator", "-c", help="See `quacc calculators`.")] = "emt",
+    calculator: Annotated[
+        str, typer.Option("--calculator", "-c", help="See `quacc calculators`.")
+    ] = "emt",
     change: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A parameter, such as max_index=2 or relax_kwargs.fmax=0.001."
+            "--set",
+            metavar="KEY=VALUE",
+            help="A parameter, such as max_index=2 or relax_kwargs.fmax=0.001.",
         ),
     ] = None,
 ) -> None:
@@ -33,7 +37,6 @@ def run(
     serial = _find(calculator, workflow)
     _check(serial, parameters)
     as_atoms(structure)  # a wrong name is an error now, not after a server has started
-    _quiet()
 
     from rich.console import Console
 
@@ -61,21 +64,35 @@ def run(
 def _tracked(
     calculator: str, workflow: str, structure: str, parameters: dict[str, Any], console: Any
 ) -> Any:
-    with console.status("Starting Prefect …"):
+    # Prefect and Dask talk much about themselves.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    with console.status("Starting Prefect …") as status:
         from quacc.prefect import make_runner
         from quacc.prefect.server import prefect_api
 
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=make_runner())
         with prefect_api():
             console.print(f"Running {workflow} of {structure} with {calculator}.")
+            progress = _Progress(lambda text: status.update(f"{text} …"))
+            jobs = logging.getLogger("quacc.prefect.flows")
+            jobs.setLevel(logging.INFO)
+            if console.is_terminal:  # else Prefect's own handler prints line by line
+                jobs.addHandler(progress)
+                jobs.propagate = False
             return flow(structure, **parameters)
 
 
-def _quiet() -> None:
-    """Keep what Prefect and Dask say about themselves out of the terminal."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+class _Progress(logging.Handler):
+    """Shows the last message."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.show(record.getMessage())
 
 
 def _find(package: str, workflow: str) -> Any:
@@ -110,7 +127,8 @@ def _find(package: str, workflow: str) -> Any:
 
 def _parameters(changes: list[str]) -> dict[str, Any]:
     """Return ``max_index=2`` and ``relax_kwargs.fmax=0.01`` as nested keywords."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     parameters: dict[str, Any] = {}
     for change in changes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from prefect.task_runners import TaskRunner
 
 from quacc.prefect.tasks import as_task, describe, formula
 from quacc.store import Store, Writer
+
+logger = logging.getLogger(__name__)
 
 
 def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
@@ -132,11 +135,12 @@ class _Enclosing(TaskRunner[PrefectFuture[Any]]):
 
 
 class _Storing:
-    """Hands the result of every job to the writer when the job ends."""
+    """Hands the result of every job to the writer as soon as the job ends."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self.running = 0
+        self.submitted = self.ended = 0
+        self.error: Exception | None = None
         self.changed = threading.Condition()
 
     def job(self, task: Task[..., Any]) -> _StoredJob:
@@ -144,17 +148,22 @@ class _Storing:
 
     def watch(self, future: PrefectFuture[Any]) -> None:
         with self.changed:
-            self.running += 1
-        future.add_done_callback(self._ended)
+            self.submitted += 1
+        future.add_done_callback(self._end)
 
-    def _ended(self, future: PrefectFuture[Any]) -> None:
+    def _end(self, future: PrefectFuture[Any]) -> None:
         try:
+            future.wait()  # else the state would be asked from the API
             if future.state.is_completed():
                 self.writer.put(future.result())
+        # Nobody sees what a callback raises; __exit__ raises it.
+        except Exception as error:
+            self.error = error
         finally:
             with self.changed:
-                self.running -= 1
+                self.ended += 1
                 self.changed.notify_all()
+            logger.info("%d of %d jobs ended", self.ended, self.submitted)
 
     def __enter__(self) -> _Storing:
         return self
@@ -162,7 +171,9 @@ class _Storing:
     def __exit__(self, *error: object) -> None:
         # A future's result can be read before its callback has run.
         with self.changed:
-            self.changed.wait_for(lambda: self.running == 0)
+            self.changed.wait_for(lambda: self.ended == self.submitted)
+        if self.error:
+            raise self.error
 
 
 class _StoredJob:

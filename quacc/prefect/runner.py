@@ -22,7 +22,7 @@ from uuid import uuid4
 from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect_dask import DaskTaskRunner
+from prefect_dask.task_runners import DaskTaskRunner
 
 from quacc.errors import ParameterError, suggest
 from quacc.runners.remote import run_remote
@@ -38,7 +38,7 @@ class DaskRunner(DaskTaskRunner):
 
     def __enter__(self) -> DaskRunner:
         super().__enter__()
-        self._engine = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
+        self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
         self._client_lock = threading.Lock()  # threads must not race to start the cluster
         return self
@@ -84,9 +84,7 @@ class DaskRunner(DaskTaskRunner):
         remote.fn = call_async if task.isasync else call
         return remote
 
-    def _call(
-        self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str
-    ) -> Any:
+    def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
         with self._client_lock:
             client = self.client
         future = client.submit(
@@ -158,9 +156,7 @@ def make_runner(
             "dashboard_address": "127.0.0.1:0",
             **kwargs.get("scheduler_options", {}),
         }
-    return DaskRunner(
-        cluster_class=cluster_class, cluster_kwargs=kwargs, adapt_kwargs=adapt_kwargs
-    )
+    return DaskRunner(cluster_class=cluster_class, cluster_kwargs=kwargs, adapt_kwargs=adapt_kwargs)
 
 
 def job_script(cluster_kwargs: dict[str, Any]) -> str:

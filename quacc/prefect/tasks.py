@@ -121,7 +121,9 @@ def describe(structure: Any) -> str:
     text = f"{structure.get_chemical_formula()} ({len(structure)} atoms"
     if structure.pbc.any():
         a, b, c, alpha, beta, gamma = structure.cell.cellpar()
-        axes = "".join(axis for axis, periodic in zip("abc", structure.pbc, strict=True) if periodic)
+        axes = "".join(
+            axis for axis, periodic in zip("abc", structure.pbc, strict=True) if periodic
+        )
         text += (
             f", cell {a:.3f} {b:.3f} {c:.3f} Å {alpha:.1f} {beta:.1f} {gamma:.1f}°, "
             f"periodic along {axes}"

@@ -110,7 +110,7 @@ class Calculation:
         atoms = self.input_atoms.copy()
         workdir = self._workdir()
         try:
-            atoms.calc = self.code.build(self.calc_parameters, workdir and workdir.path)
+            atoms.calc = self.code.build(self.calc_parameters, workdir.path if workdir else None)
             yield atoms
         # Codes fail in their own ways; every one of them is reported and raised again.
         except Exception as error:
@@ -127,9 +127,7 @@ class Calculation:
 
     def evaluate(self, atoms: Atoms) -> None:
         """Compute all of the code's properties in one run of it, and check them."""
-        wanted = [
-            name for name in self.code.properties if name != "stress" or atoms.pbc.all()
-        ]
+        wanted = [name for name in self.code.properties if name != "stress" or atoms.pbc.all()]
         atoms.calc.calculate(atoms, wanted, all_changes)
         self.check_finite(atoms)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -94,8 +93,7 @@ def run_md(
     )
     require_number(pressure=pressure)
     require_bool(trajectory=trajectory)
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
-        raise ParameterError(f"seed must be a whole number of at least 0, not {seed!r}.")
+    require_count(minimum=0, seed=seed)
     calculation = Calculation(
         structure,
         code,
@@ -139,9 +137,7 @@ def run_md(
         integrator.run(steps)
     result = cast(MDResult, calculation.result(atoms))
     result["steps"] = int(steps)
-    result["history"] = {
-        name: np.array([one[name] for one in samples]) for name in samples[0]
-    }
+    result["history"] = {name: np.array([one[name] for one in samples]) for name in samples[0]}
     if trajectory:
         result["trajectory"] = frames
     return result

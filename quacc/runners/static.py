@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
@@ -38,4 +38,4 @@ def run_static(
     )
     with calculation.run() as atoms:
         calculation.evaluate(atoms)
-    return cast(StaticResult, calculation.result(atoms))
+    return calculation.result(atoms)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from ase import Atoms, units
@@ -16,6 +15,7 @@ from quacc.errors import (
     ParameterError,
     StructureError,
     require_choice,
+    require_count,
     require_number,
     require_positive,
 )
@@ -84,12 +84,8 @@ def run_vibrations(
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
     require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
-    if symmetry_number is not None and (
-        not isinstance(symmetry_number, Integral) or symmetry_number < 1
-    ):
-        raise ParameterError(
-            f"symmetry_number must be a whole number of at least 1, not {symmetry_number!r}."
-        )
+    if symmetry_number is not None:
+        require_count(symmetry_number=symmetry_number)
     if spin is not None:
         require_number(spin=spin)
         if spin < 0 or (2 * spin) % 1:
@@ -187,11 +183,10 @@ def _squared_energies(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray) ->
     from ase.vibrations import VibrationsData
 
     data = VibrationsData.from_2d(atoms, hessian, indices=indices.tolist())
-    squares: np.ndarray = np.sort((data.get_energies() ** 2).real)
-    return squares
+    return np.sort((data.get_energies() ** 2).real)
 
 
-def _geometry(atoms: Atoms) -> str:
+def _geometry(atoms: Atoms) -> Literal["monatomic", "linear", "nonlinear"]:
     if len(atoms) == 1:
         return "monatomic"
     moments = atoms.get_moments_of_inertia()
@@ -216,7 +211,7 @@ def _ideal_gas(
     sigma = parameters["symmetry_number"] or _symmetry_number(atoms)
     geometry = _geometry(atoms)
     gas = IdealGasThermo(
-        energies,
+        energies.tolist(),
         geometry,
         potentialenergy=potential,
         atoms=atoms,
@@ -244,7 +239,7 @@ def _harmonic(
 ) -> dict[str, Any]:
     from ase.thermochemistry import HarmonicThermo
 
-    solid = HarmonicThermo(energies, potentialenergy=potential)
+    solid = HarmonicThermo(energies.tolist(), potentialenergy=potential)
     kelvin = parameters["temperature"]
     return {
         "model": "harmonic",
@@ -259,7 +254,7 @@ def _harmonic(
 def _symmetry_number(atoms: Atoms) -> int:
     if len(atoms) == 1:
         return 1
-    from pymatgen.core import Molecule
+    from pymatgen.core.structure import Molecule
     from pymatgen.symmetry.analyzer import PointGroupAnalyzer
 
     molecule = Molecule(atoms.get_chemical_symbols(), atoms.positions)

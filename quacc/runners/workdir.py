@@ -14,9 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 from quacc.errors import ParameterError
-from quacc.settings import get_settings
 
-CopyFiles = Mapping[str | os.PathLike[str], Sequence[str]] | Mapping[str, Any] | str | os.PathLike[str]
+CopyFiles = str | os.PathLike[str] | Mapping[Any, Any]
 """An earlier result or its folder (all files), or ``{folder: [names or patterns]}``."""
 
 
@@ -92,13 +91,18 @@ class Workdir:
     """
 
     def __init__(self, name: str, copies: Sequence[Path]) -> None:
+        from quacc.settings import get_settings  # pydantic is slow; in-memory codes go without
+
         self.name = name
         self.settings = get_settings()
         scratch = self.settings.scratch
         scratch.mkdir(parents=True, exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=f"{name[:100]}-", dir=scratch))
         for file in copies:
-            with _open(file) as source, (self.path / file.name.removesuffix(".gz")).open("wb") as to:
+            with (
+                _open(file) as source,
+                (self.path / file.name.removesuffix(".gz")).open("wb") as to,
+            ):
                 shutil.copyfileobj(source, to)
 
     def keep(self) -> str:

@@ -57,6 +57,9 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({redact(self._location)!r})"
 
+    def __str__(self) -> str:
+        return redact(self._location)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"{self!r} cannot be sent to another process: workers never open the results "
@@ -86,10 +89,10 @@ class Store:
         found, missing = self._load([key])
         if key not in found:
             if not missing:
-                raise UnknownKeyError(f"The row {key!r} in {self!r} was not written by quacc.")
+                raise UnknownKeyError(f"The row {key!r} in {self} was not written by quacc.")
             parts = ", ".join(part[:10] for part in sorted(missing))
             raise StoreError(
-                f"The result {key[:10]} was made from {parts}, which is no longer in {self!r}. "
+                f"The result {key[:10]} was made from {parts}, which is no longer in {self}. "
                 "Run the workflow again to restore it."
             )
         return found[key]
@@ -117,7 +120,7 @@ class Store:
                 near = nearest(database, short)
             else:
                 near = []
-        message = f"No result has the key {key!r} in {self!r}."
+        message = f"No result has the key {key!r} in {self}."
         if len(short) < SHORTEST_PREFIX:
             message += f" Give at least {SHORTEST_PREFIX} characters."
         elif near:

@@ -88,7 +88,7 @@ def canonical(value: Any) -> Any:
 @canonical.register(type(None))
 @canonical.register(bool)
 @canonical.register(str)
-def _plain(value: None | bool | str) -> Any:
+def _plain(value: bool | str | None) -> Any:
     return value
 
 
@@ -159,8 +159,9 @@ def _structure(atoms: Atoms, *, momenta: bool) -> dict[str, Any]:
         "pbc": atoms.pbc.tolist(),
         "constraints": canonical([_constraint(one) for one in atoms.constraints]),
     }
-    optional = {"initial_magmoms", "initial_charges", "masses"} | ({"momenta"} if momenta else set())
-    for name in optional:
+    for name in ("initial_magmoms", "initial_charges", "masses", "momenta"):
+        if name == "momenta" and not momenta:
+            continue
         # Absent and all zero mean the same, except for masses, which are never zero.
         if name in atoms.arrays and atoms.arrays[name].any():
             structure[name] = _rounded(atoms.arrays[name])
@@ -179,4 +180,4 @@ def _constraint(constraint: Any) -> Any:
 def _rounded(array: np.ndarray) -> str:
     # Adding zero turns -0.0 into 0.0.
     rounded = np.ascontiguousarray(np.round(array, DECIMALS) + 0.0, dtype="<f8")
-    return f"{rounded.shape}{hashlib.sha256(rounded).hexdigest()}"
+    return f"{rounded.shape}{hashlib.sha256(rounded.tobytes()).hexdigest()}"

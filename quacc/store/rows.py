@@ -103,9 +103,7 @@ def _properties(results: Mapping[str, Any], natoms: int) -> dict[str, Any]:
     return columns
 
 
-def _converged(
-    result: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]
-) -> bool | None:
+def _converged(result: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]) -> bool | None:
     if result.get("converged") is not None:
         return bool(result["converged"])
     if "jobs" not in result:

@@ -21,7 +21,7 @@ from quacc.errors import StoreError
 from quacc.store import Store, UnknownKeyError, Writer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_database import assert_same, everything, key_of, make, workflow
+from store_cases import assert_same, everything, key_of, make, workflow
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "p@ss/w:rd#1"
@@ -150,7 +150,8 @@ def test_a_failing_batch_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatc
 WRITER = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_database import *
+from store_cases import *
+from quacc.store import Store
 store, first = Store(sys.argv[1]), int(sys.argv[2])
 one = make(bulk("Cu"), "")
 print("ready", flush=True)

@@ -60,7 +60,7 @@ def bulk_to_slabs(
         Some slabs failed; carries the results of the others.
     """
     relax_kwargs, static_kwargs = dict(relax_kwargs or {}), dict(static_kwargs or {})
-    carve = {
+    carve: dict[str, Any] = {
         "max_index": max_index,
         "min_thickness": min_thickness,
         "min_vacuum": min_vacuum,

@@ -8,7 +8,7 @@ of one item follow one another without waiting for other items.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from quacc.errors import JobsFailedError
 
@@ -76,8 +76,7 @@ def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> 
                 break
     if failures:
         listed = "; ".join(
-            f"{cast(list[str], error.__notes__)[-1].removeprefix('structure: ')}: {error}"
-            for error in failures
+            f"{error.__notes__[-1].removeprefix('structure: ')}: {error}" for error in failures
         )
         raise JobsFailedError(
             f"{what}: {len(failures)} of {len(chains)} structures failed ({listed}). The results "

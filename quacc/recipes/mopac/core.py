@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def static_job(
-    atoms: StructureLike, *, copy_files: "CopyFiles | None" = None, **calc_kwargs: Any
+    atoms: StructureLike, *, copy_files: CopyFiles | None = None, **calc_kwargs: Any
 ) -> StaticResult:
     """Compute the heat of formation and the forces.
 
@@ -47,7 +47,7 @@ def relax_job(
     optimizer: str = "BFGS",
     trajectory: bool = False,
     require_convergence: bool = False,
-    copy_files: "CopyFiles | None" = None,
+    copy_files: CopyFiles | None = None,
     **calc_kwargs: Any,
 ) -> OptResult:
     """Relax the positions with ASE's optimizers.

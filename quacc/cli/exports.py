@@ -1,0 +1,69 @@
+"""Write stored results to files of other formats."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from quacc.errors import InputError
+
+_BATCH = 200
+
+
+@contextmanager
+def atomically(file: Path) -> Iterator[Path]:
+    """Yield a name beside ``file``; what is written there takes its place at the end."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        partial.replace(file)
+    except OSError as error:
+        raise InputError(f"Cannot write {str(file)!r}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _results(database: Any, rows: list[Any]) -> Iterator[Any]:
+    for start in range(0, len(rows), _BATCH):
+        keys = [row.key for row in rows[start : start + _BATCH]]
+        found = database.find(keys)
+        yield from (found[key] for key in keys if key in found)
+
+
+def write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    count = 0
+    with file.open("w") as stream:
+        for result in _results(database, [row for row in rows if row.energy is not None]):
+            atoms = result["atoms"]
+            values = {n: result["results"].get(n) for n in ("energy", "forces", "stress")}
+            atoms.calc = SinglePointCalculator(atoms, **values)
+            atoms.info = {"key": result["key"], "recipe": result["name"]}
+            write(stream, atoms, format="extxyz")
+            count += 1
+    return count
+
+
+def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
+    names = ["key", "formula", "recipe", "calculator", "natoms", "energy", "converged", "created"]
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(names)
+        for row in rows:
+            values = {name: getattr(row, name) for name in names}
+            writer.writerow([*({**values, "created": row.created.isoformat()}).values()])
+    return len(rows)
+
+
+def write_json(file: Path, database: Any, rows: list[Any]) -> int:
+    from ase.io.jsonio import encode
+
+    results = list(_results(database, rows))
+    file.write_text(encode(results))
+    return len(results)

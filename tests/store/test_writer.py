@@ -1,0 +1,111 @@
+"""The thread that writes results in batches."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ase.build import bulk
+
+from quacc.errors import StoreError
+from quacc.store import Store, Writer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from store_cases import key_of, make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results.db")
+
+
+def test_writer_takes_results_from_many_threads(store: Store) -> None:
+    one = make(bulk("Cu"), "")
+    with Writer(store) as writer:
+
+        def put(n: int) -> None:
+            for i in range(100):
+                writer.put({**one, "key": key_of(n, i)})
+
+        threads = [threading.Thread(target=put, args=[n]) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        writer.flush()
+        assert len(list(store.select())) == 800
+        writer.put(make(bulk("Cu"), key_of("last")))
+    assert len(list(store.select())) == 801
+    with pytest.raises(StoreError, match="not open"):
+        writer.put(make(bulk("Cu"), key_of("late")))
+
+
+def test_writer_writes_without_being_asked(store: Store) -> None:
+    with Writer(store, interval=0.05) as writer:
+        writer.put(make(bulk("Cu"), key_of(1)))
+        deadline = time.monotonic() + 20
+        while not list(store.select()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with Writer(store, interval=1000, batch=3) as writer:
+        for i in range(3):
+            writer.put(make(bulk("Cu"), key_of("batch", i)))
+        while len(list(store.select())) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_writer_never_waits_for_the_database(store: Store, tmp_path: Path) -> None:
+    store.add([make(bulk("Cu"), key_of(1))])
+    other = sqlite3.connect(tmp_path / "results.db", isolation_level=None)
+    with Writer(store, interval=0.01) as writer:
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        for i in range(2, 52):
+            writer.put(make(bulk("Cu"), key_of(i)))
+            time.sleep(0.001)
+        assert time.monotonic() - started < 5
+        other.execute("ROLLBACK")
+        writer.flush()
+        assert len(list(store.select())) == 51
+
+
+def test_writer_keeps_results_when_the_body_fails(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), Writer(store, interval=1000) as writer:
+        writer.put(make(bulk("Cu"), key_of(1))) or 1 / 0
+    assert len(list(store.select())) == 1
+
+
+def test_writer_raises_what_went_wrong_and_tries_again(tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()  # a file where the folder should be
+    store = Store(tmp_path / "folder" / "results.db")
+    results = [make(bulk("Cu"), key_of(i)) for i in range(4)]
+    with Writer(store, interval=0.01) as writer:
+        writer.put(results[0])
+        with pytest.raises(StoreError, match="1 results are not stored"):
+            writer.flush()
+        time.sleep(0.2)
+        with pytest.raises(StoreError, match="2 results are not stored"):
+            writer.put(results[1])  # taken all the same
+        (tmp_path / "folder").unlink()
+        with pytest.raises(StoreError, match="of type object"):
+            writer.put(make(bulk("Cu"), key_of("bad"), bad=object()))  # not taken
+        time.sleep(0.2)
+        writer.put(results[2])
+        writer.flush()
+        assert len(list(store.select())) == 3
+
+
+def test_writer_reports_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()
+    store = Store(tmp_path / "folder" / "results.db")
+    result = make(bulk("Cu"), key_of(1))
+    with pytest.raises(StoreError, match="1 results are not stored"), Writer(store) as writer:
+        writer.put(result)
+    with pytest.raises(ZeroDivisionError) as error, Writer(store) as writer:
+        writer.put(result) or 1 / 0
+    assert "1 results are not stored" in error.value.__notes__[0]
