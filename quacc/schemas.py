@@ -45,7 +45,7 @@ class Result(TypedDict):
     name: str
     """The recipe, such as ``emt.relax_job``."""
     formula: str
-    """Reduced formula."""
+    """Reduced formula of a crystal, full formula of a molecule."""
     key: str
     """SHA-256 of what was asked for; equal keys mean equal calculations."""
     calculator: CalculatorInfo

@@ -13,13 +13,18 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    SettingsConfigDict,
+)
 
 from quacc.errors import SettingsError, suggest
 
@@ -50,19 +55,37 @@ _Program = Annotated[str, StringConstraints(min_length=1, to_lower=True)]  # as 
 _Command = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-class Settings(BaseModel, frozen=True, validate_default=True, use_attribute_docstrings=True):
+class Settings(BaseSettings):
     """All settings, checked. Use :func:`get_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUACC_",
+        env_nested_delimiter="__",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        frozen=True,
+        hide_input_in_errors=True,  # it may hold a password
+        use_attribute_docstrings=True,
+    )
 
     results_dir: _Folder = Path("~/quacc_results")
     """Folder for the files of finished calculations and the results database."""
     scratch_dir: _Folder | None = None
     """Folder where calculations that write files run ($SCRATCH or the system's, if not set)."""
-    store: Annotated[str, BeforeValidator(_database)] | None = Field(None, repr=False)
+    store: Annotated[str, BeforeValidator(_database)] | None = Field(default=None, repr=False)
     """SQLite file or postgresql:// URL of the database (results.db in results_dir, if not set)."""
     compress: bool = True
     """Gzip the files of finished calculations."""
     commands: dict[_Program, _Command] = {}
     """How to start external programs, each under its own name such as commands.mopac."""
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **standard: Any) -> tuple[Any, ...]:
+        """Return the sources, strongest first; values given to ``Settings(...)`` stand alone."""
+        if standard["init_settings"].init_kwargs:
+            return (standard["init_settings"],)
+        layers = reversed(_layers(read_file()).values())
+        return tuple(InitSettingsSource(cls, layer) for layer in layers)
 
     @property
     def scratch(self) -> Path:
@@ -77,23 +100,11 @@ class Settings(BaseModel, frozen=True, validate_default=True, use_attribute_docs
 
 def get_settings() -> Settings:
     """Return the settings that hold here and now; a SettingsError lists all mistakes."""
-    # The whole environment, because a path may contain any variable.
-    environment = tuple((name, os.environ.get(name)) for name in os.environ)
-    try:
-        status = os.stat(settings_file())
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    except OSError:
-        stamp = None
-    changed = json.dumps(overrides(), sort_keys=True, default=str)
-    return _load(changed, environment, stamp).model_copy(deep=True)  # commands is mutable
-
-
-@lru_cache(maxsize=16)
-def _load(changed: str, environment: object, stamp: object) -> Settings:
-    settings, _, mistakes = inspect()
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
-    return settings
+    with _lock:
+        try:
+            return Settings()
+        except (SettingsError, ValidationError):
+            raise SettingsError("\n".join(inspect()[2])) from None
 
 
 # A thread sees its own changes, or else those of all threads. Child processes get the
@@ -102,7 +113,7 @@ def _load(changed: str, environment: object, stamp: object) -> Settings:
 _VARIABLE = "_QUACC_CHANGED_SETTINGS"
 _active: list[dict[str, Any]] = [json.loads(os.environ.get(_VARIABLE, "{}"))]
 _own: ContextVar[dict[str, Any] | None] = ContextVar("quacc_settings", default=None)
-_lock = threading.Lock()
+_lock = threading.Lock()  # held for pydantic-settings, too: no variable may go while it reads them
 os.register_at_fork(  # no child may start with a lock that another thread held
     before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
 )
@@ -120,11 +131,11 @@ def change_settings(**changes: Any) -> Iterator[None]:
     SettingsError
         Before the block runs: a name is unknown or a value is wrong.
     """
-    checked = _merge(*(check(name, value) for name, value in changes.items()))
     before = _own.get()
-    entry = _merge(before or {}, checked)
-    _own.set(_merge(overrides(), checked))
     with _lock:
+        checked = _merge(*(check(name, value) for name, value in changes.items()))
+        entry = _merge(before or {}, checked)
+        _own.set(_merge(overrides(), checked))
         _active.append(entry)
         _mirror()
     try:
@@ -166,8 +177,10 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            old = merged.get(name, {})
-            merged[name] = {**old, **value} if isinstance(value, Mapping) else value
+            if isinstance(value, Mapping) and isinstance(merged.setdefault(name, {}), dict):
+                merged[name].update(value)
+            else:
+                merged[name] = value
     return merged
 
 
@@ -176,12 +189,12 @@ def settings_file() -> Path:
     return Path.home() / ".quacc.yaml"
 
 
-def read_file() -> Any:
-    """Return the settings file's content, unchecked, as ruamel.yaml's round-trip mapping."""
+def read_file() -> dict[Any, Any]:
+    """Return the settings file's content, unchecked."""
     from ruamel import yaml  # slow to import
 
     try:
-        content = yaml.YAML().load(settings_file().read_text("utf-8"))
+        content = yaml.YAML(typ="safe").load(settings_file().read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.error.YAMLError) as error:
@@ -193,6 +206,22 @@ def read_file() -> Any:
     raise SettingsError(f"{settings_file()} must hold lines such as 'compress: false'.")
 
 
+def _layers(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each place sets, weakest first."""
+    known = Settings.model_fields
+    written = (_nested(n, v) for n, v in _flat(content) if v is not None or n not in known)
+    layers = {str(settings_file()): _merge(*written)}
+    source = EnvSettingsSource(Settings)
+    for variable, text in sorted(source.env_vars.items()):
+        if variable.startswith("quacc_"):
+            source.env_vars = {variable: text}  # alone, to know what it sets
+            place = f"environment variable {variable.upper()}"
+            layers[place] = {variable[6:]: text}  # refused, if pydantic-settings knows no better
+            with suppress(ValueError):  # no JSON
+                layers[place] = source() or layers[place]
+    return layers | {"change_settings": overrides()}
+
+
 def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
     """Return the settings, what is set (name: value, place), and what is wrong instead."""
     mistakes, content = [], {}
@@ -200,14 +229,9 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
         content = read_file()
     except SettingsError as error:
         mistakes.append(str(error))
-    found = {name: (value, str(settings_file())) for name, value in _flat(content)}
-    found = {n: v for n, v in found.items() if v[0] is not None or n not in Settings.model_fields}
-    for variable, text in os.environ.items():
-        if variable.startswith("QUACC_") and text:
-            name = variable[6:].lower().replace("__", ".", 1)
-            found[name] = (text, f"environment variable {variable}")
-    found |= {name: (value, "change_settings") for name, value in _flat(overrides())}
-    values: dict[str, Any] = {}
+    layers = _layers(content).items()
+    found = {name: (value, place) for place, layer in layers for name, value in _flat(layer)}
+    values: dict[str, Any] = {"commands": {}}
     for name, (value, place) in list(found.items()):
         try:
             values = _merge(values, check(name, value, place))
@@ -218,29 +242,35 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
 
 
 def _flat(layer: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in layer.items():
+    for key, value in layer.items():
+        name = str(key).lower()
         if name == "commands" and isinstance(value, Mapping):
             yield from ((f"commands.{program}".lower(), value[program]) for program in value)
         else:
-            yield str(name), value
+            yield name, value
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    head, _, program = name.partition(".")
+    return {head: {program: value}} if program and head == "commands" else {name: value}
 
 
 def check(name: str, value: Any, place: str = "change_settings") -> dict[str, Any]:
     """Return {name: value} of one setting, checked; ``commands.mopac`` is a name, too."""
-    head, _, program = name.partition(".")
-    if head not in Settings.model_fields or (program and head != "commands"):
+    nested = _nested(name, value)
+    [head] = nested
+    if head not in Settings.model_fields:
         known = [*Settings.model_fields, "commands." + re.split("[._]", name)[-1]]
         if place.startswith("environment"):
             name, *known = (f"QUACC_{n.upper().replace('.', '__')}" for n in [name, *known])
         hint = suggest(name, known) or f" The settings are {', '.join(known[:-1])}."
         raise SettingsError(f"{name!r} ({place}) is not a setting.{hint}")
     try:
-        checked = Settings.model_validate({head: {program: value} if program else value})
+        return Settings(**nested).model_dump(mode="json", include={head})
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         what = f"{name} = {hide_password(repr(value))} ({place}) is wrong: {why}."
         raise SettingsError(f"{what} {head}: {Settings.model_fields[head].description}") from None
-    return checked.model_dump(mode="json", include={head})
 
 
 def hide_password(text: str) -> str:

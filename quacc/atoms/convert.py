@@ -62,7 +62,7 @@ def as_atoms(structure: StructureLike) -> Atoms:
 def _from_text(text: str) -> Atoms:
     from ase.collections import g2
 
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # Path.expanduser raises for an unknown user
     looks_like_path = os.sep in text or bool(path.suffix) or text.startswith("~")
     if not looks_like_path:
         if text in atomic_numbers and (atoms := _element(text)):
@@ -71,7 +71,7 @@ def _from_text(text: str) -> Atoms:
             from ase.build import molecule
 
             return molecule(text)
-    if path.is_file():
+    if os.path.isfile(path):  # false, too, for names that no file can have
         return _read(path)
     if looks_like_path:
         raise StructureError(f"There is no file {text!r} (looked in {Path.cwd()}).")

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import ase
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
 
 from quacc.calculators.base import Code
 from quacc.errors import ParameterError, require_bool, require_positive
+
+_MANY = 1e6
 
 
 class LJCode(Code):
@@ -51,7 +54,20 @@ class LJCode(Code):
                 f"ro, the onset of the smooth cutoff, must be below the cutoff rc = {rc} Å, "
                 f"not {parameters['ro']!r}."
             )
+        neighbours = _neighbours(atoms, rc)
+        if neighbours > _MANY:
+            raise ParameterError(
+                f"The cutoff rc = {rc:g} Å (3 sigma, unless given) covers about {neighbours:.0e} "
+                "neighbours of each atom. Choose a shorter one, and check sigma (Å)."
+            )
         return warnings
+
+
+def _neighbours(atoms: Atoms, cutoff: float) -> float:
+    """Estimate how many atoms a box of the cutoff's size around an atom holds."""
+    cell = atoms.cell.complete().array
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return len(atoms) * float(np.prod((2 * cutoff / heights + 1)[atoms.pbc]))
 
 
 CODE = LJCode()

@@ -25,7 +25,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
 from quacc.errors import ParameterError, suggest
-from quacc.runners.remote import run_remote
+from quacc.runners.remote import pack, run_packed
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
@@ -87,15 +87,8 @@ class DaskRunner(DaskTaskRunner):
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
         with self._client_lock:
             client = self.client
-        future = client.submit(
-            run_remote,
-            overrides(),
-            function,
-            args,
-            kwargs,
-            key=f"{name}-{uuid4()}",
-            pure=False,
-        )
+        call = pack(overrides(), function, args, kwargs)
+        future = client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
         try:
             return future.result()
         except BaseException:

@@ -51,6 +51,8 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
         announce(*args, **kwargs)
         return job(*args, **kwargs)
 
+    # A partial's own defaults, since Prefect passes every parameter.
+    run.__signature__ = inspect.signature(job)  # type: ignore[attr-defined]
     # A runner that calls the job elsewhere announces it here, and sends the plain function.
     run.announce = announce  # type: ignore[attr-defined]
     run.plain = job  # type: ignore[attr-defined]
@@ -76,21 +78,12 @@ def _innermost(job: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _arguments(job: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
-    """Return what a job gets, by name, the structure first, defaults left out."""
-    preset: dict[str, Any] = {}
-    while isinstance(job, functools.partial):
-        preset = job.keywords | preset
-        args = (*job.args, *args)
-        job = job.func
-    bound = inspect.signature(job).bind_partial(*args, **(preset | kwargs))
-    extra = [
-        name
-        for name, parameter in bound.signature.parameters.items()
-        if parameter.kind is parameter.VAR_KEYWORD
-    ]
-    given = dict(bound.arguments)
-    for name in extra:
-        given |= given.pop(name, {})
+    """Return what a job gets, by name, the structure first."""
+    bound = inspect.signature(job).bind_partial(*args, **kwargs)
+    given: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        extra = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        given |= value if extra else {name: value}
     return given
 
 

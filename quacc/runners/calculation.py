@@ -94,7 +94,7 @@ class Calculation:
             momenta=momenta,
             extra=copied,
         )
-        self.formula: str = self.input_atoms.symbols.formula.reduce()[0].format("metal")
+        self.formula = _formula(self.input_atoms)
         self.directory: str | None = None
 
     @contextmanager
@@ -215,6 +215,12 @@ class Calculation:
             atoms=last,
             directory=directory,
         )
+
+
+def _formula(atoms: Atoms) -> str:
+    """Return the reduced formula of a crystal, the full one of a molecule (C2H6 is no CH3)."""
+    formula = atoms.symbols.formula
+    return formula.reduce()[0].format("metal") if atoms.pbc.any() else formula.format("hill")
 
 
 def _cpu_seconds(code: Code) -> float:

@@ -156,9 +156,9 @@ def _check_npt(atoms: Atoms, code: Code) -> None:
 
 
 def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+    from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
     if not atoms.constraints and len(atoms) > 1:
         Stationary(atoms)
 

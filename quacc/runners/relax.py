@@ -117,7 +117,7 @@ def run_relax(
                 frames.append(_frame(atoms))
 
         calculation.evaluate(atoms)
-        dynamics = _optimizer(optimizer)(target, logfile=None)
+        dynamics = _optimizer(optimizer, target)
         dynamics.attach(observe)
         converged = bool(dynamics.run(fmax=fmax, steps=steps))
         # A line search may end with the calculator at another structure.
@@ -144,8 +144,11 @@ def run_relax(
     return result
 
 
-def _optimizer(name: str) -> Any:
-    return getattr(importlib.import_module(OPTIMIZERS[name]), name)
+def _optimizer(name: str, target: Any) -> Any:
+    optimizer = getattr(importlib.import_module(OPTIMIZERS[name]), name)
+    # ASE's own choice, which it makes with a warning for small structures.
+    options = {"precon": "Exp" if len(target) >= 100 else None} if "Precon" in name else {}
+    return optimizer(target, logfile=None, **options)
 
 
 def _target(atoms: Atoms, relax_cell: bool) -> Any:

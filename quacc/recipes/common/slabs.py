@@ -99,7 +99,9 @@ def bulk_to_slabs(
     ]
     results = gather(chains, names, recipe)
 
-    rows = [(_surface(slab, chain, bulk), chain[-1]) for slab, chain in zip(slabs, results)]
+    rows = [
+        (_surface(slab, chain, bulk), chain[-1]) for slab, chain in zip(slabs, results, strict=True)
+    ]
     rows.sort(key=lambda row: (row[0]["surface_energy"] is None, row[0]["surface_energy"] or 0.0))
     jobs = [*bulk_results, *(result for chain in results for result in chain)]
     warnings = sorted({text for job in jobs for text in job["warnings"]})

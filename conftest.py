@@ -1,0 +1,84 @@
+"""A home of their own for all tests, one Prefect server, and the documentation's examples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+_HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
+
+# Before anything imports Prefect, which reads its home at import.
+os.environ["HOME"] = str(_HOME)
+os.environ["PREFECT_HOME"] = str(_HOME / "prefect")
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+for _name in [name for name in os.environ if name.startswith(("QUACC_", "PREFECT_API_"))]:
+    del os.environ[_name]
+
+REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
+"""Set where every program that a test needs must be installed, as in continuous integration."""
+
+PROGRAMS = {
+    "mopac": "mopac",
+    "postgres": "/usr/lib/postgresql/15/bin/initdb",
+}
+"""Marker of tests that need a program, and the program."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, program in PROGRAMS.items():
+            if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _clean_folder(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Run every test in an empty folder, with results of its own; a page's examples share one."""
+    if isinstance(request.node, pytest.Function):
+        root = tmp_path_factory.mktemp("test")
+    else:
+        root = _HOME / request.path.stem
+    folder = root / "cwd"
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("QUACC_RESULTS_DIR", str(root / "results"))
+    monkeypatch.setenv("QUACC_SCRATCH_DIR", str(root / "scratch"))
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One Prefect server, with authentication, for all tests that ask for it."""
+    from quacc.prefect.server import prefect_api
+
+    with prefect_api() as started:
+        assert started
+        yield
+
+
+def _run_bash(example: Example) -> None:
+    subprocess.run(["bash", "-euo", "pipefail", "-c", example.parsed], check=True)
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), CodeBlockParser("bash", _run_bash)],
+    patterns=["README.md", "docs/*.md"],
+    fixtures=["prefect_server"],
+).pytest()

@@ -1,0 +1,118 @@
+"""Slabs against ASE's own surface builders, and against crystallography."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, fcc100, fcc110, fcc111, molecule
+from ase.neighborlist import neighbor_list
+
+from quacc.atoms.slabs import make_slabs
+from quacc.errors import ParameterError, StructureError
+
+A = 3.6
+
+
+@pytest.fixture(scope="module")
+def copper():
+    return make_slabs(bulk("Cu", a=A))
+
+
+def test_the_distinct_surfaces_of_fcc(copper):
+    assert [slab.miller for slab in copper] == [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
+    assert all(slab.symmetric and slab.stoichiometric for slab in copper)
+
+
+@pytest.mark.parametrize(
+    ("index", "area"), [(0, A**2 / 2), (1, A**2 / np.sqrt(2)), (2, A**2 * np.sqrt(3) / 4)]
+)
+def test_areas(copper, index, area):
+    assert copper[index].area == pytest.approx(area)
+
+
+@pytest.mark.parametrize(("index", "build"), [(0, fcc100), (1, fcc110), (2, fcc111)])
+def test_same_environments_as_ase_builds(copper, index, build):
+    slab = copper[index].atoms
+    other = build("Cu", (1, 1, len(slab)), a=A, vacuum=10, periodic=True)
+    assert _shells(slab) == _shells(other)
+
+
+def _shells(atoms):
+    i, d = neighbor_list("id", atoms, 6.0)
+    return sorted(sorted(np.round(d[i == atom], 6)) for atom in range(len(atoms)))
+
+
+def test_thickness_and_vacuum():
+    for slab in make_slabs("Cu", min_thickness=12, min_vacuum=15):
+        z = slab.atoms.positions[:, 2]
+        layer = np.diff(np.unique(z.round(4))).max()
+        assert np.ptp(z) + layer >= 12
+        assert slab.atoms.cell[2, 2] - np.ptp(z) >= 15
+        np.testing.assert_allclose(z.mean(), slab.atoms.cell[2, 2] / 2, atol=1e-6)
+        np.testing.assert_allclose(slab.atoms.cell.angles()[:2], 90, atol=1e-9)
+        assert slab.atoms.pbc.all()
+
+
+def test_lateral_size():
+    for slab in make_slabs("Cu", min_lateral=8.0):
+        cell = slab.atoms.cell
+        assert slab.area / np.linalg.norm(cell[0]) >= 8 - 1e-6
+        assert slab.area / np.linalg.norm(cell[1]) >= 8 - 1e-6
+
+
+def test_higher_indices():
+    millers = {slab.miller for slab in make_slabs("Cu", max_index=2)}
+    assert len(millers) == 6
+    assert {(2, 1, 0), (2, 1, 1), (2, 2, 1)} < millers
+
+
+def test_terminations_of_silicon_111():
+    slabs = [slab for slab in make_slabs("Si") if slab.miller == (1, 1, 1)]
+    assert [slab.termination for slab in slabs] == [0, 1]
+
+
+def test_rocksalt_111_is_polar_and_can_be_left_out():
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    polar = [slab.miller for slab in make_slabs(salt) if not slab.symmetric]
+    assert (1, 1, 1) in polar
+    symmetric = make_slabs(salt, symmetric_only=True)
+    assert symmetric
+    assert all(slab.symmetric for slab in symmetric)
+
+
+def test_the_same_from_a_conventional_cell(copper):
+    cubic = make_slabs(bulk("Cu", a=A, cubic=True))
+    assert [(s.miller, len(s.atoms)) for s in cubic] == [(s.miller, len(s.atoms)) for s in copper]
+
+
+def test_moments_are_carried_over():
+    iron = bulk("Fe")
+    iron.set_initial_magnetic_moments([2.2])
+    for slab in make_slabs(iron):
+        assert (slab.atoms.get_initial_magnetic_moments() == 2.2).all()
+
+
+def test_mixed_moments_are_refused():
+    iron = bulk("Fe", cubic=True)
+    iron.set_initial_magnetic_moments([2.2, -2.2])
+    with pytest.raises(StructureError, match="moments of Fe differ"):
+        make_slabs(iron)
+
+
+def test_a_molecule_has_no_slabs():
+    with pytest.raises(StructureError, match="periodic along 0 of 3"):
+        make_slabs(molecule("H2O"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_index": 0},
+        {"max_index": 1.5},
+        {"min_thickness": 0},
+        {"min_vacuum": float("nan")},
+        {"min_lateral": "wide"},
+        {"symmetric_only": "yes"},
+    ],
+)
+def test_wrong_parameters(wrong):
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        make_slabs("Cu", **wrong)

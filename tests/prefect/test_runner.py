@@ -1,0 +1,266 @@
+"""Contract 5: the engine in the flow process, plain functions on the workers."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cloudpickle
+import distributed
+import pytest
+from ase.build import bulk
+from prefect import flow, task
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect_dask import DaskTaskRunner
+
+from quacc.errors import MissingProgramError, ParameterError, StructureError
+from quacc.prefect import make_runner
+from quacc.prefect.runner import job_script
+from quacc.recipes.emt.core import relax_job, static_job
+from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
+from quacc.settings import change_settings, get_settings
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+# This file is no module that a worker could import.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def report():
+    """Return what a worker knows."""
+    return {
+        "pid": os.getpid(),
+        "prefect": "prefect" in sys.modules,
+        "context": "prefect" in sys.modules and TaskRunContext.get() is not None,
+        "api": os.environ.get("PREFECT_API_URL"),
+    }
+
+
+def results_dir():
+    return str(get_settings().results_dir)
+
+
+def die_once(path):
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises():
+    raise StructureError("told by the worker")
+
+
+async def awaits(value):
+    await asyncio.sleep(0)
+    return value, os.getpid()
+
+
+def yields():
+    yield 1
+
+
+def test_it_is_a_dask_task_runner_and_starts_nothing_by_itself():
+    before = set(_children())
+    runner = make_runner()
+    assert isinstance(runner, DaskTaskRunner)
+    assert make_runner({"cores": 1, "memory": "1GB"}).cluster_class == "dask_jobqueue.SLURMCluster"
+    assert set(_children()) == before
+
+
+def _children():
+    import psutil
+
+    return [process.pid for process in psutil.Process().children(recursive=True)]
+
+
+def test_everything_computes_on_workers_the_nested_subflow_too():
+    @flow(task_runner=make_runner())
+    def inner_and_outer(atoms):
+        relaxed = task(relax_job).submit(atoms)
+        inside = bulk_to_slabs_flow(relaxed)
+        again = bulk_to_slabs_flow(relaxed.result()["atoms"], task(relax_job), None)
+        workers = FlowRunContext.get().task_runner.client.run(os.getpid)
+        return relaxed.result(), inside, again, list(workers.values())
+
+    before = set(_children())
+    relaxed, inside, again, workers = inner_and_outer(bulk("Cu"))
+    jobs = [relaxed, again["bulk"], *inside["slabs"], *again["slabs"]]
+    assert len(jobs) == 8
+    pids = {job["provenance"]["pid"] for job in jobs}
+    print(os.getpid(), workers, [(j["name"], j["provenance"]["pid"]) for j in jobs])
+    assert pids <= set(workers)
+    assert os.getpid() not in pids
+    assert set(_children()) <= before
+
+
+def test_workers_know_no_prefect(tmp_path):
+    script = tmp_path / "campaign.py"
+    script.write_text(
+        "from quacc.recipes.emt.core import static_job\n"
+        "import sys\n"
+        "def loaded(atoms):\n"
+        "    static_job(atoms)\n"
+        "    return [name for name in sys.modules if name.startswith('prefect')]\n"
+        "if __name__ == '__main__':\n"
+        "    from prefect import flow, task\n"
+        "    from quacc.prefect import make_runner\n"
+        "    from quacc.prefect.server import prefect_api\n"
+        "    @flow(task_runner=make_runner())\n"
+        "    def campaign():\n"
+        "        return task(loaded).submit('Cu').result()\n"
+        "    with prefect_api():\n"
+        "        print('LOADED', campaign())\n"
+    )
+    from prefect.settings import get_current_settings
+
+    environment = {
+        **os.environ,
+        **get_current_settings().to_environment_variables(exclude_unset=True),
+    }
+    told = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "LOADED []" in told.stdout
+
+
+def test_changed_settings_travel_with_each_job(tmp_path):
+    @flow(task_runner=make_runner())
+    def where():
+        first = task(results_dir).submit().result()
+        with change_settings(results_dir=tmp_path / "inner"):
+            second = task(results_dir).submit().result()
+        return first, second
+
+    with change_settings(results_dir=tmp_path / "outer"):
+        assert where() == (str(tmp_path / "outer"), str(tmp_path / "inner"))
+
+
+def test_exceptions_come_back_as_they_were():
+    @flow(task_runner=make_runner())
+    def fails():
+        future = task(raises).submit()
+        future.wait()
+        return future.state
+
+    state = fails(return_state=True)
+    with pytest.raises(StructureError, match="told by the worker"):
+        state.result()
+
+
+def test_a_killed_worker_is_an_exception_that_retries_help(tmp_path):
+    @flow(task_runner=make_runner())
+    def survives():
+        return task(die_once).submit(tmp_path / "died").result()
+
+    assert survives() != os.getpid()
+
+    @flow(task_runner=make_runner())
+    def perishes():
+        future = task(die, retries=1).submit()
+        future.wait()
+        states = future.state
+        return states.name, type(states.result(raise_on_failure=False)).__name__
+
+    assert perishes() == ("Failed", "KilledWorker")
+
+
+def test_what_a_worker_cannot_import_is_an_error_at_once(monkeypatch):
+    module = types.ModuleType("only_here")
+    exec("def job(): return 1", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+
+    @flow(task_runner=make_runner())
+    def fails():
+        future = task(module.job).submit()
+        future.wait()
+        return future.state.result(raise_on_failure=False)
+
+    error = fails()
+    assert isinstance(error, MissingProgramError)
+    assert "No module named 'only_here'" in str(error)
+
+
+def test_async_tasks_and_generators():
+    @flow(task_runner=make_runner())
+    def both():
+        value, pid = task(awaits).submit(3).result()
+        with pytest.raises(ParameterError, match="is a generator"):
+            task(yields).submit()
+        return value, pid
+
+    value, pid = both()
+    assert value == 3
+    assert pid != os.getpid()
+
+
+def test_chains_of_many_tasks():
+    @flow(task_runner=make_runner())
+    def chains():
+        relaxed = [task(relax_job).submit("Cu", fmax=0.1 + 0.01 * n) for n in range(40)]
+        return [future.result() for future in [task(static_job).submit(r) for r in relaxed]]
+
+    results = chains()
+    assert {result["name"] for result in results} == {"emt.static_job"}
+    assert len(results) == 40
+
+
+def test_nobody_else_gets_in():
+    @flow(task_runner=make_runner())
+    def address():
+        runner = FlowRunContext.get().task_runner
+        where = runner.client.scheduler.address
+        with pytest.raises((OSError, TypeError)):
+            distributed.Client(where.replace("tls://", "tcp://"), timeout=3)
+        return where
+
+    where = address()
+    assert where.startswith("tls://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("cluster_kwargs", "told"),
+    [
+        ({"core": 1, "memory": "1GB"}, r"Unknown keyword 'core'.*Did you mean 'cores'\?"),
+        ({"cores": 1}, "lacks memory"),
+        ({}, "lacks cores and memory"),
+    ],
+)
+def test_wrong_cluster_keywords(cluster_kwargs, told):
+    with pytest.raises(ParameterError, match=told):
+        make_runner(cluster_kwargs)
+
+
+def test_slurm_defaults_that_keep_a_flow_from_hanging():
+    runner = make_runner({"cores": 1, "memory": "1GB"})
+    assert runner.cluster_kwargs["n_workers"] == 1
+    assert runner.cluster_kwargs["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
+    adaptive = make_runner({"cores": 1, "memory": "1GB"}, adapt_kwargs={"maximum_jobs": 2})
+    assert "n_workers" not in adaptive.cluster_kwargs
+
+
+def test_the_job_script_takes_what_the_cluster_takes():
+    script = job_script({"cores": 2, "memory": "1GB", "n_workers": 3, "queue": "regular"})
+    assert "#SBATCH -p regular" in script
+    assert "--nthreads" in script
+
+
+def test_the_server_asks_for_credentials(prefect_server):
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    assert url.startswith("http://127.0.0.1:")
+    assert httpx.post(f"{url}/flow_runs/filter", json={}).status_code == 401
+    port = int(url.split(":")[2].split("/")[0])
+    others = socket.gethostbyname(socket.gethostname())
+    if others != "127.0.0.1":
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((others, port), timeout=2)

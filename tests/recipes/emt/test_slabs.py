@@ -1,0 +1,127 @@
+"""The serial workflow: what it takes, what it returns, how it fails."""
+
+from functools import partial
+
+import pytest
+from ase.build import bulk, molecule
+
+from quacc.errors import CalculationError, InputError, JobsFailedError, ParameterError
+from quacc.recipes.emt.core import relax_job, static_job
+from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+
+
+def test_a_structure_is_relaxed_first_and_a_result_taken_as_it_is():
+    strained = bulk("Cu", a=3.7)
+    free = bulk_to_slabs_flow(strained, slab_static_electron=None)
+    assert free["bulk"]["name"] == "emt.relax_job"
+    assert free["bulk"]["parameters"]["relax_cell"] is True
+    kept = bulk_to_slabs_flow(static_job(strained), slab_static_electron=None)
+    assert kept["atoms"] == strained
+    assert kept["bulk"]["name"] == "emt.static_job"
+    assert kept["surfaces"][0]["area"] > free["surfaces"][0]["area"]
+
+
+def test_with_and_without_static():
+    with_static = bulk_to_slabs_flow("Cu")
+    without = bulk_to_slabs_flow("Cu", relax_job, None)
+    assert len(with_static["jobs"]) == 8
+    assert len(without["jobs"]) == 4
+    assert {slab["name"] for slab in with_static["slabs"]} == {"emt.static_job"}
+    for one, other in zip(with_static["surfaces"], without["surfaces"], strict=True):
+        assert one["surface_energy"] == pytest.approx(other["surface_energy"], abs=1e-9)
+        assert one["steps"] == other["steps"]
+
+
+def test_jobs_and_keys():
+    result = bulk_to_slabs_flow("Cu")
+    assert [slab["key"] for slab in result["slabs"]] == [row["key"] for row in result["surfaces"]]
+    assert {slab["key"] for slab in result["slabs"]} < set(result["jobs"])
+    assert result["key"] == bulk_to_slabs_flow("Cu")["key"]
+    assert result["key"] != bulk_to_slabs_flow("Cu", min_vacuum=22.0)["key"]
+
+
+def test_keywords_reach_the_jobs_and_the_slabs():
+    result = bulk_to_slabs_flow(
+        "Cu",
+        max_index=2,
+        min_lateral=3.0,
+        relax_kwargs={"fmax": 0.05, "asap_cutoff": True},
+        static_kwargs={"asap_cutoff": True},
+    )
+    assert len(result["surfaces"]) == 6
+    assert result["bulk"]["parameters"]["asap_cutoff"] is True
+    assert all(slab["parameters"]["asap_cutoff"] for slab in result["slabs"])
+    loose = bulk_to_slabs_flow("Cu", partial(relax_job, fmax=0.5), None)
+    assert loose["slabs"][0]["fmax"] == 0.5
+
+
+def test_an_alloy_slab_of_another_composition_has_no_surface_energy():
+    alloy = bulk("CuAu", "cesiumchloride", a=3.0)
+    result = bulk_to_slabs_flow(alloy, min_thickness=5, slab_static_electron=None)
+    for row in result["surfaces"]:
+        slab = next(one for one in result["slabs"] if one["key"] == row["key"])
+        balanced = slab["formula"] == result["formula"]
+        assert (row["surface_energy"] is not None) == balanced
+
+
+def fails_on_110(atoms, **kwargs):
+    if getattr(atoms, "symbols", None) is not None and len(atoms) == 8:
+        raise CalculationError("the walls fell in", atoms=atoms)
+    return relax_job(atoms, **kwargs)
+
+
+def test_one_failing_slab_does_not_lose_the_others():
+    with pytest.raises(JobsFailedError, match=r"1 of 3 .*Cu8 \(1 1 0\).*walls fell in") as caught:
+        bulk_to_slabs_flow("Cu", fails_on_110)
+    (failure,) = caught.value.exceptions
+    assert isinstance(failure, CalculationError)
+    assert len(failure.atoms) == 8
+    assert failure.__notes__ == ["structure: Cu8 (1 1 0) termination 0"]
+    names = [result["name"] for result in caught.value.results]
+    assert names == ["emt.relax_job", "emt.static_job"] * 2
+
+
+def test_a_failing_bulk():
+    def fails(atoms, **kwargs):
+        raise CalculationError("no")
+
+    with pytest.raises(JobsFailedError, match="the bulk crystal: no"):
+        bulk_to_slabs_flow("Cu", fails)
+
+
+def counting(calls):
+    def job(atoms, **kwargs):
+        calls.append(atoms)
+        return relax_job(atoms, **kwargs)
+
+    return job
+
+
+@pytest.mark.parametrize(
+    ("structure", "options"),
+    [
+        ("Cuu", {}),
+        (molecule("N2"), {}),
+        ("Cu", {"max_index": 0}),
+        ("Cu", {"min_thickness": -1}),
+        ("Cu", {"symmetric_only": 2}),
+    ],
+)
+def test_bad_input_is_refused_before_any_job(structure, options):
+    calls = []
+    with pytest.raises(InputError):
+        bulk_to_slabs_flow(structure, counting(calls), **options)
+    assert calls == []
+
+
+def test_other_methods_for_bulk_and_slabs_are_pointed_out():
+    other = static_job("Cu") | {"calculator": {"name": "x", "version": "1", "fingerprint": "x 1"}}
+    result = bulk_to_slabs_flow(other, slab_static_electron=None)
+    assert "mean nothing unless" in result["warnings"][0]
+    assert bulk_to_slabs_flow(static_job("Cu"))["warnings"] == []
+
+
+def test_a_wrong_keyword_of_a_job_is_a_failed_job():
+    with pytest.raises(JobsFailedError) as caught:
+        bulk_to_slabs_flow("Cu", relax_kwargs={"fmx": 1})
+    assert isinstance(caught.value.exceptions[0], ParameterError)

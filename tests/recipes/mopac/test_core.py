@@ -1,0 +1,192 @@
+"""A code that writes files: where they go, what happens when it fails."""
+
+import gzip
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.mopac import MOPAC
+from ase.units import kcal, mol
+
+from quacc.errors import CalculationError, MissingProgramError, ParameterError
+from quacc.recipes.emt.core import static_job as emt_static
+from quacc.recipes.mopac.core import relax_job, static_job
+from quacc.settings import change_settings, get_settings
+
+pytestmark = pytest.mark.mopac
+
+
+def test_same_as_plain_ase_and_as_the_program_prints(tmp_path):
+    result = static_job("H2O")
+    plain = molecule("H2O")
+    plain.calc = MOPAC(label=str(tmp_path / "mopac"), command="mopac PREFIX.mop > /dev/null")
+    assert result["results"]["energy"] == pytest.approx(plain.get_potential_energy(), abs=1e-10)
+    np.testing.assert_allclose(result["results"]["forces"], plain.get_forces(), atol=1e-10)
+    with gzip.open(Path(result["directory"]) / "mopac.out.gz", "rt") as output:
+        printed = re.search(r"FINAL HEAT OF FORMATION =\s+(\S+) KCAL", output.read())
+    assert result["results"]["energy"] == pytest.approx(float(printed[1]) * kcal / mol, abs=1e-6)
+    # -57.8 kcal/mol is the experimental value: Chase, NIST-JANAF Tables, 4th ed. (1998).
+    assert float(printed[1]) == pytest.approx(-57.8, abs=1.0)
+
+
+def test_files_are_kept_compressed_under_the_name_of_the_calculation():
+    result = static_job("H2O")
+    results = get_settings().results_dir
+    assert Path(result["directory"]) == results / f"H2O-mopac.static_job-{result['key']}"
+    names = {file.name for file in Path(result["directory"]).iterdir()}
+    assert {"mopac.mop.gz", "mopac.out.gz"} <= names
+    assert all(name.endswith(".gz") for name in names)
+    assert list(get_settings().scratch.iterdir()) == []
+    assert [entry.name for entry in results.iterdir()] == [Path(result["directory"]).name]
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_uncompressed_on_request():
+    with change_settings(compress=False):
+        result = static_job("H2O")
+    assert (Path(result["directory"]) / "mopac.out").is_file()
+
+
+def test_repeating_replaces_the_folder():
+    first = static_job("H2O")
+    (Path(first["directory"]) / "mine").write_text("")
+    assert static_job("H2O")["directory"] == first["directory"]
+    assert not (Path(first["directory"]) / "mine").exists()
+
+
+def test_a_relaxation():
+    result = relax_job("H2O", fmax=0.01)
+    assert result["converged"]
+    assert np.linalg.norm(result["results"]["forces"], axis=1).max() < 0.01
+    assert result["results"]["energy"] < static_job("H2O")["results"]["energy"]
+
+
+def test_failure_keeps_the_files_and_reports():
+    with pytest.raises(CalculationError, match=r"UNRECOGNIZED KEY-WORDS: \(NONSENSE\)") as caught:
+        static_job("H2O", task="1SCF GRADIENTS NONSENSE")
+    folder = Path(caught.value.directory)
+    assert folder.parent == get_settings().results_dir
+    assert folder.name.endswith("-failed")
+    assert str(folder) in str(caught.value)
+    assert "Traceback" in (folder / "error.txt").read_text()
+    with gzip.open(folder / "mopac.mop.gz", "rt") as given:
+        assert "NONSENSE" in given.read()
+    assert caught.value.atoms == molecule("H2O")
+    assert list(get_settings().scratch.iterdir()) == []
+
+
+def test_success_clears_an_earlier_failure(tmp_path):
+    # A launcher that fails once, as a node with a fault would.
+    launcher = tmp_path / "launch"
+    launcher.write_text(f'#!/bin/sh\n[ -e {tmp_path}/ok ] || exit 3\nexec mopac "$@"\n')
+    launcher.chmod(0o755)
+    with change_settings(commands={"mopac": str(launcher)}):
+        with pytest.raises(CalculationError) as caught:
+            static_job("H2O")
+        (tmp_path / "ok").touch()
+        static_job("H2O")
+    assert not Path(caught.value.directory).exists()
+
+
+def test_a_missing_program_is_refused_before_anything_is_written():
+    with change_settings(commands={"mopac": "no-such-mopac"}):
+        with pytest.raises(MissingProgramError, match=r"commands\.mopac"):
+            static_job("H2O")
+    assert not get_settings().results_dir.exists()
+    assert not get_settings().scratch.exists()
+
+
+def test_copy_files_from_an_earlier_result():
+    first = static_job("H2O")
+    plain = relax_job("H2O")
+    copied = relax_job("H2O", copy_files=first)
+    one = relax_job("H2O", copy_files={first["directory"]: ["mopac.arc"]})
+    folder = relax_job("H2O", copy_files=Path(first["directory"]))
+    assert len({plain["key"], copied["key"], one["key"]}) == 3
+    assert folder["key"] == copied["key"]
+    assert copied["results"]["energy"] == pytest.approx(plain["results"]["energy"], abs=1e-4)
+
+
+def test_copied_files_arrive_unpacked(tmp_path):
+    first = static_job("H2O")
+    # Keep what the program finds in its folder when it starts.
+    launcher = tmp_path / "launch"
+    launcher.write_text(f'#!/bin/sh\ncp mopac.arc {tmp_path}/seen 2> /dev/null\nexec mopac "$@"\n')
+    launcher.chmod(0o755)
+    with change_settings(commands={"mopac": str(launcher)}):
+        relax_job("H2O", steps=1, copy_files={first["directory"]: ["mopac.arc"]})
+    with gzip.open(Path(first["directory"]) / "mopac.arc.gz") as kept:
+        assert len(kept.read()) == (tmp_path / "seen").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("copy_files", "told"),
+    [
+        ("/no/such/folder", "no folder '/no/such/folder'"),
+        ({"/no/such/folder": ["a"]}, "no folder"),
+        (3, "must be an earlier result"),
+        ([1], "must be an earlier result"),
+    ],
+)
+def test_wrong_copy_files(copy_files, told):
+    with pytest.raises(ParameterError, match=told):
+        static_job("H2O", copy_files=copy_files)
+
+
+def test_copy_files_that_are_not_there(tmp_path):
+    (tmp_path / "held").touch()
+    with pytest.raises(ParameterError, match="no file 'wanted' in .*, which holds held"):
+        static_job("H2O", copy_files={tmp_path: ["wanted"]})
+    with pytest.raises(ParameterError, match="runs in memory|code runs"):
+        static_job("H2O", copy_files=emt_static("Cu"))
+
+
+def test_provenance_counts_the_program_s_time():
+    provenance = relax_job("H2O")["provenance"]
+    assert provenance["wall_seconds"] > 0
+    assert provenance["cpu_seconds"] > 0
+
+
+def test_many_at_once_do_not_meet():
+    done, errors = [], []
+
+    def run():
+        try:
+            done.append(static_job("H2O")["results"]["energy"])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(set(done)) == 1
+    assert len(list(get_settings().results_dir.iterdir())) == 1
+
+
+def test_ctrl_c_keeps_the_files(tmp_path):
+    launcher = tmp_path / "launch"
+    launcher.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exit\ntouch {tmp_path}/started\nexec sleep 60\n'
+    )
+    launcher.chmod(0o755)
+    code = "from quacc.recipes.mopac.core import static_job; static_job('H2O')"
+    environment = {**os.environ, "QUACC_COMMANDS__MOPAC": str(launcher)}
+    process = subprocess.Popen(
+        ["python", "-c", code], env=environment, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+    os.killpg(process.pid, 2)
+    _, told = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in told
+    (folder,) = get_settings().results_dir.iterdir()
+    assert folder.name.endswith("-failed")
+    assert "KeyboardInterrupt" in (folder / "error.txt").read_text()

@@ -1,0 +1,165 @@
+"""Molecular dynamics: conservation laws, statistics, and plain ASE."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+
+from quacc.errors import CalculationError, ParameterError, StructureError
+from quacc.recipes.emt.core import md_job
+
+
+def copper():
+    return bulk("Cu", cubic=True) * (2, 2, 2)
+
+
+def test_nve_conserves_energy_and_momentum():
+    result = md_job(copper(), steps=200, timestep=2.0, temperature=600)
+    history = result["history"]
+    total = history["energy"] + history["kinetic_energy"]
+    assert np.ptp(history["energy"]) > 0.5
+    assert np.ptp(total) < 0.01
+    np.testing.assert_allclose(result["atoms"].get_momenta().sum(axis=0), 0, atol=1e-10)
+    assert history["time"].tolist() == [2.0 * step for step in range(201)]
+
+
+def test_nve_follows_plain_ase():
+    plain = copper()
+    rng = np.random.default_rng(5)
+    thermalize_momenta(plain, temperature_K=300, rng=rng)
+    Stationary(plain)
+    start = plain.copy()
+    plain.calc = EMT()
+    VelocityVerlet(plain, 3 * units.fs).run(30)
+    for given in (copper(), start):  # momenta made from the seed, and given
+        result = md_job(given, steps=30, timestep=3.0, seed=5)
+        np.testing.assert_allclose(result["atoms"].positions, plain.positions, atol=1e-10)
+        np.testing.assert_allclose(result["atoms"].get_momenta(), plain.get_momenta(), atol=1e-10)
+
+
+def test_langevin_follows_plain_ase():
+    plain = copper()
+    rng = np.random.default_rng(2)
+    thermalize_momenta(plain, temperature_K=400, rng=rng)
+    Stationary(plain)
+    plain.calc = EMT()
+    Langevin(
+        plain, 2 * units.fs, temperature_K=400, friction=0.02 / units.fs, fixcm=False, rng=rng
+    ).run(20)
+    result = md_job(
+        copper(),
+        dynamics="Langevin",
+        steps=20,
+        timestep=2.0,
+        temperature=400,
+        friction=0.02,
+        seed=2,
+    )
+    np.testing.assert_allclose(result["atoms"].positions, plain.positions, atol=1e-10)
+
+
+@pytest.mark.parametrize("dynamics", ["Langevin", "Bussi"])
+def test_thermostats_reach_their_temperature(dynamics):
+    result = md_job(
+        copper(),
+        dynamics=dynamics,
+        steps=600,
+        timestep=4.0,
+        temperature=500,
+        friction=0.02,
+        thermostat_time=50,
+    )
+    temperatures = result["history"]["temperature"][200:]
+    # The standard error of 400 correlated samples of 96 degrees of freedom is some 3 %.
+    assert temperatures.mean() == pytest.approx(500, rel=0.1)
+
+
+def test_the_barostat_relaxes_the_pressure():
+    squeezed = copper()
+    squeezed.set_cell(squeezed.cell * 0.98, scale_atoms=True)
+    result = md_job(
+        squeezed,
+        dynamics="NPT",
+        steps=500,
+        timestep=4.0,
+        temperature=100,
+        thermostat_time=50,
+        barostat_time=200,
+    )
+    assert result["history"]["volume"][250:].mean() > 1.03 * squeezed.get_volume()
+    np.testing.assert_allclose(result["atoms"].cell.angles(), 90, atol=1e-9)
+
+
+def test_seeds():
+    options = {"dynamics": "Langevin", "steps": 5}
+    one, same, other = (md_job(copper(), seed=seed, **options) for seed in (1, 1, 2))
+    assert one["key"] == same["key"] != other["key"]
+    assert (one["atoms"].positions == same["atoms"].positions).all()
+    assert (one["atoms"].positions != other["atoms"].positions).any()
+
+
+def test_momenta_belong_to_the_question():
+    moving = copper()
+    thermalize_momenta(moving, temperature_K=300, rng=np.random.default_rng(0))
+    assert md_job(moving, steps=1)["key"] != md_job(copper(), steps=1)["key"]
+
+
+def test_sampling_and_trajectory():
+    result = md_job(copper(), steps=10, sample_every=5, trajectory=True)
+    assert result["history"]["time"].tolist() == [0, 5, 10]
+    assert len(result["trajectory"]) == 3
+    assert result["trajectory"][-1].positions == pytest.approx(result["atoms"].positions)
+    assert result["steps"] == 10
+
+
+def test_fixed_atoms_stay():
+    atoms = copper()
+    atoms.set_constraint(FixAtoms([0, 5]))
+    result = md_job(atoms, dynamics="Langevin", steps=10)
+    assert (result["atoms"].positions[[0, 5]] == atoms.positions[[0, 5]]).all()
+    assert (result["atoms"].positions[1] != atoms.positions[1]).all()
+
+
+def test_a_molecule_has_no_volume_in_its_history():
+    assert "volume" not in md_job(molecule("N2"), steps=1)["history"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"dynamics": "NVT"}, "dynamics 'NVT' is unknown"),
+        ({"steps": 0}, "steps"),
+        ({"timestep": -1}, "timestep"),
+        ({"temperature": 0}, "temperature"),
+        ({"pressure": float("inf")}, "pressure"),
+        ({"friction": "a"}, "friction"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"sample_every": 0}, "sample_every"),
+        ({"thermostat_tim": 1}, "Did you mean 'thermostat_time'"),
+    ],
+)
+def test_wrong_keywords(wrong, told):
+    with pytest.raises(ParameterError, match=told):
+        md_job("Cu", **wrong)
+
+
+def test_npt_needs_a_crystal_without_constraints():
+    with pytest.raises(StructureError, match="periodic in three directions"):
+        md_job(molecule("N2"), dynamics="NPT")
+    atoms = copper()
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(StructureError, match="constraints"):
+        md_job(atoms, dynamics="NPT")
+
+
+def test_bussi_needs_something_that_moves():
+    with pytest.raises(CalculationError, match="kinetic energy is zero"):
+        still = Atoms("Cu")
+        still.set_constraint(FixAtoms([0]))
+        md_job(still, dynamics="Bussi", steps=1)

@@ -1,0 +1,166 @@
+"""Relaxations against plain ASE."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+
+from quacc.errors import NotConvergedError, NotFiniteError, ParameterError, StructureError
+from quacc.recipes.emt.core import relax_job
+from quacc.recipes.lj import core as lj
+from quacc.runners.relax import OPTIMIZERS
+
+
+def rattled():
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.rattle(0.1, seed=7)
+    return atoms
+
+
+def test_same_path_as_plain_ase():
+    plain = rattled()
+    plain.calc = EMT()
+    energies = []
+    dynamics = BFGS(plain, logfile=None)
+    dynamics.attach(lambda: energies.append(plain.get_potential_energy()))
+    dynamics.run(fmax=0.02, steps=100)
+    result = relax_job(rattled(), fmax=0.02)
+    assert result["steps"] == dynamics.nsteps
+    np.testing.assert_allclose(result["history"]["energy"], energies, atol=1e-10)
+    np.testing.assert_allclose(result["atoms"].positions, plain.positions, atol=1e-10)
+    np.testing.assert_allclose(result["results"]["forces"], plain.get_forces(), atol=1e-10)
+    np.testing.assert_allclose(result["results"]["stress"], plain.get_stress(), atol=1e-10)
+
+
+def test_same_cell_as_plain_ase():
+    plain = rattled()
+    plain.calc = EMT()
+    BFGS(FrechetCellFilter(plain), logfile=None).run(fmax=1e-4)
+    result = relax_job(rattled(), relax_cell=True, fmax=1e-4)
+    assert result["results"]["energy"] == pytest.approx(plain.get_potential_energy(), abs=1e-8)
+    np.testing.assert_allclose(result["atoms"].cell, plain.cell, atol=1e-6)
+    np.testing.assert_allclose(result["results"]["stress"], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("relax_cell", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_all_optimizers_find_the_minimum(optimizer, relax_cell):
+    result = relax_job(rattled(), fmax=0.005, optimizer=optimizer, relax_cell=relax_cell)
+    perfect = relax_job(bulk("Cu", cubic=True) * (2, 1, 1), fmax=0.005, relax_cell=relax_cell)
+    assert result["converged"]
+    assert result["history"]["fmax"][-1] < 0.005
+    assert len(result["history"]["energy"]) == len(result["history"]["fmax"])
+    assert result["results"]["energy"] == pytest.approx(perfect["results"]["energy"], abs=2e-3)
+    assert result["results"]["energy"] == pytest.approx(result["history"]["energy"][-1], abs=1e-12)
+
+
+def test_the_argon_dimer_is_at_its_textbook_distance():
+    dimer = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 4.0]])
+    options = {"sigma": 3.4, "epsilon": 0.0104, "rc": 50.0}
+    result = lj.relax_job(dimer, fmax=1e-6, **options)
+    assert result["atoms"].get_distance(0, 1) == pytest.approx(2 ** (1 / 6) * 3.4, abs=1e-4)
+    assert result["results"]["energy"] == pytest.approx(-0.0104, abs=1e-6)
+
+
+def test_constraints_are_kept():
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8, periodic=True)
+    slab.rattle(0.1, seed=1)
+    slab.set_constraint(FixAtoms(mask=slab.positions[:, 2] < 10))
+    fixed = slab.constraints[0].index
+    assert 0 < len(fixed) < len(slab)
+    result = relax_job(slab)
+    assert (result["atoms"].positions[fixed] == slab.positions[fixed]).all()
+    assert result["atoms"].constraints[0].index.tolist() == fixed.tolist()
+    assert np.abs(result["results"]["forces"][fixed]).max() > 0.01  # the true ones
+    assert result["history"]["fmax"][-1] < 0.01  # those that count
+
+
+def test_unconverged_is_told_but_no_error():
+    result = relax_job(rattled(), steps=2)
+    assert result["converged"] is False
+    assert result["steps"] == 2
+    assert "did not converge in 2 steps" in result["warnings"][0]
+
+
+def test_unconverged_is_an_error_on_request():
+    with pytest.raises(NotConvergedError, match="did not converge in 2 steps") as caught:
+        relax_job(rattled(), steps=2, require_convergence=True)
+    assert caught.value.atoms == relax_job(rattled(), steps=2)["atoms"]
+    assert caught.value.result["steps"] == 2
+
+
+def test_requiring_convergence_is_not_another_calculation():
+    assert relax_job("Cu")["key"] == relax_job("Cu", require_convergence=True)["key"]
+
+
+def test_trajectory_on_request():
+    result = relax_job(rattled(), trajectory=True, fmax=0.05)
+    frames = result["trajectory"]
+    assert len(frames) == result["steps"] + 1
+    assert (frames[0].positions == rattled().positions).all()
+    assert frames[-1].positions == pytest.approx(result["atoms"].positions)
+    for frame, energy in zip(frames, result["history"]["energy"], strict=True):
+        plain = frame.copy()
+        plain.calc = EMT()
+        assert plain.get_potential_energy() == pytest.approx(energy, abs=1e-10)
+        assert frame.info["energy"] == energy
+        np.testing.assert_allclose(frame.arrays["forces"], plain.get_forces(), atol=1e-10)
+    assert "trajectory" not in relax_job("Cu")
+
+
+def test_an_exploding_structure_is_an_error_with_its_last_structure():
+    # Lennard-Jones atoms this deep in the core overflow within a few steps.
+    atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 1.2]])
+    with pytest.raises(NotFiniteError, match="returned an energy of") as caught:
+        lj.relax_job(atoms, sigma=1e30, rc=1e40)
+    assert len(caught.value.atoms) == 2
+
+
+def test_a_molecule_has_no_cell_to_relax():
+    with pytest.raises(StructureError, match="periodic in three directions"):
+        relax_job(molecule("N2"), relax_cell=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"fmax": 0}, "fmax must be a finite number above zero, not 0"),
+        ({"fmax": -1}, "fmax"),
+        ({"fmax": float("nan")}, "fmax"),
+        ({"fmax": "0.1"}, "fmax"),
+        ({"fmax": None}, "fmax"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
+        ({"steps": 2.5}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"optimizer": "BFSG"}, "Did you mean 'BFGS'"),
+        ({"optimizer": BFGS}, "optimizer"),
+        ({"optimizer": None}, "optimizer"),
+        ({"relax_cell": 1}, "relax_cell must be True or False"),
+        ({"trajectory": "x"}, "trajectory"),
+        ({"fmx": 0.1}, "Unknown keyword 'fmx'. Did you mean 'fmax'"),
+        ({"asap_cutof": True}, "Did you mean 'asap_cutoff'"),
+        ({"require_convergance": True}, "Did you mean 'require_convergence'"),
+        ({"recipe": "x"}, "Unknown keyword 'recipe'"),
+        ({"code": "x"}, "Unknown keyword 'code'"),
+        ({"copy_files": "x"}, "Unknown keyword 'copy_files'"),
+        ({"asap_cutoff": object()}, "asap_cutoff"),
+    ],
+)
+def test_wrong_keywords(wrong, told):
+    with pytest.raises(ParameterError, match=told):
+        relax_job("Cu", **wrong)
+
+
+def test_lj_stress_agrees_with_plain_ase():
+    argon = bulk("Ar", "fcc", a=5.2)
+    plain = argon.copy()
+    plain.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=10.0, smooth=True)
+    options = {"sigma": 3.4, "epsilon": 0.0104, "rc": 10.0, "smooth": True}
+    result = lj.static_job(argon, **options)
+    np.testing.assert_allclose(result["results"]["stress"], plain.get_stress(), atol=1e-12)
+    assert result["results"]["energy"] == pytest.approx(plain.get_potential_energy(), abs=1e-12)

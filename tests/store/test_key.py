@@ -1,0 +1,156 @@
+"""Equal calculations have equal keys; different ones don't."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.constraints import FixAtoms, FixCartesian
+from ase.io import read, write
+
+from quacc.errors import InputError
+from quacc.store.key import calculation_key, digest
+
+
+def key(atoms=None, **changes):
+    asked = {
+        "recipe": "emt.relax_job",
+        "version": 1,
+        "atoms": bulk("Cu") if atoms is None else atoms,
+        "parameters": {"fmax": 0.01, "steps": 10},
+        "fingerprint": "emt 1",
+    }
+    return calculation_key(**(asked | changes))
+
+
+def test_it_is_a_sha256():
+    assert len(key()) == 64
+    assert int(key(), 16)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": "emt.static_job"},
+        {"version": 2},
+        {"parameters": {"fmax": 0.02, "steps": 10}},
+        {"parameters": {"fmax": 0.01, "steps": 10, "asap_cutoff": False}},
+        {"fingerprint": "emt 2"},
+        {"extra": "file"},
+        {"atoms": bulk("Al")},
+        {"atoms": bulk("Cu", a=3.62)},
+        {"atoms": bulk("Cu", cubic=True)},
+    ],
+)
+def test_every_part_counts(change):
+    assert key(**change) != key()
+
+
+def test_spelling_does_not_count():
+    assert key(parameters={"steps": 10.0, "fmax": np.float64(0.01)}) == key()
+    assert digest((1, 2)) == digest([1, 2]) == digest(np.array([1, 2]))
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({3, 1, 2}) == digest({2, 3, 1})
+
+
+def test_types_that_mean_different_things_differ():
+    different = [None, "None", 0, False, "", "0", [], {}, [0], {"a": 0}, b"", "a", 1j, True, 1]
+    assert len({digest(value) for value in different}) == len(different)
+    assert digest({1: 0}) != digest({"1": 0})
+
+
+def test_one_object_twice_is_the_same_as_two_equal_ones():
+    shared = [1, 2]
+    assert digest([shared, shared]) == digest([[1, 2], [1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("set_initial_magnetic_moments", [1.0, 0, 0, 0]),
+        ("set_initial_charges", [1.0, 0, 0, 0]),
+        ("set_masses", [60.0] * 4),
+        ("set_constraint", FixAtoms([0])),
+        ("set_pbc", [True, True, False]),
+    ],
+)
+def test_what_atoms_carry_counts(name, value):
+    plain, changed = bulk("Cu", cubic=True), bulk("Cu", cubic=True)
+    getattr(changed, name)(value)
+    assert key(changed) != key(plain)
+
+
+def test_moments_of_zero_are_no_moments():
+    atoms = bulk("Cu")
+    atoms.set_initial_magnetic_moments([0.0])
+    assert key(atoms) == key()
+
+
+def test_constraints_differ():
+    first, second = bulk("Cu"), bulk("Cu")
+    first.set_constraint(FixCartesian(0, (True, False, False)))
+    second.set_constraint(FixCartesian(0, (False, True, False)))
+    assert len({key(first), key(second), key()}) == 3
+
+
+def test_momenta_count_only_where_they_matter():
+    atoms = bulk("Cu")
+    atoms.set_momenta([[0, 0, 1.0]])
+    assert key(atoms) == key()
+    assert key(atoms, momenta=True) != key(momenta=True)
+
+
+def test_info_and_calculator_results_do_not_count():
+    from ase.calculators.emt import EMT
+
+    atoms = bulk("Cu")
+    atoms.info["note"] = "mine"
+    atoms.calc = EMT()
+    atoms.get_potential_energy()
+    assert key(atoms) == key()
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "traj", "json", "vasp"])
+def test_the_same_structure_from_a_file(tmp_path, suffix):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    write(tmp_path / f"a.{suffix}", atoms)
+    assert key(read(tmp_path / f"a.{suffix}")) == key(atoms)
+
+
+def test_the_same_in_another_process():
+    code = (
+        "from ase.build import bulk; from quacc.store.key import digest; "
+        "print(digest([bulk('Cu'), {'b', 'a'}, {'x': 1.5}]))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == digest([bulk("Cu"), {"a", "b"}, {"x": 1.5}])
+
+
+@pytest.mark.parametrize(
+    "value", [object(), print, (n for n in [1]), {"a": object()}, [1, {2: print}]]
+)
+def test_unknown_types_are_errors(value):
+    with pytest.raises(InputError, match="cannot be part of a calculation's key"):
+        digest(value)
+
+
+def test_a_constraint_without_a_dictionary_is_an_error():
+    class Odd:
+        def adjust_positions(self, atoms, new): ...
+
+        def get_removed_dof(self, atoms):
+            return 0
+
+        def index_shuffle(self, atoms, ind): ...
+
+    atoms = bulk("Cu")
+    atoms._constraints = [Odd()]
+    with pytest.raises(InputError, match="todict"):
+        key(atoms)
+
+
+def test_paths_are_their_text():
+    assert digest(Path("/a/b")) == digest("/a/b")
