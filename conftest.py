@@ -74,11 +74,16 @@ def prefect_server() -> Iterator[None]:
 
 
 def _run_bash(example: Example) -> None:
-    subprocess.run(["bash", "-euo", "pipefail", "-c", example.parsed], check=True)
+    from prefect.settings import get_current_settings
+
+    server = get_current_settings().to_environment_variables(exclude_unset=True)
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", example.parsed], env=os.environ | server, check=True
+    )
 
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("bash", _run_bash)],
     patterns=["README.md", "docs/*.md"],
-    fixtures=["prefect_server"],
+    fixtures=["prefect_server", "_clean_folder"],
 ).pytest()

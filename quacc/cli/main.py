@@ -39,7 +39,9 @@ def main() -> None:
     try:
         app()
     except JobsFailedError as error:
-        typer.echo(f"quacc: {error.message}", err=True)
+        typer.echo(f"quacc: {error.message}.", err=True)
+        if error.results:
+            typer.echo("All other results are kept; see `quacc results ls`.", err=True)
         sys.exit(1)
     except QuaccError as error:
         typer.echo(f"quacc: {error}", err=True)

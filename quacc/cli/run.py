@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import os
 import pkgutil
@@ -31,12 +32,13 @@ def run(
     ] = None,
 ) -> None:
     """Run a workflow, every job a Prefect task run on one of this machine's cores."""
-    from quacc.atoms import as_atoms
+    from quacc.runners.calculation import only_checking
 
     parameters = _parameters(change or [])
     serial = _find(calculator, workflow)
-    _check(serial, parameters)
-    as_atoms(structure)  # a wrong name is an error now, not after a server has started
+    _check_names(serial, parameters)
+    with only_checking():  # mistakes are told now, not after a server has started
+        serial(structure, **parameters)
 
     from rich.console import Console
 
@@ -64,8 +66,8 @@ def run(
 def _tracked(
     calculator: str, workflow: str, structure: str, parameters: dict[str, Any], console: Any
 ) -> Any:
-    # Prefect and Dask talk much about themselves.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # Prefect and Dask talk much about themselves; Prefect's own records keep it all.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with console.status("Starting Prefect …") as status:
         from quacc.prefect import make_runner
@@ -75,18 +77,14 @@ def _tracked(
         flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=make_runner())
         with prefect_api():
             console.print(f"Running {workflow} of {structure} with {calculator}.")
-            progress = _Progress(lambda text: status.update(f"{text} …"))
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)
-            if console.is_terminal:  # else Prefect's own handler prints line by line
-                jobs.addHandler(progress)
-                jobs.propagate = False
+            jobs.propagate = False
+            jobs.addHandler(_Progress(status.update if console.is_terminal else console.print))
             return flow(structure, **parameters)
 
 
 class _Progress(logging.Handler):
-    """Shows the last message."""
-
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
         self.show = show
@@ -147,9 +145,7 @@ def _parameters(changes: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def _check(serial: Callable[..., Any], parameters: dict[str, Any]) -> None:
-    import inspect
-
+def _check_names(serial: Callable[..., Any], parameters: dict[str, Any]) -> None:
     known = list(inspect.signature(serial).parameters)[1:]
     for name in parameters:
         if name not in known:

@@ -52,9 +52,10 @@ def prefect_api() -> Iterator[bool]:
         try:
             server.start()
             with temporary_settings({PREFECT_API_URL: server.api_url}):
-                yield True
-                # What the flow reported must be on its way before the server goes.
-                APILogWorker.drain_all()
-                EventsWorker.drain_all()
+                try:
+                    yield True
+                finally:  # what was reported must arrive before the server goes
+                    APILogWorker.drain_all()
+                    EventsWorker.drain_all()
         finally:
             server.stop()

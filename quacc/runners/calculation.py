@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,28 @@ from quacc.store.key import calculation_key
 
 if TYPE_CHECKING:
     from quacc.runners.workdir import CopyFiles, Workdir
+
+_checking = ContextVar("quacc_checking", default=False)
+
+
+class Checked(BaseException):
+    """Inside :func:`only_checking`: everything was in order, the calculation could start."""
+
+
+@contextmanager
+def only_checking() -> Iterator[None]:
+    """Let jobs inside the ``with`` block do all their checks, and end before they compute.
+
+    Leaves the block at the first calculation that passes its checks.
+    """
+    token = _checking.set(True)
+    try:
+        yield
+    except Checked:
+        pass
+    finally:
+        _checking.reset(token)
+
 
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")
 
@@ -105,6 +128,8 @@ class Calculation:
         translation of whatever goes wrong into a :class:`CalculationError` that names the
         structure and where the files are.
         """
+        if _checking.get():
+            raise Checked
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
         atoms = self.input_atoms.copy()

@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
+    TaskRunFilter,
 )
 from prefect.client.schemas.sorting import ArtifactSort, LogSort, TaskRunSort
 from prefect.events.worker import EventsWorker
@@ -95,10 +96,14 @@ def test_every_job_is_a_readable_task_run():
     async def artifacts(client):
         key = ArtifactFilterKey(any_=["emt-bulk-to-slabs-flow-surfaces"])
         return await client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=key), limit=50, sort=ArtifactSort.CREATED_DESC
+            artifact_filter=ArtifactFilter(key=key),
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[seen["id"]])),
+            task_run_filter=TaskRunFilter(),
+            limit=50,
+            sort=ArtifactSort.CREATED_DESC,
         )
 
-    table = ask(artifacts)[0]
+    (table,) = ask(artifacts)
     assert table.type == "table"
     assert "1 1 1" in table.data
     assert result["key"][:10] in table.description

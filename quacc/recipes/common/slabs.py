@@ -56,6 +56,8 @@ def bulk_to_slabs(
     ------
     InputError
         Before anything is computed.
+    CalculationError
+        The crystal itself failed.
     JobsFailedError
         Some slabs failed; carries the results of the others.
     """
@@ -77,7 +79,7 @@ def bulk_to_slabs(
         bulk_jobs = [submit(relax, atoms, **{**relax_kwargs, "relax_cell": True})]
         if static is not None:
             bulk_jobs.append(submit(static, bulk_jobs[-1], **static_kwargs))
-        bulk_results = gather([bulk_jobs], ["the bulk crystal"], recipe)[0]
+        bulk_results = [job.result() for job in bulk_jobs]
     bulk: Any = bulk_results[-1]
 
     slabs = make_slabs(bulk, **carve)

@@ -78,10 +78,11 @@ def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> 
         listed = "; ".join(
             f"{error.__notes__[-1].removeprefix('structure: ')}: {error}" for error in failures
         )
-        raise JobsFailedError(
-            f"{what}: {len(failures)} of {len(chains)} structures failed ({listed}). The results "
-            "of all others are in this exception's `results`.",
+        group = JobsFailedError(
+            f"{what}: {len(failures)} of {len(chains)} structures failed ({listed})",
             failures,
             [result for chain in results for result in chain],
         )
+        group.add_note("The results of all jobs that succeeded are in this exception's `results`.")
+        raise group
     return results

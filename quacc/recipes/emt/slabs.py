@@ -47,6 +47,8 @@ def bulk_to_slabs_flow(
     ------
     InputError
         Before anything is computed.
+    CalculationError
+        The crystal itself failed.
     JobsFailedError
         Some slabs failed; carries the results of the others.
     """
