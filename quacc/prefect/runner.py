@@ -25,7 +25,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
 from quacc.errors import ParameterError, suggest
-from quacc.runners.remote import pack, run_packed
+from quacc.runners.remote import pack, run_packed, unpack
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
@@ -90,10 +90,11 @@ class DaskRunner(DaskTaskRunner):
         call = pack(overrides(), function, args, kwargs)
         future = client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
         try:
-            return future.result()
+            outcome = future.result()
         except BaseException:
             future.cancel()
             raise
+        return unpack(outcome)
 
 
 def make_runner(

@@ -1,34 +1,67 @@
-"""What runs on a worker: a plain function, under the settings of the process that sent it."""
+"""What travels to a worker and back: bytes, packed and unpacked here.
+
+Left to Dask, a call that the worker cannot unpickle breaks its connection, and the flow waits
+for ever.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from quacc.errors import MissingProgramError
 
 
+class WorkerTracebackError(Exception):
+    """The traceback on the worker, as the cause of the exception that came back."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 def pack(
     overrides: Mapping[str, Any], function: Callable[..., Any], args: Any, kwargs: Any
 ) -> bytes:
-    """Return a call as bytes for :func:`run_packed`."""
+    """Return a call as bytes for :func:`run_packed`, with the settings it is to run under."""
     import cloudpickle
 
     packed: bytes = cloudpickle.dumps((overrides, function, args, kwargs))
     return packed
 
 
-def run_packed(call: bytes) -> Any:
-    """Call a function, or run a coroutine function to its end, under changed settings.
+def run_packed(call: bytes) -> bytes:
+    """Call a function, or run a coroutine function to its end; return its packed outcome."""
+    import cloudpickle
 
-    Raises
-    ------
-    MissingProgramError
-        Something that the call needs cannot be imported here. Left to Dask, such a call breaks
-        the worker's connection, and the flow waits for ever.
-    """
+    outcome: tuple[Any, Exception | None, str]
+    try:
+        outcome = (_run(call), None, "")
+    # Every exception travels back, and unpack() raises it.
+    except Exception as error:
+        outcome = (None, error, traceback.format_exc())
+    try:
+        packed: bytes = cloudpickle.dumps(outcome)
+    except Exception as error:
+        what = "result" if outcome[1] is None else f"exception {outcome[1]!r}"
+        told = RuntimeError(f"The job's {what} cannot be sent back from the worker: {error}")
+        packed = cloudpickle.dumps((None, told, outcome[2]))
+    return packed
+
+
+def unpack(outcome: bytes) -> Any:
+    """Return what the function returned, or raise what it raised."""
+    import cloudpickle
+
+    value, error, told = cloudpickle.loads(outcome)
+    if error is not None:
+        raise error from WorkerTracebackError(told)
+    return value
+
+
+def _run(call: bytes) -> Any:
     import cloudpickle
 
     from quacc.settings import call_with
