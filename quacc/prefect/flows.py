@@ -8,7 +8,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from prefect import Flow, Task
 from prefect.artifacts import create_table_artifact
@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.task_runners import TaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.prefect.tasks import as_task, describe, formula
 from quacc.store import Store, Writer
@@ -86,15 +86,14 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
 
 
 class JobFlow(Flow[..., Any]):
-    """A flow that, called inside another, runs its tasks on that one's task runner."""
+    """A flow that, called inside another, runs its tasks on that one's task runner.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._default_runner = None if kwargs.get("task_runner") else self.task_runner
+    Unless it was given one of its own; threads, Prefect's default, give way.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         parent = FlowRunContext.get()
-        if parent is None or self.task_runner is not self._default_runner:
+        if parent is None or not isinstance(self.task_runner, ThreadPoolTaskRunner):
             return super().__call__(*args, **kwargs)
         nested = copy.copy(self)
         nested.task_runner = _Enclosing(parent.task_runner)
@@ -102,6 +101,12 @@ class JobFlow(Flow[..., Any]):
         # second.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             return Flow.__call__(nested, *args, **kwargs)
+
+    def with_options(self, *args: Any, **kwargs: Any) -> JobFlow:
+        """Return a copy with other options; see ``prefect.Flow.with_options``."""
+        changed = super().with_options(*args, **kwargs)
+        changed.__class__ = JobFlow  # Prefect makes a plain Flow
+        return cast(JobFlow, changed)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters as a person wants to read them in the dashboard."""

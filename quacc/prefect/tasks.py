@@ -9,6 +9,7 @@ from typing import Any
 
 from ase import Atoms
 from prefect import Task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
@@ -64,6 +65,8 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
         "name": ".".join([*code, function.__name__]),
         "task_run_name": run_name,
         "tags": {*code, name},
+        # Prefect would hash structures in its own way, which depends on how they came about.
+        "cache_policy": NO_CACHE,
         "retries": RETRIES,
         "retry_delay_seconds": exponential_backoff(backoff_factor=1),
         "retry_condition_fn": _worth_retrying,

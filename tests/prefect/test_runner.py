@@ -105,6 +105,17 @@ def test_everything_computes_on_workers_the_nested_subflow_too():
     assert set(_children()) <= before
 
 
+def test_renaming_a_subflow_does_not_move_its_jobs():
+    renamed = bulk_to_slabs_flow.with_options(name="renamed")
+
+    @flow(task_runner=make_runner())
+    def outer():
+        return renamed("Cu", slab_static_electron=None)
+
+    pids = {slab["provenance"]["pid"] for slab in outer()["slabs"]}
+    assert os.getpid() not in pids
+
+
 def test_workers_know_no_prefect(tmp_path):
     script = tmp_path / "campaign.py"
     script.write_text(
