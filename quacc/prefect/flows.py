@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from quacc.prefect.tasks import as_task, describe, formula
+from quacc.prefect.tasks import as_task, describe, formula, full_name
 from quacc.store import Store, Writer
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
         return f"{serial.__name__.removesuffix('_flow')} {formula(structure)}".strip()
 
     settings: dict[str, Any] = {
-        "name": serial.__name__,
+        "name": full_name(serial),
         "flow_run_name": run_name,
         # Structures and jobs are checked by the jobs; pydantic would try to rebuild them.
         "validate_parameters": False,

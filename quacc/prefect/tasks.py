@@ -12,7 +12,6 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
-from prefect.tasks import exponential_backoff
 
 from quacc.errors import can_pass
 
@@ -38,8 +37,6 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
         return job
     function = _innermost(job)
     name = function.__name__.removesuffix("_job")
-    module = function.__module__.split(".")
-    code = [module[2]] if module[:2] == ["quacc", "recipes"] else []
 
     def announce(*args: Any, **kwargs: Any) -> None:
         given = _arguments(job, args, kwargs)
@@ -62,16 +59,23 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
         return f"{name} {formula(next(iter(parameters.values()), None))}".strip()
 
     settings: dict[str, Any] = {
-        "name": ".".join([*code, function.__name__]),
+        "name": full_name(function),
         "task_run_name": run_name,
-        "tags": {*code, name},
+        "tags": {*full_name(function).split(".")[:-1], name},
         # Prefect would hash structures in its own way, which depends on how they came about.
         "cache_policy": NO_CACHE,
         "retries": RETRIES,
-        "retry_delay_seconds": exponential_backoff(backoff_factor=1),
+        "retry_delay_seconds": 10,
         "retry_condition_fn": _worth_retrying,
     }
     return Task(run, **(settings | options))
+
+
+def full_name(function: Callable[..., Any]) -> str:
+    """Return ``emt.relax_job`` for a recipe of quacc's, the plain name for others."""
+    module = function.__module__.split(".")
+    code = f"{module[2]}." if module[:2] == ["quacc", "recipes"] else ""
+    return f"{code}{function.__name__}"
 
 
 def _innermost(job: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +118,7 @@ def describe(structure: Any) -> str:
         origin = ""
     if not isinstance(structure, Atoms):
         return f"{structure!r}{origin}"
-    text = f"{structure.get_chemical_formula()} ({len(structure)} atoms"
+    text = f"{structure.get_chemical_formula()} ({len(structure)} atom{'s' * (len(structure) > 1)}"
     if structure.pbc.any():
         a, b, c, alpha, beta, gamma = structure.cell.cellpar()
         axes = "".join(

@@ -78,7 +78,7 @@ def test_every_job_is_a_readable_task_run():
     assert {run.state_name for run in runs} == {"Completed"}
     assert seen["name"] == "bulk_to_slabs Cu"
     assert seen["parameters"] == {
-        "atoms": "Cu (1 atoms, cell 2.553 2.553 2.553 Å 60.0 60.0 60.0°, periodic along abc)",
+        "atoms": "Cu (1 atom, cell 2.553 2.553 2.553 Å 60.0 60.0 60.0°, periodic along abc)",
         "slab_relax_electron": "emt.relax_job",
         "slab_static_electron": "emt.static_job",
         "max_index": 1,
