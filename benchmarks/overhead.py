@@ -300,7 +300,7 @@ def table(report: dict[str, Any]) -> str:
             one = results[name][side]
             low, high = one["quartiles"]
             cells.append(f"**{one['ratio']:.2f}** ({low:.2f} to {high:.2f})")
-        plain = f"1 ({results[name]['ours']['ase_ms']:#.3g} ms)"
+        plain = f"1 ({results[name]['ours']['ase_ms']:.1f} ms)"
         wanted = f"≤ {target}" if target else ""
         lines.append(f"| {title} | {plain} | {cells[0]} | {wanted} | {cells[1]} |")
     modules, files = results["modules"], results["files_and_folders"]
