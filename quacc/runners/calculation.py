@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ase
 import numpy as np
@@ -22,11 +21,9 @@ from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
 from quacc.errors import CalculationError, NotFiniteError, QuaccError, can_pass
+from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
 from quacc.schemas import Provenance, Result
 from quacc.store.key import calculation_key
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles, Workdir
 
 _checking = ContextVar("quacc_checking", default=False)
 
@@ -101,13 +98,7 @@ class Calculation:
         self.warnings = code.check(self.input_atoms, self.calc_parameters)
         self.parameters = {**parameters, **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
-        self.copies: list[Path] = []
-        copied: str | None = None
-        if copy_files is not None:
-            from quacc.runners.workdir import content_hash, files_to_copy
-
-            self.copies = files_to_copy(copy_files)
-            copied = content_hash(self.copies)
+        self.copies = files_to_copy(copy_files)
         self.key = calculation_key(
             recipe=recipe,
             version=version,
@@ -115,7 +106,7 @@ class Calculation:
             parameters=self.parameters,
             fingerprint=self.fingerprint,
             momenta=momenta,
-            extra=copied,
+            extra=content_hash(self.copies),
         )
         self.formula = _formula(self.input_atoms)
         self.directory: str | None = None
@@ -216,8 +207,6 @@ class Calculation:
     def _workdir(self) -> Workdir | None:
         if self.code.command is None:
             return None
-        from quacc.runners.workdir import Workdir
-
         return Workdir(f"{self.formula}-{self.recipe}-{self.key}", self.copies)
 
     def _failure(self, error: Exception, atoms: Atoms, workdir: Workdir | None) -> Exception:

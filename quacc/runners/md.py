@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms, units
@@ -20,10 +20,8 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import Calculation
+from quacc.runners.workdir import CopyFiles
 from quacc.schemas import MDResult
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles
 
 DYNAMICS = ("NVE", "Langevin", "Bussi", "NPT")
 _BAR = 1e5 * units.Pascal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -20,10 +20,8 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import Calculation
+from quacc.runners.workdir import CopyFiles
 from quacc.schemas import OptResult
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles
 
 OPTIMIZERS = {
     "BFGS": "ase.optimize",

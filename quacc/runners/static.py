@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
 from quacc.runners.calculation import Calculation
+from quacc.runners.workdir import CopyFiles
 from quacc.schemas import StaticResult
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles
 
 
 def run_static(

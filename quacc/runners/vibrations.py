@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from ase import Atoms, units
@@ -20,10 +20,8 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import Calculation
+from quacc.runners.workdir import CopyFiles
 from quacc.schemas import VibResult
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles
 
 _LINEAR = 1e-4
 """A molecule is linear if its smallest moment of inertia is below this part of the largest."""

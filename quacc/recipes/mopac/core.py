@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.mopac import CODE
 from quacc.runners.relax import run_relax
 from quacc.runners.static import run_static
+from quacc.runners.workdir import CopyFiles
 from quacc.schemas import OptResult, StaticResult
-
-if TYPE_CHECKING:
-    from quacc.runners.workdir import CopyFiles
 
 
 def static_job(
