@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -131,42 +132,61 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def require_positive(**values: Any) -> None:
     """Raise a ParameterError for a value that is not a finite number above zero."""
     for name, value in values.items():
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if not (number and 0 < value < float("inf")):
-            raise ParameterError(f"{name} must be a finite number above zero, not {value!r}.")
+        if not (_is_finite(value) and value > 0):
+            raise ParameterError(f"{name} must be a finite number above zero, not {_show(value)}.")
 
 
-def require_number(**values: Any) -> None:
-    """Raise a ParameterError for a value that is not a finite number."""
+def require_number(minimum: float | None = None, **values: Any) -> None:
+    """Raise a ParameterError for a value that is not a finite number of at least a minimum."""
     for name, value in values.items():
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if not (number and abs(value) < float("inf")):
-            raise ParameterError(f"{name} must be a finite number, not {value!r}.")
+        if not _is_finite(value) or (minimum is not None and value < minimum):
+            least = "" if minimum is None else f" of at least {minimum:g}"
+            raise ParameterError(f"{name} must be a finite number{least}, not {_show(value)}.")
 
 
 def require_count(minimum: int = 1, **values: Any) -> None:
     """Raise a ParameterError for a value that is not a whole number of at least a minimum."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < minimum:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or not minimum <= int(value) <= _LARGEST_COUNT:
             raise ParameterError(
-                f"{name} must be a whole number of at least {minimum}, not {value!r}."
+                f"{name} must be a whole number of at least {minimum}, not {_show(value)}."
             )
+
+
+_LARGEST_COUNT = 2**128  # as large as the seeds of NumPy
+
+
+def _is_finite(value: Any) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _show(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # whole numbers of thousands of digits have no text
+        text = "a number of thousands of digits"
+    return text if len(text) < 100 else f"{text[:100]}…"
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a ParameterError for a value that is not one of the choices."""
     known = list(choices)
-    if value not in known:
-        raise ParameterError(
-            f"{name} {value!r} is unknown.{suggest(str(value), known)} Known: {', '.join(known)}."
-        )
+    if not isinstance(value, str) or value not in known:
+        near = suggest(value, known) if isinstance(value, str) else ""
+        raise ParameterError(f"{name} {_show(value)} is unknown.{near} Known: {', '.join(known)}.")
 
 
 def require_bool(**values: Any) -> None:
     """Raise a ParameterError for a value that is not True or False."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ParameterError(f"{name} must be True or False, not {value!r}.")
+            raise ParameterError(f"{name} must be True or False, not {_show(value)}.")
 
 
 _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE}

@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from quacc.errors import SettingsError, suggest
+from quacc.locations import check_location, is_url, redact, require_text
 
 R = TypeVar("R")
 
@@ -39,15 +40,13 @@ def _absolute(value: Any) -> Any:
         raise ValueError(f"the environment variable {unset.group()} is not set here")
     if not os.path.isabs(path):  # workers and child processes start in other folders
         raise ValueError("write an absolute path, or one that starts with ~ or a $VARIABLE")
-    return path
+    return require_text(path)
 
 
 def _database(value: Any) -> Any:
-    if not isinstance(value, str) or "://" not in value:
-        return _absolute(value)
-    if not value.startswith("postgresql://"):
-        raise ValueError("write the path of an SQLite file, or a URL postgresql://…")
-    return value  # not expanded: a password may contain a $
+    # A URL is not expanded: a password may contain a $.
+    location = value if is_url(value) else _absolute(value)
+    return str(check_location(location)) if isinstance(location, str) else value
 
 
 _Folder = Annotated[Path, BeforeValidator(_absolute)]
@@ -73,7 +72,7 @@ class Settings(BaseSettings):
     scratch_dir: _Folder | None = None
     """Folder where calculations that write files run ($SCRATCH or the system's, if not set)."""
     store: Annotated[str, BeforeValidator(_database)] | None = Field(default=None, repr=False)
-    """SQLite file or postgresql:// URL of the database (results.db in results_dir, if not set)."""
+    """SQLite file (*.db) or postgresql:// URL of the database (results.db in results_dir, else)."""
     compress: bool = True
     """Gzip the files of finished calculations."""
     commands: dict[_Program, _Command] = {}
@@ -113,6 +112,7 @@ def get_settings() -> Settings:
 _VARIABLE = "_QUACC_CHANGED_SETTINGS"
 _active: list[dict[str, Any]] = [json.loads(os.environ.get(_VARIABLE, "{}"))]
 _own: ContextVar[dict[str, Any] | None] = ContextVar("quacc_settings", default=None)
+_ONLY_HERE = {"store"}  # workers never open the database, and its URL may hold a password
 _lock = threading.Lock()  # held for pydantic-settings, too: no variable may go while it reads them
 os.register_at_fork(  # no child may start with a lock that another thread held
     before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
@@ -124,7 +124,8 @@ def change_settings(**changes: Any) -> Iterator[None]:
     """Change settings inside a ``with`` block, for all threads and new child processes.
 
     ``commands`` adds to the commands that are set already. Threads that are inside a
-    block of their own, or in :func:`call_with`, keep what they have.
+    block of their own, or in :func:`call_with`, keep what they have. ``store`` is changed in
+    this process only.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def change_settings(**changes: Any) -> Iterator[None]:
     with _lock:
         checked = _merge(*(check(name, value) for name, value in changes.items()))
         entry = _merge(before or {}, checked)
-        _own.set(_merge(overrides(), checked))
+        _own.set(_merge(_changes(), checked))
         _active.append(entry)
         _mirror()
     try:
@@ -148,26 +149,39 @@ def change_settings(**changes: Any) -> Iterator[None]:
 
 
 def overrides() -> dict[str, Any]:
-    """Return what ``change_settings`` sets here and now, as plain JSON values."""
-    own = _own.get()
-    return _merge(*_active) if own is None else _merge(own)
+    """Return what ``change_settings`` sets here and now for workers, as plain JSON values.
+
+    The results database, ``store``, is not among it.
+    """
+    return _travelling(_changes())
 
 
 def call_with(changes: Mapping[str, Any], fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
     """Call a function under exactly these :func:`overrides`, in this thread only.
 
-    Made for workers: the changes travel with the job. Threads and processes that the
-    function starts are reached once it enters ``change_settings``.
+    Made for workers: the changes travel with the job, and ``store`` stays what it is where
+    the function runs. Threads and processes that the function starts are reached once it
+    enters ``change_settings``.
     """
-    token = _own.set(_merge(changes))
+    here = {name: value for name, value in _changes().items() if name in _ONLY_HERE}
+    token = _own.set(_merge(here, changes))
     try:
         return fn(*args, **kwargs)
     finally:
         _own.reset(token)
 
 
+def _changes() -> dict[str, Any]:
+    own = _own.get()
+    return _merge(*_active) if own is None else _merge(own)
+
+
+def _travelling(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if name not in _ONLY_HERE}
+
+
 def _mirror() -> None:
-    if merged := _merge(*_active):
+    if merged := _travelling(_merge(*_active)):
         os.environ[_VARIABLE] = json.dumps(merged)
     else:
         os.environ.pop(_VARIABLE, None)
@@ -191,19 +205,37 @@ def settings_file() -> Path:
 
 def read_file() -> dict[Any, Any]:
     """Return the settings file's content, unchecked."""
+    try:
+        return parse(settings_file().read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"Cannot read {settings_file()}: {error}. Correct it in a text editor."
+        ) from None
+
+
+def parse(content: bytes) -> dict[Any, Any]:
+    """Return the settings in a file's content; a ValueError names the line that is wrong."""
     from ruamel import yaml  # slow to import
 
     try:
-        content = yaml.YAML(typ="safe").load(settings_file().read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.error.YAMLError) as error:
-        line = f"line {mark.line + 1} of " if (mark := getattr(error, "problem_mark", None)) else ""
-        why = hide_password(str(getattr(error, "problem", None) or error))
-        raise SettingsError(f"Cannot read {line}{settings_file()}: {why}. Correct it.") from None
-    if isinstance(content, dict | None):
-        return content or {}
-    raise SettingsError(f"{settings_file()} must hold lines such as 'compress: false'.")
+        text = content.decode()
+        settings = yaml.YAML(typ="safe").load(text)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} holds bytes that are no text (UTF-8)") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"line {line} holds the character {chr(error.character)!r}") from None
+    except yaml.error.MarkedYAMLError as error:
+        why = f"line {error.problem_mark.line + 1}: {redact(error.problem)}"
+        if error.context and error.context_mark:
+            why += f" {error.context} that begins in line {error.context_mark.line + 1}"
+        raise ValueError(why) from None
+    if isinstance(settings, dict | None):
+        return settings or {}
+    raise ValueError("line 1: it must hold lines such as 'compress: false'")
 
 
 def _layers(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
@@ -219,7 +251,7 @@ def _layers(content: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
             layers[place] = {variable[6:]: text}  # refused, if pydantic-settings knows no better
             with suppress(ValueError):  # no JSON
                 layers[place] = source() or layers[place]
-    return layers | {"change_settings": overrides()}
+    return layers | {"change_settings": _changes()}
 
 
 def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
@@ -269,11 +301,5 @@ def check(name: str, value: Any, place: str = "change_settings") -> dict[str, An
         return Settings(**nested).model_dump(mode="json", include={head})
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
-        what = f"{name} = {hide_password(repr(value))} ({place}) is wrong: {why}."
+        what = f"{name} = {redact(repr(value))} ({place}) is wrong: {why}."
         raise SettingsError(f"{what} {head}: {Settings.model_fields[head].description}") from None
-
-
-def hide_password(text: str) -> str:
-    """Return the text with the password of a database URL replaced by ``***``."""
-    secret = r"(?s)((?::?//)?[^:@/]*:)(?!//).*(?=@)|(?<=password=)[^&\s]+"
-    return re.sub(secret, r"\1***", text)

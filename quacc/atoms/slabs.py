@@ -58,7 +58,8 @@ def make_slabs(
     max_index
         Largest Miller index.
     min_thickness
-        Of the slab, between the outermost planes of the bulk repeat units (Å).
+        Of the slab (Å), counted in whole repeat units of the crystal, so that the distance of
+        its outermost atoms may be up to one layer spacing less.
     min_vacuum
         Å.
     min_lateral
@@ -75,7 +76,7 @@ def make_slabs(
     """
     require_count(max_index=max_index)
     require_positive(min_thickness=min_thickness, min_vacuum=min_vacuum)
-    require_number(min_lateral=min_lateral)
+    require_number(minimum=0, min_lateral=min_lateral)
     require_bool(symmetric_only=symmetric_only)
     atoms = as_atoms(bulk)
     if not atoms.pbc.all():

@@ -8,7 +8,7 @@ import pkgutil
 from quacc.calculators.base import Code
 from quacc.errors import InputError, suggest
 
-__all__ = ["Code", "code_names", "get_code"]
+__all__ = ["Code", "code_names", "get_code", "wrong_command"]
 
 
 def code_names() -> list[str]:
@@ -25,3 +25,14 @@ def get_code(name: str) -> Code:
         )
     code: Code = importlib.import_module(f"quacc.calculators.{name}").CODE
     return code
+
+
+def wrong_command(program: str) -> str | None:
+    """Return why the setting ``commands.<program>`` starts no calculator, or None if it does."""
+    external = [name for name in code_names() if get_code(name).command is not None]
+    if program.lower() in external:
+        return None
+    return (
+        f"The setting commands.{program} names no calculator that starts a program."
+        f"{suggest(program.lower(), external)} Those that do: {', '.join(external)}."
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 import shutil
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +17,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from quacc.errors import MissingProgramError, ParameterError, StructureError, suggest
+
+PATIENCE = 60.0
+"""How long a program may take to tell its version (s)."""
+
+UNKNOWN = "unknown"
+"""The version of a program that does not tell it."""
 
 
 class Code(ABC):
@@ -46,7 +56,10 @@ class Code(ABC):
         """Return why the code cannot be used here, or None if it can."""
         if self.command is None:
             return None
-        program = shlex.split(self.start_command())[0]
+        try:
+            program = self._words()[0]
+        except MissingProgramError as error:
+            return str(error)
         if shutil.which(program):
             return None
         return (
@@ -57,17 +70,44 @@ class Code(ABC):
 
     def start_command(self) -> str:
         """Return the command that starts the external program, from the settings."""
-        from quacc.calculators import code_names
         from quacc.settings import get_settings
 
-        commands = get_settings().commands
-        for given in commands:
-            if given not in code_names():
-                raise ParameterError(
-                    f"The setting commands.{given} names no calculator."
-                    f"{suggest(given, code_names())}"
-                )
-        return commands.get(self.name) or self.command or ""
+        return get_settings().commands.get(self.name) or self.command or ""
+
+    def ask(self, *arguments: str) -> str:
+        """Return what the external program prints when it is started with these arguments.
+
+        Raises
+        ------
+        MissingProgramError
+            It cannot be started, or does not come to an end.
+        """
+        try:
+            return _ask((*self._words(), *arguments), self._files())
+        except OSError as error:
+            advice = "A script needs a first line such as #!/bin/sh, and must be executable"
+            raise self._broken(f"cannot be started: {error}. {advice}") from error
+        except subprocess.TimeoutExpired as error:
+            raise self._broken(
+                f"did not answer to {' '.join(arguments)} within {PATIENCE:g} s. Try it in a shell"
+            ) from error
+
+    def _words(self) -> list[str]:
+        try:
+            return shlex.split(self.start_command())
+        except ValueError as error:
+            what = f"cannot be read: {error}. Write it as in a shell"
+            raise self._broken(what) from error
+
+    def _files(self) -> tuple[tuple[str, int, int], ...]:
+        """Return path, time of change and size of the programs in the command."""
+        paths = [os.path.realpath(path) for word in self._words() if (path := shutil.which(word))]
+        return tuple((path, (s := os.stat(path)).st_mtime_ns, s.st_size) for path in paths)
+
+    def _broken(self, what: str) -> MissingProgramError:
+        return MissingProgramError(
+            f"The setting commands.{self.name} = {self.start_command()!r} {what}."
+        )
 
     def complete(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
         """Return the given parameters after defaults, or refuse unknown ones.
@@ -103,8 +143,32 @@ class Code(ABC):
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Return what decides the numbers beside the parameters."""
-        return f"{self.name} {self.version()}"
+        version = self.version()
+        if version == UNKNOWN:  # then the program, or the script around it, is all that is known
+            version = " ".join(_sha256(file) for file in self._files())
+        return f"{self.name} {version}"
 
     def diagnose(self, directory: Path) -> str | None:
         """Return what the code's own output says about a failure, if anything."""
         return None
+
+
+# The files are among the arguments so that a program that has changed is asked again.
+@cache
+def _ask(command: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> str:
+    return subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        timeout=PATIENCE,
+        check=False,
+    ).stdout
+
+
+@cache
+def _sha256(file: tuple[str, int, int]) -> str:
+    with open(file[0], "rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

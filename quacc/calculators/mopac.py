@@ -7,10 +7,7 @@ energies are therefore relative to the elements in their standard states at 298 
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mopac import MOPAC
 
-from quacc.calculators.base import Code
+from quacc.calculators.base import UNKNOWN, Code
 from quacc.errors import ParameterError, require_choice, require_positive
 
 
@@ -42,7 +39,8 @@ class MopacCode(Code):
 }"""
 
     def version(self) -> str:
-        return _version(self.start_command())
+        found = re.search(r"version\s+(\S+)", self.ask("--version"))
+        return found.group(1) if found else UNKNOWN
 
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         assert directory is not None
@@ -56,38 +54,44 @@ class MopacCode(Code):
         charge, task = parameters["charge"], parameters["task"]
         if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
             raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
-        if not isinstance(task, str) or "GRADIENTS" not in task.split():
+        total = float(atoms.get_initial_charges().sum()) if charge is None else charge
+        if not abs(total) <= atoms.numbers.sum():
             raise ParameterError(
-                f"task must be MOPAC keywords with GRADIENTS among them, not {task!r}: without "
-                "it MOPAC prints no forces."
+                f"charge must not exceed the number of protons, {atoms.numbers.sum()}, either way, "
+                f"but it is {total!r}."
+            )
+        if not isinstance(task, str) or not {"1SCF", "GRADIENTS"} <= {*task.split()}:
+            raise ParameterError(
+                f"task must be MOPAC keywords with 1SCF and GRADIENTS among them, not {task!r}: "
+                "without 1SCF MOPAC relaxes the structure itself, and without GRADIENTS it prints "
+                "no forces."
             )
         return warnings
 
     def diagnose(self, directory: Path) -> str | None:
-        output = directory / "mopac.out"
-        if not output.is_file():
-            return None
-        lines = [line.strip(" *\n") for line in output.open(errors="replace")]
-        told = [
-            line
-            for line in lines
-            if re.search(r"ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|MISSING", line)
-        ]
-        return "; ".join(dict.fromkeys(told[:4])) or None
+        output = _read(directory / "mopac.out")
+        box = output.partition(_TITLE)[2].partition("\n ***")[0]
+        told = [line for line in _lines(box) if line != "JOB ENDED NORMALLY"]
+        told += [line for line in _lines(output) if re.search(_TELLING, line)]
+        # What the shell, the queueing system or the Fortran library says.
+        log = [line for line in _lines(_read(directory / "mopac.log")) if _ENDED not in line]
+        told = list(dict.fromkeys(told))[:4] or log[-3:]
+        return "; ".join(told) or (None if output else _SILENT)
 
 
-@cache
-def _version(command: str) -> str:
-    reply = subprocess.run(
-        [*shlex.split(command), "--version"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    found = re.search(r"version\s+(\S+)", reply.stdout)
-    return found.group(1) if found else "unknown"
+_TITLE = "Error and normal termination messages reported in this calculation     *\n"
+_TELLING = "ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|MISSING"
+_ENDED = '.mop" ended normally on'
+_SILENT = "it wrote no output; check that the setting commands.mopac starts it"
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines without the frame around them, nor the full stop at their end."""
+    return [line for raw in text.splitlines() if (line := raw.strip(" *\t").rstrip("."))]
 
 
 CODE = MopacCode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ _BATCH = 200
 @contextmanager
 def atomically(file: Path) -> Iterator[Path]:
     """Yield a name beside ``file``; what is written there takes its place at the end."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    partial = file.with_name(f".quacc-{os.getpid()}.tmp")  # the file's own name may be long
     try:
         yield partial
         partial.replace(file)
     except OSError as error:
         raise InputError(f"Cannot write {str(file)!r}: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _results(database: Any, rows: list[Any]) -> Iterator[Any]:

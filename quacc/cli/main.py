@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -36,13 +37,23 @@ def options(
 
 def main() -> None:
     """Run the command; errors that quacc raises on purpose become one message."""
+    # What batch systems and `kill` send ends a run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except JobsFailedError as error:
         typer.echo(f"quacc: {error.message}.", err=True)
-        if error.results:
-            typer.echo("All other results are kept; see `quacc results ls`.", err=True)
+        problems = [note for note in error.__notes__ if "could not be stored" in note]
+        if error.results and not problems:
+            problems = ["All other results are kept; see `quacc results ls`."]
+        typer.echo("\n".join(problems), err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo(
+            "quacc: interrupted. Results of finished jobs are kept; see `quacc results ls`.",
+            err=True,
+        )
+        sys.exit(130)
     except QuaccError as error:
         typer.echo(f"quacc: {error}", err=True)
         sys.exit(1)

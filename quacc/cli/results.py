@@ -103,13 +103,13 @@ def export(
     write = writers.get(file.suffix.lower())
     if write is None:
         raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
-    if file.exists() and not force:
-        raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
-    database = _open(store)
-    rows = list(database.select(**_filters(formula, recipe, calculator, since, until)))
-    if not rows:
-        raise StoreError(f"No results found in {database}; nothing was written.")
     with atomically(file) as partial:
+        if file.exists() and not force:
+            raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
+        database = _open(store)
+        rows = list(database.select(**_filters(formula, recipe, calculator, since, until)))
+        if not rows:
+            raise StoreError(f"No results found in {database}; nothing was written.")
         count = write(partial, database, rows)
         if not count:
             raise StoreError("Only workflow results match, and they have no energies of their own.")
@@ -174,18 +174,18 @@ def parse_moment(text: str, *, end: bool = False) -> datetime:
 
     With ``end``, a date alone means the end of that day.
     """
-    if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
-        return datetime.now().astimezone() - timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
+        if match := re.fullmatch(r"(\d+)\s*([mhdw])", text.strip()):
+            return datetime.now().astimezone() - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if end and "T" not in text and ":" not in text:
+            moment = datetime.combine(moment.date(), time.max)
+        return moment.astimezone()
+    except (ValueError, OverflowError):
         raise InputError(
-            f"{text!r} is not a time. Write 2026-01-31 or 2026-01-31T12:00, or an age: 30m, 12h, "
-            "7d, 4w."
+            f"{text!r} is not a time, or too far away. Write 2026-01-31 or 2026-01-31T12:00, or an "
+            "age: 30m, 12h, 7d, 4w."
         ) from None
-    if end and "T" not in text and ":" not in text:
-        moment = datetime.combine(moment.date(), time.max)
-    return moment.astimezone()
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

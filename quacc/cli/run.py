@@ -34,6 +34,7 @@ def run(
     """Run a workflow, every job a Prefect task run on one of this machine's cores."""
     from quacc.runners.calculation import only_checking
 
+    _check_calculator(calculator)
     parameters = _parameters(change or [])
     serial = _find(calculator, workflow)
     _check_names(serial, parameters)
@@ -93,21 +94,22 @@ class _Progress(logging.Handler):
         self.show(record.getMessage())
 
 
+def _check_calculator(calculator: str) -> None:
+    import quacc.recipes
+
+    known = [module.name for module in pkgutil.iter_modules(quacc.recipes.__path__)]
+    known.remove("common")
+    if calculator not in known:
+        raise InputError(
+            f"There are no recipes for the calculator {calculator!r}.{suggest(calculator, known)} "
+            f"There are for {', '.join(known)}."
+        )
+
+
 def _find(package: str, workflow: str) -> Any:
     """Return the function or flow of this name among a calculator's recipes."""
     name = workflow if workflow.endswith("_flow") else f"{workflow}_flow"
-    try:
-        recipes = importlib.import_module(f"quacc.recipes.{package}")
-    except ModuleNotFoundError:
-        import quacc.recipes
-
-        known = [module.name for module in pkgutil.iter_modules(quacc.recipes.__path__)]
-        known.remove("common")
-        code = package.partition(".")[0]
-        raise InputError(
-            f"There are no recipes for the calculator {code!r}.{suggest(code, known)} "
-            f"There are for {', '.join(known)}."
-        ) from None
+    recipes = importlib.import_module(f"quacc.recipes.{package}")
     found: dict[str, Callable[..., Any]] = {}
     for module in pkgutil.iter_modules(recipes.__path__, f"{recipes.__name__}."):
         if not module.ispkg:
@@ -141,6 +143,8 @@ def _parameters(changes: list[str]) -> dict[str, Any]:
         inner = parameters
         for folder in folders:
             inner = inner.setdefault(folder, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"--set {change}: {folder} was set to {inner!r} before.")
         inner[last] = value
     return parameters
 

@@ -25,7 +25,8 @@ def show() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from quacc.settings import Settings, hide_password, inspect
+    from quacc.locations import redact
+    from quacc.settings import Settings, inspect
 
     settings, found, mistakes = inspect()
     values: dict[str, Any] = {
@@ -40,7 +41,7 @@ def show() -> None:
     for name, value in values.items():
         place = found[name][1] if name in found else "default"
         meaning = Settings.model_fields[name.partition(".")[0]].description or ""
-        cells = (name, hide_password(str(value)), place, meaning)
+        cells = (name, redact(str(value)), place, meaning)
         table.add_row(*(Text(cell, overflow="fold") for cell in cells))
     Console().print(table)
     if mistakes:
@@ -50,11 +51,15 @@ def show() -> None:
 @app.command("set")
 def set_(name: Name, value: Value) -> None:
     """Write a setting to ~/.quacc.yaml."""
-    from quacc.settings import check, hide_password, inspect, settings_file
+    from quacc.calculators import wrong_command
+    from quacc.locations import redact
+    from quacc.settings import check, inspect, settings_file
 
     checked = check(name, value, "command line")
-    content = _content()
     head, _, program = name.partition(".")
+    if program and (reason := wrong_command(program)):
+        raise SettingsError(reason)
+    content = _content()
     if name in content or not program:
         # Paths stay as they were written: ~ and variables are for the machine that reads them.
         content[name] = checked[head] if isinstance(checked[head], bool) else value
@@ -68,7 +73,7 @@ def set_(name: Name, value: Value) -> None:
         content[head] = {program.lower(): value}
     only_comments = _text().rstrip() if type(content) is dict else ""
     _write(f"{only_comments}\n".lstrip() + _dump(content))
-    typer.echo(f"Set {name} to {hide_password(value)} in {settings_file()}.")
+    typer.echo(f"Set {name} to {redact(value)} in {settings_file()}.")
     place = inspect()[1].get(f"{head}.{program.lower()}" if program else name, (None, ""))[1]
     if place and place != str(settings_file()):
         typer.echo(f"It has no effect here: the {place} is stronger.", err=True)
@@ -155,9 +160,16 @@ def _yaml() -> Any:
 
 def _write(text: str) -> None:
     """Replace the file in one step, readable for its owner alone: it may hold a password."""
-    from quacc.settings import settings_file
+    from quacc.settings import parse, settings_file
 
     file = settings_file().resolve()  # a link stays a link
+    try:
+        parse(text.encode())
+    except ValueError as error:
+        raise SettingsError(
+            f"{file} would become unreadable ({error}). Nothing has been changed: edit it in a "
+            "text editor."
+        ) from None
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".quacc.")  # mode 0600
         try:

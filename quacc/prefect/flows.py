@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from quacc.errors import StoreError
 from quacc.prefect.tasks import as_task, describe, formula, full_name
 from quacc.store import Store, Writer
 
@@ -53,13 +54,17 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
     @functools.wraps(serial)
     def run(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
-        with Writer(Store()) as writer, _Storing(writer) as storing:
+        store = Store()
+        store.check_writable()
+        with _Storing(store) as storing:
             for name, value in bound.arguments.items():
                 job = jobs.get(value, value) if isinstance(value, str) else value
                 if callable(job):
                     bound.arguments[name] = storing.job(as_task(job))
             result = serial(*bound.args, **bound.kwargs)
-            writer.put(result)
+            storing.put(result)
+        if storing.problem:
+            result["warnings"].append(storing.problem)
         _show_tables(result)
         return result
 
@@ -140,12 +145,16 @@ class _Enclosing(TaskRunner[PrefectFuture[Any]]):
 
 
 class _Storing:
-    """Hands the result of every job to the writer as soon as the job ends."""
+    """Hands the result of every job to the database as soon as the job ends.
 
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
+    What cannot be stored stops nothing: at the end of the block, ``problem`` says what it was,
+    or a note does on the exception that ended the block.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.writer = Writer(store)
         self.submitted = self.ended = 0
-        self.error: Exception | None = None
+        self.problem: str | None = None
         self.changed = threading.Condition()
 
     def job(self, task: Task[..., Any]) -> _StoredJob:
@@ -156,14 +165,24 @@ class _Storing:
             self.submitted += 1
         future.add_done_callback(self._end)
 
+    def put(self, result: Any) -> None:
+        try:
+            self.writer.put(result)
+        except StoreError as error:
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        self.problem = f"Results could not be stored in the database: {error}"
+        logger.error("%s", self.problem)
+
     def _end(self, future: PrefectFuture[Any]) -> None:
         try:
             future.wait()  # else the state would be asked from the API
             if future.state.is_completed():
-                self.writer.put(future.result())
-        # Nobody sees what a callback raises; __exit__ raises it.
+                self.put(future.result())
+        # Nobody sees what a callback raises.
         except Exception as error:
-            self.error = error
+            self._report(error)
         finally:
             with self.changed:
                 self.ended += 1
@@ -171,14 +190,22 @@ class _Storing:
             logger.info("%d of %d jobs ended", self.ended, self.submitted)
 
     def __enter__(self) -> _Storing:
+        self.writer.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        # A future's result can be read before its callback has run.
-        with self.changed:
-            self.changed.wait_for(lambda: self.ended == self.submitted)
-        if self.error:
-            raise self.error
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
+    ) -> None:
+        if kind is None or issubclass(kind, Exception):  # else nobody waits for what still runs
+            # A future's result can be read before its callback has run.
+            with self.changed:
+                self.changed.wait_for(lambda: self.ended == self.submitted)
+        try:
+            self.writer.close()
+        except StoreError as fault:
+            self._report(fault)
+        if error and self.problem:
+            error.add_note(self.problem)
 
 
 class _StoredJob:

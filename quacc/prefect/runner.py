@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
+import distributed
 from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
-from quacc.errors import ParameterError, suggest
+from quacc.errors import ParameterError, QuaccError, suggest
 from quacc.runners.remote import pack, run_packed, unpack
 from quacc.settings import overrides
 
@@ -41,9 +42,16 @@ class DaskRunner(DaskTaskRunner):
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
         self._client_lock = threading.Lock()  # threads must not race to start the cluster
+        self._running: set[distributed.Future] = set()
+        self._ending = False
         return self
 
     def __exit__(self, *args: Any) -> None:
+        if args[0] is not None:  # Ctrl-C and its like: nobody waits for what still runs
+            with self._client_lock:
+                self._ending = True
+                for future in list(self._running):
+                    future.cancel(force=True)
         self._engine.__exit__(*args)  # waits for runs in flight, which need the client
         super().__exit__(*args)
 
@@ -85,16 +93,29 @@ class DaskRunner(DaskTaskRunner):
         return remote
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
-        with self._client_lock:
-            client = self.client
         call = pack(overrides(), function, args, kwargs)
-        future = client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
+        with self._client_lock:
+            if self._ending:
+                raise _InterruptedError
+            future = self.client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
+            self._running.add(future)
         try:
             outcome = future.result()
         except BaseException:
             future.cancel()
+            if self._ending:
+                raise _InterruptedError from None
             raise
+        finally:
+            self._running.discard(future)
         return unpack(outcome)
+
+
+class _InterruptedError(QuaccError):
+    """The flow was interrupted before this job ended."""
+
+    def __str__(self) -> str:
+        return "The flow was interrupted before this job ended."
 
 
 def make_runner(

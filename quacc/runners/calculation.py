@@ -139,7 +139,8 @@ class Calculation:
                 workdir.keep_failed(error)
             raise
         if workdir:
-            self.directory = workdir.keep()
+            self.directory, warnings = workdir.keep()
+            self.warnings += warnings
 
     def evaluate(self, atoms: Atoms) -> None:
         """Compute all of the code's properties in one run of it, and check them."""

@@ -114,6 +114,8 @@ def run_md(
         copy_files=copy_files,
         momenta=True,
     )
+    if calculation.input_atoms.get_number_of_degrees_of_freedom() < 1:
+        raise StructureError("All atoms are fixed, so nothing can move.")
     if dynamics == "NPT":
         _check_npt(calculation.input_atoms, code)
     rng = np.random.default_rng(int(seed))

@@ -36,14 +36,15 @@ def run_packed(call: bytes) -> bytes:
     """Call a function, or run a coroutine function to its end; return its packed outcome."""
     import cloudpickle
 
-    outcome: tuple[Any, Exception | None, str]
+    outcome: tuple[Any, BaseException | None, str]
     try:
         outcome = (_run(call), None, "")
-    # Every exception travels back, and unpack() raises it.
-    except Exception as error:
+    # Every exception travels back, and unpack() raises it; sys.exit would end the worker.
+    except (Exception, SystemExit) as error:
         outcome = (None, error, traceback.format_exc())
     try:
         packed: bytes = cloudpickle.dumps(outcome)
+        cloudpickle.loads(packed)  # some exceptions can be sent but not received
     except Exception as error:
         what = "result" if outcome[1] is None else f"exception {outcome[1]!r}"
         told = RuntimeError(f"The job's {what} cannot be sent back from the worker: {error}")
@@ -56,6 +57,8 @@ def unpack(outcome: bytes) -> Any:
     import cloudpickle
 
     value, error, told = cloudpickle.loads(outcome)
+    if isinstance(error, SystemExit):
+        error = RuntimeError(f"The job called sys.exit({error.code!r}).")
     if error is not None:
         raise error from WorkerTracebackError(told)
     return value

@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
 from quacc.errors import (
+    CalculationError,
     ParameterError,
     StructureError,
     require_choice,
@@ -25,6 +26,9 @@ from quacc.schemas import VibResult
 
 _LINEAR = 1e-4
 """A molecule is linear if its smallest moment of inertia is below this part of the largest."""
+
+_SMALLEST, _LARGEST = 1e-4, 0.5
+"""Displacements that make sense (Å)."""
 
 _RELAXED = 0.05
 """Forces above this (eV/Å) make the harmonic approximation doubtful."""
@@ -81,6 +85,11 @@ def run_vibrations(
         The code failed, or returned numbers that are not finite.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
+    if not _SMALLEST <= displacement <= _LARGEST:
+        raise ParameterError(
+            f"displacement must be between {_SMALLEST} and {_LARGEST} Å, not {displacement!r}: "
+            "smaller ones drown in rounding errors, larger ones leave the harmonic region."
+        )
     require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
     if symmetry_number is not None:
         require_count(symmetry_number=symmetry_number)
@@ -124,15 +133,24 @@ def run_vibrations(
         squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
     energies = np.sqrt(np.abs(squares))
     result["frequencies"] = np.sign(squares) * energies / units.invcm
-    if (squares < 0).any():
+    if (squares <= 0).any():
         result["warnings"].append(
-            f"{int((squares < 0).sum())} imaginary modes, up to "
+            f"{int((squares <= 0).sum())} imaginary or zero modes, up to "
             f"{-result['frequencies'][0]:.0f}i 1/cm, are left out of the thermochemistry: the "
             "structure is not a minimum."
         )
     real = energies[squares > 0]
     describe = _ideal_gas if thermo == "ideal_gas" else _harmonic
-    result["thermo"] = describe(atoms, real, result["results"]["energy"], calculation.parameters)
+    with np.errstate(all="ignore"):
+        thermo_data = describe(atoms, real, result["results"]["energy"], calculation.parameters)
+    wrong = [name for name, value in thermo_data.items() if not np.isfinite(_number(value))]
+    if wrong:
+        raise CalculationError(
+            f"{recipe} of {atoms.get_chemical_formula()}: {', '.join(wrong)} at {temperature:g} K "
+            f"and {pressure:g} bar are not finite numbers. Choose another temperature or pressure.",
+            atoms=result["atoms"],
+        )
+    result["thermo"] = thermo_data
     return result
 
 
@@ -247,6 +265,10 @@ def _harmonic(
         "entropy": float(solid.get_entropy(kelvin, verbose=False)),
         "helmholtz_energy": float(solid.get_helmholtz_energy(kelvin, verbose=False)),
     }
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _symmetry_number(atoms: Atoms) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -9,11 +10,13 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from quacc.errors import ParameterError
+from quacc.errors import ParameterError, SettingsError
 
 CopyFiles = str | os.PathLike[str] | Mapping[Any, Any]
 """An earlier result or its folder (all files), or ``{folder: [names or patterns]}``."""
@@ -25,42 +28,63 @@ def files_to_copy(copy_files: CopyFiles | None) -> list[Path]:
     Raises
     ------
     ParameterError
-        A folder does not exist, or nothing in it matches.
+        A folder does not exist, nothing in it matches, or a file cannot be read.
     """
     if copy_files is None:
         return []
-    if isinstance(copy_files, str | os.PathLike):
-        wanted: dict[Any, Sequence[str]] = {copy_files: ["*"]}
-    elif not isinstance(copy_files, Mapping):
-        raise ParameterError(
-            "copy_files must be an earlier result, its folder, or {folder: [file names]}, not "
-            f"{copy_files!r}."
-        )
-    elif "directory" in copy_files and "key" in copy_files:
+    found: list[Path] = []
+    for folder, patterns in _wanted(copy_files):
+        if not os.path.isdir(folder):
+            raise ParameterError(f"copy_files: there is no folder {str(folder)!r}.")
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+        for pattern in patterns:
+            # A finished calculation's files are compressed; ask for them by their own names.
+            matches = [
+                name
+                for name in names
+                if fnmatch(name, pattern) or fnmatch(name.removesuffix(".gz"), pattern)
+            ]
+            if not matches:
+                raise ParameterError(
+                    f"copy_files: no file {pattern!r} in {str(folder)!r}, which holds "
+                    f"{', '.join(names) or 'nothing'}."
+                )
+            found += [folder / name for name in matches]
+    try:
+        for file in found:
+            with _open(file) as stream:
+                while stream.read(2**20):
+                    pass
+    except (OSError, EOFError) as error:
+        raise ParameterError(f"copy_files: {str(file)!r} cannot be read: {error}") from error
+    return found
+
+
+def _wanted(copy_files: Any) -> list[tuple[Path, list[str]]]:
+    """Return folders and the patterns of the files that are wanted from each."""
+    if isinstance(copy_files, Mapping) and "directory" in copy_files and "key" in copy_files:
         if copy_files["directory"] is None:
             raise ParameterError(
                 f"The result of {copy_files.get('name')} given as copy_files kept no files: its "
                 "code runs in memory."
             )
-        wanted = {copy_files["directory"]: ["*"]}
-    else:
-        wanted = dict(copy_files)
-    found: list[Path] = []
-    for folder, patterns in wanted.items():
-        source = Path(folder).expanduser()
-        if not source.is_dir():
-            raise ParameterError(f"copy_files: there is no folder {str(source)!r}.")
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            # A finished calculation's files are compressed; ask for them by their own names.
-            matches = sorted({*source.glob(pattern), *source.glob(f"{pattern}.gz")})
-            matches = [match for match in matches if match.is_file()]
-            if not matches:
-                held = ", ".join(sorted(file.name for file in source.iterdir())) or "nothing"
-                raise ParameterError(
-                    f"copy_files: no file {pattern!r} in {str(source)!r}, which holds {held}."
-                )
-            found += matches
-    return found
+        copy_files = copy_files["directory"]
+    if not isinstance(copy_files, Mapping):
+        copy_files = {copy_files: ["*"]} if isinstance(copy_files, str | os.PathLike) else {None: 0}
+    wanted = []
+    for folder, given in copy_files.items():
+        patterns = [given] if isinstance(given, str) else given
+        if (
+            not (isinstance(folder, str | os.PathLike) and os.fspath(folder))
+            or not isinstance(patterns, Sequence)
+            or not all(isinstance(one, str) and one and "/" not in one for one in patterns)
+        ):
+            raise ParameterError(
+                "copy_files must be an earlier result, its folder, or {folder: [file names]} "
+                f"with names in that folder, not {copy_files!r}."
+            )
+        wanted.append((Path(os.path.expanduser(folder)), list(patterns)))
+    return wanted
 
 
 def content_hash(files: Sequence[Path]) -> str | None:
@@ -88,62 +112,95 @@ class Workdir:
         Of the folder under ``results_dir``; the same calculation always gets the same name.
     copies
         Files to start from; compressed ones are unpacked.
+
+    Raises
+    ------
+    SettingsError
+        One of the two folders cannot be written to.
     """
 
     def __init__(self, name: str, copies: Sequence[Path]) -> None:
         from quacc.settings import get_settings  # pydantic is slow; in-memory codes go without
 
-        self.name = name
-        self.settings = get_settings()
-        scratch = self.settings.scratch
-        scratch.mkdir(parents=True, exist_ok=True)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{name[:100]}-", dir=scratch))
+        settings = get_settings()
+        self.target = settings.results_dir / name
+        self.compress = settings.compress
+        _make_writable(settings.results_dir, "results_dir")
+        _make_writable(settings.scratch, "scratch_dir")
+        self.path = Path(tempfile.mkdtemp(prefix=f"{name[:100]}-", dir=settings.scratch))
         for file in copies:
-            with (
-                _open(file) as source,
-                (self.path / file.name.removesuffix(".gz")).open("wb") as to,
-            ):
+            target = self.path / file.name.removesuffix(".gz")
+            with _open(file) as source, target.open("wb") as to:
                 shutil.copyfileobj(source, to)
 
-    def keep(self) -> str:
-        """Move the files of a finished calculation to the results; return their folder."""
-        target = self.settings.results_dir / self.name
-        self._move(target)
+    def keep(self) -> tuple[str, list[str]]:
+        """Move the files of a finished calculation to the results.
+
+        Returns
+        -------
+        tuple[str, list[str]]
+            Their folder, and warnings: when they cannot be moved, they stay where they are.
+        """
+        try:
+            self._move(self.target)
+        except OSError as error:
+            return str(self.path), [
+                f"The files could not be moved to {self.target}: {error}. They are in {self.path}."
+            ]
         # What an earlier attempt left behind is out of date now.
-        shutil.rmtree(target.with_name(f"{target.name}-failed"), ignore_errors=True)
-        return str(target)
+        shutil.rmtree(_failed(self.target), ignore_errors=True)
+        return str(self.target), []
 
     def keep_failed(self, error: BaseException) -> str:
-        """Move the files of a failed calculation to the results, with a report beside them."""
-        report = "".join(traceback.format_exception(error))
-        (self.path / "error.txt").write_text(report)
-        target = self.settings.results_dir / f"{self.name}-failed"
-        self._move(target)
-        return str(target)
+        """Move the files of a failed calculation to the results, with a report; return where."""
+        try:
+            report = "".join(traceback.format_exception(error))
+            (self.path / "error.txt").write_text(report)
+            self._move(_failed(self.target))
+        except OSError:  # the failure itself matters more; the files stay where they are
+            return str(self.path)
+        return str(_failed(self.target))
 
     def _move(self, target: Path) -> None:
-        if self.settings.compress:
+        if self.compress:
             for file in sorted(self.path.rglob("*")):
                 if file.is_file() and file.suffix != ".gz" and file.name != "error.txt":
                     with file.open("rb") as source, gzip.open(f"{file}.gz", "wb", 6) as to:
                         shutil.copyfileobj(source, to)
                     file.unlink()
-        target.parent.mkdir(parents=True, exist_ok=True)
         # Scratch is often another file system: copy next to the target first, then rename, so
         # that a folder of this name is always complete.
         partial = target.with_name(f".{target.name}-{uuid4().hex[:8]}")
         partial.mkdir()
         for item in self.path.iterdir():
             shutil.move(item, partial / item.name)
+        # Equal names are equal calculations, which may end at the same time; the one that is
+        # moved last stays.
+        old = partial.with_name(f"{partial.name}-old")
         while True:
             try:
                 partial.rename(target)
                 break
-            except OSError:
-                if not target.is_dir():
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                # Equal names are equal calculations: the one moved last stays.
-                old = partial.with_name(f"{partial.name}-old")
+            with suppress(FileNotFoundError):  # another one took it away
                 target.rename(old)
                 shutil.rmtree(old)
         self.path.rmdir()
+
+
+def _failed(target: Path) -> Path:
+    return target.with_name(f"{target.name}-failed")
+
+
+def _make_writable(folder: Path, setting: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(folder))
+    except OSError as error:
+        raise SettingsError(
+            f"The folder {folder} cannot be written to ({error}). The setting {setting} names it: "
+            f"`quacc settings set {setting} FOLDER`."
+        ) from error

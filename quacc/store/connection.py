@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from quacc.errors import StoreError
+from quacc.locations import is_url, redact
 
 TIMEOUT = 60.0
 """How long to wait for another writer (s)."""
@@ -28,48 +29,6 @@ SUMMARY_INDEX = (
     "CREATE INDEX IF NOT EXISTS quacc_summary ON systems"
     "(ctime, id, unique_id, calculator, natoms, energy, key_value_pairs)"
 )
-
-
-def is_url(location: str | Path) -> bool:
-    """Tell a server from a file."""
-    return isinstance(location, str) and "://" in location
-
-
-def check_location(location: str | Path) -> str | Path:
-    """Return an absolute path, or the URL; refuse what cannot be a results database."""
-    if not is_url(location):
-        path = Path(location).expanduser().absolute()
-        if path.suffix != ".db":
-            raise StoreError(
-                f"{str(location)!r} cannot be the results database: the file name must end in "
-                "'.db', so that `ase db` and `ase gui` open it."
-            )
-        return path
-    url = str(location)
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise StoreError(
-            f"{redact(url)!r} cannot be the results database: give a file name ending in '.db' "
-            "or an address such as 'postgresql://user@host/database'."
-        )
-    parts = urlsplit(url)
-    try:
-        malformed = "@" in parts.path + parts.query + parts.fragment or parts.port == 0
-    except ValueError:
-        malformed = True
-    if malformed:  # libpq would quote pieces of the password in its message
-        raise StoreError(
-            f"{redact(url)!r} is not a valid address. In a password, write '/', '@', ':', '?' and "
-            "'#' as '%2F', '%40', '%3A', '%3F' and '%23'."
-        )
-    return url
-
-
-def redact(location: str | Path) -> str:
-    """Return the location without its password."""
-    if not is_url(location):
-        return str(location)
-    text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", str(location), flags=re.DOTALL)
-    return re.sub(r"(pass\w*=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 @contextmanager
@@ -85,14 +44,14 @@ def open_database(location: str | Path, *, write: bool) -> Iterator[Any]:
 
 @contextmanager
 def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
-    path = Path(location)
-    if not write and not path.exists():
-        yield None
-        return
     from ase.db.sqlite import SQLite3Database
 
+    path = Path(location)
     database: Any = SQLite3Database(str(path), use_lock_file=False, serial=True)
     try:
+        if not write and not path.exists():
+            yield None
+            return
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
         address = f"{path.as_uri()}?mode={'rwc' if write else 'rw'}"

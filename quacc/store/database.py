@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from quacc.errors import StoreError
+from quacc.locations import check_location, is_url, redact
 from quacc.schemas import Result, SlabsResult
 from quacc.store.codec import decode, to_binary, to_json
-from quacc.store.connection import check_location, is_url, open_database, redact
+from quacc.store.connection import open_database
 from quacc.store.queries import (
     SHORTEST_PREFIX,
     Summary,
@@ -50,9 +51,13 @@ class Store:
         if location is None:
             from quacc.settings import get_settings
 
-            settings = get_settings()
-            location = settings.store or Path(settings.results_dir) / "results.db"
-        self._location = check_location(location)
+            location = get_settings().database
+        try:
+            self._location = check_location(location)
+        except ValueError as error:
+            raise StoreError(
+                f"{redact(location)!r} cannot be the results database: {error}."
+            ) from None
 
     def __repr__(self) -> str:
         return f"Store({redact(self._location)!r})"
@@ -74,6 +79,11 @@ class Store:
         their own and count too.
         """
         return self._write([row for result in results for row in self._rows(result)])
+
+    def check_writable(self) -> None:
+        """Raise a StoreError unless results can be stored; makes the database if need be."""
+        with open_database(self._location, write=True):
+            pass
 
     def get(self, key: str) -> Any:
         """Return the result with this key; the first 6 or more of its characters will do.

@@ -97,8 +97,9 @@ def _plain(value: bool | str | None) -> Any:
 @canonical.register(np.integer)
 @canonical.register(np.floating)
 def _number(value: float) -> Any:
-    # 1 and 1.0 are the same parameter; repr is exact, and takes infinities and NaN.
-    return {"number": repr(float(value))}
+    # 1 and 1.0 are the same parameter; large whole numbers keep all their digits.
+    whole = isinstance(value, int | np.integer) or float(value).is_integer()
+    return {"number": hex(int(value)) if whole else repr(float(value))}
 
 
 @canonical.register(np.bool_)

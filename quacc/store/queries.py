@@ -144,7 +144,7 @@ def _spellings(formula: str) -> list[str]:
 
     try:
         reduced = Formula(formula, strict=True).reduce()[0]
-    except ValueError as error:
+    except (ValueError, ZeroDivisionError, RecursionError) as error:  # e.g. Cu0
         raise InputError(f"{formula!r} is not a chemical formula.") from error
     orders = [f"{reduced:{how}}" for how in ("hill", "metal", "abc")]
     return sorted({formula, str(reduced), *orders})

@@ -1,9 +1,13 @@
 """What quacc knows about each code."""
 
+import hashlib
+from contextlib import ExitStack
+
+import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from quacc.calculators import code_names, get_code
+from quacc.calculators import code_names, get_code, wrong_command
 from quacc.errors import InputError, MissingProgramError, ParameterError, StructureError
 from quacc.settings import change_settings
 
@@ -75,10 +79,67 @@ def test_a_missing_program_says_how_to_get_and_name_it():
         assert part in str(caught.value)
 
 
-def test_a_command_for_no_code_is_an_error():
-    with change_settings(commands={"mopca": "mopac"}):
-        with pytest.raises(ParameterError, match=r"commands.mopca.*Did you mean 'mopac'\?"):
-            get_code("mopac").start_command()
+def test_a_command_for_no_code_disturbs_no_code():
+    with change_settings(commands={"mopca": "x", "orca": "y", "mopac": "z"}):
+        assert get_code("mopac").start_command() == "z"
+    assert wrong_command("MOPAC") is None
+    assert "commands.mopca names no calculator" in wrong_command("mopca")
+    assert "Did you mean 'mopac'?" in wrong_command("mopca")
+    assert wrong_command("emt")  # runs in memory
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """Write a script, and make it the command of MOPAC."""
+    with ExitStack() as stack:
+
+        def launcher(text, words=""):
+            file = tmp_path / "launch"
+            file.write_text(text)
+            file.chmod(0o755)
+            stack.enter_context(change_settings(commands={"mopac": f"{words} {file}"}))
+            return file
+
+        yield launcher
+
+
+def test_a_command_that_cannot_be_read():
+    code = get_code("mopac")
+    with change_settings(commands={"mopac": "mopac 'x"}):
+        assert "No closing quotation" in code.missing()
+        for call in (code.version, lambda: code.check(molecule("H2O"), code.complete({}))):
+            with pytest.raises(MissingProgramError, match="commands.mopac.*No closing quotation"):
+                call()
+
+
+def test_a_script_that_cannot_be_started(launcher):
+    launcher('exec mopac "$@"\n')
+    with pytest.raises(MissingProgramError, match=r"commands.mopac.*Exec format.*#!/bin/sh"):
+        get_code("mopac").fingerprint({})
+
+
+def test_a_program_that_does_not_answer(launcher, monkeypatch):
+    monkeypatch.setattr("quacc.calculators.base.PATIENCE", 0.2)
+    launcher("#!/bin/sh\nexec sleep 30\n")
+    with pytest.raises(MissingProgramError, match=r"commands.mopac.*--version within 0.2 s"):
+        get_code("mopac").fingerprint({})
+
+
+@pytest.mark.parametrize("words", ["", "env"])
+def test_a_program_without_a_version_is_known_by_its_content(launcher, words):
+    code = get_code("mopac")
+    file = launcher("#!/bin/sh\necho one\n", words)
+    assert code.version() == "unknown"
+    first = code.fingerprint({})
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in first
+    launcher("#!/bin/sh\necho three\n", words)
+    assert code.version() == "unknown"
+    assert code.fingerprint({}) != first
+    launcher("#!/bin/sh\necho one\n", words)
+    assert code.fingerprint({}) == first
+    launcher("#!/bin/sh\nprintf 'version 1.2\\377 x\\n'\n", words)  # a version, and no UTF-8
+    assert code.version().startswith("1.2")
+    assert "sha256" not in code.fingerprint({})
 
 
 @pytest.mark.mopac
@@ -86,15 +147,68 @@ def test_a_command_for_no_code_is_an_error():
     ("given", "told"),
     [
         ({"method": "PM8"}, "Did you mean 'PM"),
+        ({"method": np.array(["PM7", "PM6"])}, "method"),
         ({"relscf": 0}, "relscf"),
+        ({"relscf": np.array([1, 2])}, "relscf"),
         ({"charge": 0.5}, "whole number"),
+        ({"charge": np.array([0, 1])}, "whole number"),
+        ({"charge": 11}, "number of protons, 10"),
+        ({"charge": -(10**30)}, "number of protons, 10"),
         ({"task": "1SCF"}, "no forces"),
+        ({"task": "GRADIENTS"}, "relaxes the structure itself"),
+        ({"task": "GRADIENTS NO1SCF"}, "relaxes the structure itself"),
+        ({"task": np.array(["1SCF", "GRADIENTS"])}, "task"),
     ],
 )
 def test_mopac_refuses(given, told):
     code = get_code("mopac")
     with pytest.raises(ParameterError, match=told):
         code.check(molecule("H2O"), code.complete(given))
+
+
+@pytest.mark.mopac
+def test_initial_charges_that_mopac_would_ignore():
+    code, water = get_code("mopac"), molecule("H2O")
+    water.set_initial_charges([1e30, 0, 0])
+    with pytest.raises(ParameterError, match="number of protons"):
+        code.check(water, code.complete({}))
+    water.set_initial_charges([1, 0, 0])
+    assert code.check(water, code.complete({})) == []
+
+
+# The end of what MOPAC 22.0.6 writes for the primitive cell of copper.
+_BOX = """
+          To over-ride this safety check, add keyword 'GEO-OK'
+
+ ******************************************************************************
+ *                                                                            *
+ *     Error and normal termination messages reported in this calculation     *
+ *                                                                            *
+ * One or more translation vectors are unreasonably small                     *
+ * JOB ENDED NORMALLY                                                         *
+ *                                                                            *
+ ******************************************************************************
+
+ TOTAL JOB TIME:             0.00 SECONDS
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "log", "told"),
+    [
+        (_BOX, "MOPAC Job", "One or more translation vectors are unreasonably small"),
+        (" *  UNRECOGNIZED KEY-WORDS: (X)", "", "UNRECOGNIZED KEY-WORDS: (X)"),
+        ("no box", "a\n\nsrun: error: lost\n", "a; srun: error: lost"),
+        (None, "srun: no nodes.\n", "srun: no nodes"),
+        (None, "", "it wrote no output; check that the setting commands.mopac starts it"),
+        ("no box", 'MOPAC Job: "mopac.mop" ended normally on Nov 20', None),
+    ],
+)
+def test_mopac_explains_a_failure(tmp_path, output, log, told):
+    if output is not None:
+        (tmp_path / "mopac.out").write_text(output)
+    (tmp_path / "mopac.log").write_text(log)
+    assert get_code("mopac").diagnose(tmp_path) == told
 
 
 @pytest.mark.mopac

@@ -215,6 +215,47 @@ def test_rm(run: Any, store: Store, jobs: list[dict[str, Any]]) -> None:
     assert len(list(store.select())) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--since", "99999999999d"], "too far away"),
+        (["--since", "0001-01-01"], "too far away"),
+        (["--until", "9" * 5000 + "h"], "too far away"),
+        (["--formula", "Cu0"], "not a chemical formula"),
+        (["--formula", "(" * 5000], "not a chemical formula"),
+    ],
+)
+def test_odd_filters(run: Any, store: Store, words: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        run("ls", *words)
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("n" * 300 + ".db", "File name too long"),
+        ("~nouser/x.db", "no user 'nouser'"),
+        ("postgresql://u:se[cret@h/db", "not a valid address"),
+    ],
+)
+def test_odd_locations(location: str, told: str) -> None:
+    with pytest.raises(StoreError, match=told) as error:
+        CliRunner().invoke(app, ["ls", "--store", location], catch_exceptions=False)
+    assert "se[cret" not in str(error.value)
+    assert "cret" not in str(error.value)
+
+
+def test_export_to_long_names(run: Any, store: Store, tmp_path: Path) -> None:
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="File name too long"):
+        run("export", str(tmp_path / f"{'n' * 300}.csv"))
+    with pytest.raises(InputError, match="Not a directory"):
+        run("export", str(tmp_path / "results.db" / "x.csv"))
+    longest = f"{'n' * 251}.csv"
+    run("export", str(tmp_path / longest))
+    assert {path.name for path in tmp_path.iterdir()} == before | {longest}
+
+
 def test_moments() -> None:
     now = datetime.now().astimezone()
     assert abs(parse_moment("7d") - (now - timedelta(days=7))) < timedelta(seconds=5)

@@ -82,7 +82,8 @@ def test_show_with_a_broken_file(settings, file):
     shown = settings("show", QUACC_RESULTS_DIR="/x")
     assert shown.returncode == 1
     assert row(shown.stdout, "results_dir")[1] == "/x"
-    assert f"Cannot read line 3 of {file}" in shown.stderr
+    assert f"Cannot read {file}: line 3: " in shown.stderr
+    assert "begins in line 2. Correct it in a text editor." in shown.stderr
 
 
 def test_passwords_are_not_shown(settings, file):
@@ -130,13 +131,14 @@ def _words(text):
 
 
 def test_new_settings_leave_the_other_lines_alone(settings, file):
-    file.write_text(COMMENTED)
-    assert settings("set", "commands.orca", "srun orca").returncode == 0
+    text = COMMENTED.replace("mopac", "orca")
+    file.write_text(text)
+    assert settings("set", "commands.mopac", "srun mopac").returncode == 0
     assert settings("set", "scratch_dir", "/scratch").returncode == 0
     lines = file.read_text().splitlines()
-    lines.remove("  orca: srun orca")
+    lines.remove("  mopac: srun mopac")
     lines.remove("scratch_dir: /scratch")
-    assert lines == COMMENTED.splitlines()
+    assert lines == text.splitlines()
 
 
 @pytest.mark.parametrize("text", [None, "", "# only a comment", "commands:\n", "{}\n"])
@@ -159,6 +161,11 @@ def test_first_setting(settings, file, text):
         ("compress", "maybe", "boolean"),
         ("commands", "srun", "own name"),
         ("commands.mopac", " ", "at least 1 character"),
+        ("commands.mopca", "mopac", "Did you mean 'mopac'?"),
+        ("commands.emt", "emt", "commands.emt names no calculator that starts a program"),
+        ("store", "/tmp/foo", "must end in '.db'"),
+        ("results_dir", "/tmp/\udcff", "no text"),
+        ("commands.mopac", "/tmp/\udcff", "unicode"),
     ],
 )
 def test_set_refuses(settings, file, name, value, message):
@@ -179,8 +186,35 @@ def test_set_leaves_a_broken_file_alone(settings, file):
     file.write_text("store: 'open\n")
     done = settings("set", "compress", "yes")
     assert done.returncode == 1
-    assert "Cannot read line" in done.stderr
+    assert "Cannot read" in done.stderr
     assert file.read_text() == "store: 'open\n"
+
+
+def test_unset_in_a_broken_file_names_the_line(settings, file):
+    file.write_bytes(b"compress: true\nresults_dir: /tmp/\xff\n")
+    done = settings("unset", "results_dir")
+    assert done.returncode == 1
+    assert f"Cannot read {file}: line 2 holds bytes that are no text" in done.stderr
+    assert "Correct it in a text editor" in done.stderr
+    assert file.read_bytes() == b"compress: true\nresults_dir: /tmp/\xff\n"
+
+
+def test_what_could_not_be_read_again_is_not_written(settings, file):
+    text = "stor: &here /x.db\nstore: *here\n"
+    file.write_text(text)
+    done = settings("unset", "stor")  # would leave an alias of nothing
+    assert done.returncode == 1
+    assert "would become unreadable (line 1: found undefined alias" in done.stderr
+    assert file.read_text() == text
+
+
+def test_undecodable_bytes_on_the_command_line(settings, file):
+    program = ["quacc", "settings", "set", "results_dir", b"/tmp/\xff"]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "holds bytes that are no text" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not file.exists()
 
 
 def test_set_says_what_is_stronger(settings):

@@ -9,8 +9,9 @@ from ase import units
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import Slab, make_slabs
-from quacc.errors import ParameterError
-from quacc.recipes.common.verbs import Job, gather, submit
+from quacc.calculators import code_names, get_code
+from quacc.errors import ParameterError, StructureError
+from quacc.recipes.common.verbs import Job, check, gather, submit
 from quacc.schemas import SlabsResult, Surface
 from quacc.store.key import digest
 
@@ -50,7 +51,7 @@ def bulk_to_slabs(
     max_index, min_thickness, min_vacuum, min_lateral, symmetric_only
         See :func:`quacc.atoms.slabs.make_slabs`.
     relax_kwargs, static_kwargs
-        Keywords of the jobs.
+        Keywords of the jobs, such as ``{"fmax": 0.005}``.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def bulk_to_slabs(
     JobsFailedError
         Some slabs failed; carries the results of the others.
     """
-    relax_kwargs, static_kwargs = dict(relax_kwargs or {}), dict(static_kwargs or {})
+    relax_kwargs = _keywords("relax_kwargs", relax_kwargs)
+    static_kwargs = _keywords("static_kwargs", static_kwargs)
     carve: dict[str, Any] = {
         "max_index": max_index,
         "min_thickness": min_thickness,
@@ -69,14 +71,18 @@ def bulk_to_slabs(
         "min_lateral": min_lateral,
         "symmetric_only": symmetric_only,
     }
-    bulk_given = isinstance(atoms, Mapping) and "energy" in atoms.get("results", {})
+    bulk_given = isinstance(atoms, Mapping) and "results" in atoms
+    # Carving and checking cost little, and refuse bad input before any computing starts.
+    first = _whole_result(atoms) if bulk_given else atoms
+    make_slabs(first, **carve)
+    cell = {} if bulk_given else {"relax_cell": True}
+    check(relax, first, **relax_kwargs, **cell)
+    if static is not None:
+        check(static, first, **static_kwargs)
     if bulk_given:
-        bulk_results = [atoms]
+        bulk_results = [first]
     else:
-        # Carving the given crystal first costs little, and refuses bad input before any
-        # computing starts.
-        make_slabs(atoms, **carve)
-        bulk_jobs = [submit(relax, atoms, **{**relax_kwargs, "relax_cell": True})]
+        bulk_jobs = [submit(relax, first, **relax_kwargs, **cell)]
         if static is not None:
             bulk_jobs.append(submit(static, bulk_jobs[-1], **static_kwargs))
         bulk_results = [job.result() for job in bulk_jobs]
@@ -107,11 +113,15 @@ def bulk_to_slabs(
     rows.sort(key=lambda row: (row[0]["surface_energy"] is None, row[0]["surface_energy"] or 0.0))
     jobs = [*bulk_results, *(result for chain in results for result in chain)]
     warnings = sorted({text for job in jobs for text in job["warnings"]})
-    if bulk["calculator"] != results[0][-1]["calculator"]:
+    if _method(bulk) != _method(results[0][-1]):
         warnings.append(
-            f"The bulk energy comes from {bulk['calculator']}, the slabs' from "
-            f"{results[0][-1]['calculator']}: the surface energies mean nothing unless both are "
-            "the same method."
+            f"The bulk energy comes from {_method(bulk)}, the slabs' from "
+            f"{_method(results[0][-1])}: the surface energies mean nothing unless both are the "
+            "same method."
+        )
+    if any(chain[0]["parameters"].get("relax_cell") for chain in results):
+        warnings.append(
+            "The slabs' cells were relaxed, vacuum included: the surface energies mean nothing."
         )
     keys = [job["key"] for job in jobs]
     return {
@@ -126,6 +136,39 @@ def bulk_to_slabs(
         "jobs": keys,
         "warnings": warnings,
     }
+
+
+def _keywords(name: str, given: Any) -> dict[str, Any]:
+    keywords = {} if given is None else given
+    if not isinstance(keywords, Mapping) or not all(isinstance(key, str) for key in keywords):
+        raise ParameterError(f"{name} must be keywords such as {{'fmax': 0.01}}, not {given!r}.")
+    for taken in ("atoms", "relax_cell"):
+        if taken in keywords:
+            raise ParameterError(
+                f"{name} cannot hold {taken!r}: the workflow decides it. The crystal's cell is "
+                "relaxed unless the result of a job is given, the slabs' cells never are."
+            )
+    return dict(keywords)
+
+
+def _whole_result(given: Any) -> Any:
+    """Return the result of a job that is given as the bulk, if it has all that is needed."""
+    needed = ("atoms", "name", "formula", "key", "calculator", "parameters", "warnings")
+    missing = [name for name in needed if name not in given]
+    if missing or "energy" not in (given["results"] or {}):
+        raise StructureError(
+            "The dictionary given as the crystal is not the whole result of a job: it lacks "
+            f"{', '.join(missing) or 'an energy'}. Pass the result as the job returned it, or "
+            "only its ['atoms']."
+        )
+    return given
+
+
+def _method(result: Any) -> dict[str, Any]:
+    """Return what must be equal for energies to be compared: the code and its parameters."""
+    name = result["calculator"]["name"]
+    known = get_code(name).defaults if name in code_names() else {}
+    return {**result["calculator"], **{key: result["parameters"].get(key) for key in known}}
 
 
 def _surface(slab: Slab, chain: list[Any], bulk: Any) -> Surface:

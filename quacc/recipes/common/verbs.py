@@ -1,4 +1,4 @@
-"""The two verbs that every workflow is written in: submit a job to an item, gather.
+"""The verbs that every workflow is written in: submit a job to an item, gather.
 
 They don't know Prefect. A plain function is called at once; anything with a ``submit``, such
 as a Prefect task, gives a future. A future may be the item of the next job, so that the jobs
@@ -8,9 +8,11 @@ of one item follow one another without waiting for other items.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from quacc.errors import JobsFailedError
+from quacc.errors import JobsFailedError, ParameterError
+from quacc.runners.calculation import only_checking
 
 Job = Callable[..., Any]
 """A plain function, or anything with a ``submit``."""
@@ -27,6 +29,31 @@ class Done:
         if self.error:
             raise self.error
         return self.value
+
+
+def check(job: Job, item: Any, /, **kwargs: Any) -> None:
+    """Let a job check its input, without computing anything.
+
+    Only for quacc's own jobs; other functions might compute before they check. A job that is
+    no job is refused in any case.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+    """
+    if not (callable(job) or hasattr(job, "submit")):
+        raise ParameterError(
+            f"{job!r} is no job: pass a function such as quacc.recipes.emt.core.relax_job, or a "
+            "Prefect task of one."
+        )
+    function = getattr(job, "fn", job)  # of a task
+    function = getattr(function, "plain", function)
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    if getattr(inner, "__module__", "").startswith("quacc.recipes."):
+        with only_checking():
+            function(item, **kwargs)
 
 
 def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:

@@ -190,3 +190,17 @@ def test_ctrl_c_keeps_the_files(tmp_path):
     (folder,) = get_settings().results_dir.iterdir()
     assert folder.name.endswith("-failed")
     assert "KeyboardInterrupt" in (folder / "error.txt").read_text()
+
+
+def test_mopac_s_own_words_for_a_crystal_it_refuses():
+    with pytest.raises(CalculationError, match="translation vectors are unreasonably small"):
+        static_job("Cu")
+
+
+def test_a_launcher_that_dies(tmp_path):
+    launcher = tmp_path / "launch"
+    launcher.write_text("#!/bin/sh\necho launcher: no licence >&2\n")
+    launcher.chmod(0o755)
+    with change_settings(commands={"mopac": str(launcher)}):
+        with pytest.raises(CalculationError, match="failed: launcher: no licence"):
+            static_job("H2O")
