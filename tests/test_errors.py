@@ -3,6 +3,7 @@
 import errno
 import pickle
 
+import numpy as np
 import pytest
 from ase.build import bulk
 
@@ -21,6 +22,9 @@ from quacc.errors import (
     require_positive,
     suggest,
 )
+
+# Without the names, pytest would write out their digits.
+HUGE = [pytest.param(10**400, id="large"), pytest.param(10**9999, id="huge")]
 
 
 def test_calculation_errors_keep_what_they_carry():
@@ -83,7 +87,22 @@ def test_suggestions():
     assert suggest("qqq", ["fmax", "steps"]) == ""
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True, 1j, [1]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -1,
+        float("nan"),
+        float("inf"),
+        "1",
+        None,
+        True,
+        1j,
+        [1],
+        pytest.param(10**400, id="large"),
+        pytest.param(10**9999, id="huge"),
+    ],
+)
 def test_positive(value):
     with pytest.raises(ParameterError, match="x must be a finite number above zero"):
         require_positive(x=value)
@@ -95,15 +114,16 @@ def test_number(value):
         require_number(x=value)
 
 
-@pytest.mark.parametrize("value", [0, 1.0, "1", None, True])
+@pytest.mark.parametrize(
+    "value",
+    [0, 1.0, "1", None, True, *HUGE],
+)
 def test_count(value):
     with pytest.raises(ParameterError, match="x must be a whole number of at least 1"):
         require_count(x=value)
 
 
 def test_numbers_of_numpy_are_numbers():
-    import numpy as np
-
     require_positive(x=np.float32(1))
     require_count(x=np.int64(1))
     require_number(x=np.float64(-1))
@@ -113,5 +133,7 @@ def test_choice_and_bool():
     require_choice("x", "a", "ab")
     with pytest.raises(ParameterError, match="x 'c' is unknown. Known: a, b"):
         require_choice("x", "c", "ab")
+    with pytest.raises(ParameterError, match="x .* is unknown"):
+        require_choice("x", np.array(["a", "b"]), "ab")
     with pytest.raises(ParameterError, match="x must be True or False"):
         require_bool(x=1)

@@ -48,12 +48,6 @@ def main() -> None:
             problems = ["All other results are kept; see `quacc results ls`."]
         typer.echo("\n".join(problems), err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo(
-            "quacc: interrupted. Results of finished jobs are kept; see `quacc results ls`.",
-            err=True,
-        )
-        sys.exit(130)
     except QuaccError as error:
         typer.echo(f"quacc: {error}", err=True)
         sys.exit(1)

@@ -49,7 +49,12 @@ def run(
     console = Console()
     database = get_settings().database
     started = time.perf_counter()
-    result = _tracked(calculator, workflow, structure, parameters, console)
+    try:
+        result = _tracked(calculator, workflow, structure, parameters, console)
+    except KeyboardInterrupt:
+        kept = "Results of finished jobs are kept; see `quacc results ls`."
+        typer.echo(f"quacc: interrupted. {kept}", err=True)
+        raise typer.Exit(130) from None
     console.print(surfaces_table(result))
     for warning in result["warnings"]:
         console.print(f"Warning: {warning}", style="yellow")

@@ -155,6 +155,7 @@ class _Storing:
         self.writer = Writer(store)
         self.submitted = self.ended = 0
         self.problem: str | None = None
+        self.closed = False
         self.changed = threading.Condition()
 
     def job(self, task: Task[..., Any]) -> _StoredJob:
@@ -177,6 +178,8 @@ class _Storing:
 
     def _end(self, future: PrefectFuture[Any]) -> None:
         try:
+            if self.closed:
+                return
             future.wait()  # else the state would be asked from the API
             if future.state.is_completed():
                 self.put(future.result())
@@ -187,7 +190,8 @@ class _Storing:
             with self.changed:
                 self.ended += 1
                 self.changed.notify_all()
-            logger.info("%d of %d jobs ended", self.ended, self.submitted)
+            if not self.closed:
+                logger.info("%d of %d jobs ended", self.ended, self.submitted)
 
     def __enter__(self) -> _Storing:
         self.writer.__enter__()
@@ -200,6 +204,7 @@ class _Storing:
             # A future's result can be read before its callback has run.
             with self.changed:
                 self.changed.wait_for(lambda: self.ended == self.submitted)
+        self.closed = True
         try:
             self.writer.close()
         except StoreError as fault:

@@ -158,6 +158,8 @@ def make_runner(
                 # Others on this machine can reach the loopback, and a scheduler runs whatever
                 # it is sent: TLS with certificates made for this run keeps them out.
                 "security": True,
+                # The terminal sends Ctrl-C to the workers, too; the flow's process ends them.
+                "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
             },
             adapt_kwargs=adapt_kwargs,
         )

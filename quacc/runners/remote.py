@@ -58,7 +58,7 @@ def unpack(outcome: bytes) -> Any:
 
     value, error, told = cloudpickle.loads(outcome)
     if isinstance(error, SystemExit):
-        error = RuntimeError(f"The job called sys.exit({error.code!r}).")
+        error = RuntimeError(f"The job called sys.exit({', '.join(map(repr, error.args))}).")
     if error is not None:
         raise error from WorkerTracebackError(told)
     return value

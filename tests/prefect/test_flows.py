@@ -15,11 +15,12 @@ from prefect.client.schemas.sorting import LogSort, TaskRunSort
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
-from quacc.errors import CalculationError, JobsFailedError
+from quacc.errors import CalculationError, JobsFailedError, StoreError
 from quacc.prefect import as_flow, as_task
 from quacc.recipes.emt import slabs
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
+from quacc.settings import change_settings
 from quacc.store import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -207,6 +208,33 @@ def test_one_failing_slab_does_not_lose_the_others():
 def test_a_flow_that_failed_is_failed_for_prefect():
     state = bulk_to_slabs_flow("Cu", fails_on_110, return_state=True)
     assert state.is_failed()
+
+
+def test_an_unwritable_database_is_an_error_before_the_work():
+    calls = []
+
+    def counting(atoms, **kwargs):
+        calls.append(atoms)
+        return relax_job(atoms, **kwargs)
+
+    with change_settings(store="/proc/none/results.db"), pytest.raises(StoreError, match="/proc"):
+        bulk_to_slabs_flow("Cu", counting)
+    assert calls == []
+
+
+def unstorable(atoms, **kwargs):
+    return relax_job(atoms, **kwargs) | {"extra": object()}
+
+
+def test_what_cannot_be_stored_loses_nothing():
+    result = bulk_to_slabs_flow("Cu", unstorable)
+    assert len(result["surfaces"]) == 3
+    assert "could not be stored" in result["warnings"][-1]
+    assert [row.recipe for row in Store().select()].count("emt.static_job") == 4
+    with pytest.raises(JobsFailedError) as caught:
+        bulk_to_slabs_flow("Cu", lambda atoms, **kwargs: unstorable(fails_on_110(atoms, **kwargs)))
+    assert "could not be stored" in caught.value.__notes__[-1]
+    assert caught.value.results
 
 
 def test_jobs_by_their_names_as_a_deployment_gives_them():

@@ -9,10 +9,11 @@ from ase.constraints import FixAtoms, FixBondLength
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quacc.errors import CalculationError, InputError
+from quacc.errors import CalculationError, InputError, JobsFailedError
 from quacc.recipes.emt import core as emt
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.lj import core as lj
+from quacc.recipes.mopac import core as mopac
 
 odd_numbers = st.one_of(
     st.floats(), st.integers(), st.sampled_from([0, -1, 1e-300, 1e300, np.float64("nan"), 1j])
@@ -86,6 +87,8 @@ JOBS = {
     lj.static_job: ({}, ["epsilon", "sigma", "rc", "ro", "smooth"]),
     lj.relax_job: ({"steps": 3}, ["optimizer", "fmax", "sigma"]),
     lj.md_job: ({"steps": 2}, ["dynamics", "seed", "temperature"]),
+    mopac.static_job: ({}, ["method", "charge", "relscf", "task", "copy_files"]),
+    mopac.relax_job: ({"steps": 1}, ["fmax", "optimizer", "charge", "copy_files"]),
     lj.freq_job: (
         {},
         ["displacement", "thermo", "temperature", "pressure", "symmetry_number", "spin"],
@@ -107,7 +110,14 @@ NAMES = [
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "job", JOBS, ids=lambda job: f"{job.__module__.split('.')[2]}.{job.__name__}"
+    "job",
+    [
+        pytest.param(
+            job, id=f"{code}.{job.__name__}", marks=[pytest.mark.mopac] * (code == "mopac")
+        )
+        for job in JOBS
+        for code in [job.__module__.split(".")[2]]
+    ],
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -132,21 +142,33 @@ def test_only_documented_errors(job, data):
         assert pickle.dumps(structure.todict()) == before
 
 
+def no_numbers(values):
+    """Leave out what is a good value for one of the parameters."""
+    good = isinstance(values, int | float) and not isinstance(values, bool) and values > 0
+    return not (good or values is None or values is False or values in (0, True, {}))
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    name=st.sampled_from(
+        [
+            *["max_index", "min_thickness", "min_vacuum", "min_lateral", "symmetric_only"],
+            *["relax_kwargs", "static_kwargs", "slab_relax_electron", "slab_static_electron"],
+        ]
+    ),
+    value=odd_values.filter(no_numbers),
+)
+def test_one_odd_parameter_of_a_workflow_is_refused(name, value):
+    with pytest.raises(InputError):
+        bulk_to_slabs_flow("Cu", **{name: value})
+
+
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    structure=odd_structures,
-    options=st.dictionaries(
-        st.sampled_from(
-            ["max_index", "min_thickness", "min_vacuum", "min_lateral", "symmetric_only"]
-        ),
-        odd_values,
-        min_size=1,
-        max_size=2,
-    ),
-)
-def test_workflows_refuse_too(structure, options):
-    if isinstance(structure, Atoms) or options.get("max_index") in (None, True, 1):
-        structure = "N2"  # no long runs here
-    with pytest.raises(InputError):
-        bulk_to_slabs_flow(structure, **options)
+@given(structure=odd_structures.filter(lambda structure: not isinstance(structure, str)))
+def test_odd_structures_of_a_workflow(structure):
+    try:
+        bulk_to_slabs_flow(structure, relax_kwargs={"steps": 1}, min_thickness=1, min_vacuum=5)
+    except (InputError, CalculationError, JobsFailedError) as error:
+        assert len(str(error)) > 10

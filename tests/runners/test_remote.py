@@ -53,6 +53,25 @@ def test_what_cannot_be_imported(monkeypatch):
         unpack(run_packed(call))
 
 
+def test_sys_exit_is_an_error_of_the_job():
+    with pytest.raises(RuntimeError, match=r"called sys.exit\(3\)"):
+        there_and_back(sys.exit, 3)
+
+
+class TwoArgumentsError(Exception):  # can be sent, but not received
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_exception_that_cannot_be_received_keeps_its_message():
+    def fails():
+        raise TwoArgumentsError("this", "that")
+
+    with pytest.raises(RuntimeError, match="this and that") as caught:
+        there_and_back(fails)
+    assert "in fails" in str(caught.value.__cause__)
+
+
 def test_what_cannot_be_sent_back():
     with pytest.raises(RuntimeError, match="result cannot be sent back from the worker"):
         there_and_back(threading.Lock)

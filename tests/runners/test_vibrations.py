@@ -9,7 +9,7 @@ from ase.constraints import FixAtoms, FixBondLength
 from ase.thermochemistry import HarmonicThermo, IdealGasThermo
 from ase.vibrations import Vibrations
 
-from quacc.errors import ParameterError, StructureError
+from quacc.errors import CalculationError, ParameterError, StructureError
 from quacc.recipes.lj.core import freq_job, relax_job
 
 ARGON = {"sigma": 3.4, "epsilon": 0.0104, "rc": 50.0}
@@ -116,7 +116,7 @@ def test_a_saddle_point_and_its_forces_are_reported():
     line = Atoms("Ar3", positions=[[0, 0, 0], [0, 0, 3.816], [0, 0, 7.632]])
     result = freq_job(relax_job(line, fmax=1e-6, **ARGON), **ARGON)
     assert (result["frequencies"] < 0).sum() == 2
-    assert "2 imaginary modes" in result["warnings"][0]
+    assert "2 imaginary or zero modes" in result["warnings"][0]
     stretched = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3.4]])
     assert "not relaxed" in freq_job(stretched, **ARGON)["warnings"][0]
 
@@ -133,6 +133,8 @@ def test_spin_comes_from_the_moments():
     ("wrong", "told"),
     [
         ({"displacement": 0}, "displacement"),
+        ({"displacement": 1e-9}, "between 0.0001 and 0.5"),
+        ({"displacement": 30.0}, "between 0.0001 and 0.5"),
         ({"thermo": "gas"}, "thermo 'gas' is unknown"),
         ({"temperature": -3}, "temperature"),
         ({"pressure": 0}, "pressure"),
@@ -145,6 +147,16 @@ def test_spin_comes_from_the_moments():
 def test_wrong_keywords(wrong, told):
     with pytest.raises(ParameterError, match=told):
         freq_job("N2", **wrong)
+
+
+def test_thermochemistry_must_be_finite(dimer):
+    with pytest.raises(CalculationError, match="enthalpy.* not finite numbers"):
+        freq_job(dimer, temperature=1e300, **ARGON)
+
+
+def test_modes_without_stiffness_are_reported():
+    apart = Atoms("Ar3", positions=[[0, 0, 0], [0, 60, 0], [60, 0, 0]])
+    assert "3 imaginary or zero modes" in freq_job(apart, **ARGON)["warnings"][0]
 
 
 def test_wrong_structures():

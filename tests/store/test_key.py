@@ -55,6 +55,13 @@ def test_spelling_does_not_count():
     assert digest({3, 1, 2}) == digest({2, 3, 1})
 
 
+def test_large_whole_numbers_keep_all_their_digits():
+    assert digest(2**53) != digest(2**53 + 1)
+    assert digest(2**127 + 1) != digest(2**127)
+    assert digest(2**53) == digest(float(2**53)) == digest(np.int64(2**53))
+    assert len({digest(value) for value in (float("inf"), float("nan"), -1e300, 1e300)}) == 4
+
+
 def test_types_that_mean_different_things_differ():
     different = [None, "None", 0, False, "", "0", [], {}, [0], {"a": 0}, b"", "a", 1j, True, 1]
     assert len({digest(value) for value in different}) == len(different)

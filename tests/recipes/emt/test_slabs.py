@@ -120,11 +120,58 @@ def test_bad_input_is_refused_before_any_job(structure, options):
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"relax_kwargs": 5}, "relax_kwargs must be keywords"),
+        ({"relax_kwargs": {1: 2}}, "relax_kwargs must be keywords"),
+        ({"static_kwargs": "fmax"}, "static_kwargs must be keywords"),
+        ({"relax_kwargs": {"atoms": 2}}, "cannot hold 'atoms'"),
+        ({"relax_kwargs": {"relax_cell": True}}, "cannot hold 'relax_cell'"),
+        ({"static_kwargs": {"asap_cutof": True}}, "Did you mean 'asap_cutoff'"),
+        ({"slab_relax_electron": "foo"}, "'foo' is no job"),
+        ({"slab_relax_electron": None}, "None is no job"),
+        ({"slab_static_electron": 3}, "3 is no job"),
+        ({"min_lateral": -5}, "min_lateral must be a finite number of at least 0"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_any_job(options, told):
+    calls = []
+    options = {"slab_relax_electron": counting(calls)} | options
+    with pytest.raises(ParameterError, match=told):
+        bulk_to_slabs_flow("Cu", **options)
+    assert calls == []
+
+
+@pytest.mark.parametrize("without", ["energy", "key", "warnings", "calculator"])
+def test_half_a_result_is_no_bulk(without):
+    given = static_job("Cu")
+    if without == "energy":
+        given["results"] = None
+    else:
+        del given[without]
+    calls = []
+    with pytest.raises(StructureError, match=f"lacks an? ?{without}|lacks {without}"):
+        bulk_to_slabs_flow(given, counting(calls))
+    assert calls == []
+
+
+def test_relaxed_slab_cells_are_pointed_out():
+    result = bulk_to_slabs_flow("Cu", partial(cell_too), None, min_thickness=5)
+    assert any("cells were relaxed, vacuum included" in text for text in result["warnings"])
+
+
+def cell_too(atoms, **kwargs):
+    return relax_job(atoms, **kwargs | {"relax_cell": True, "steps": 2})
+
+
 def test_other_methods_for_bulk_and_slabs_are_pointed_out():
     other = static_job("Cu") | {"calculator": {"name": "x", "version": "1", "fingerprint": "x 1"}}
     result = bulk_to_slabs_flow(other, slab_static_electron=None)
     assert "mean nothing unless" in result["warnings"][0]
     assert bulk_to_slabs_flow(static_job("Cu"))["warnings"] == []
+    asap = bulk_to_slabs_flow(static_job("Cu", asap_cutoff=True), slab_static_electron=None)
+    assert "mean nothing unless" in asap["warnings"][0]
 
 
 def test_a_wrong_keyword_of_a_job_is_a_wrong_keyword():

@@ -131,6 +131,14 @@ def test_copied_files_arrive_unpacked(tmp_path):
         ({"/no/such/folder": ["a"]}, "no folder"),
         (3, "must be an earlier result"),
         ([1], "must be an earlier result"),
+        ("", "must be an earlier result"),
+        ({"/tmp": [""]}, "must be an earlier result"),
+        ({"/tmp": ["/etc/passwd"]}, "must be an earlier result"),
+        ({"/tmp": ["../x"]}, "must be an earlier result"),
+        ({"/tmp": [3]}, "must be an earlier result"),
+        ({"/tmp": None}, "must be an earlier result"),
+        ({3: ["x"]}, "must be an earlier result"),
+        ("~nouser/x", "no folder"),
     ],
 )
 def test_wrong_copy_files(copy_files, told):

@@ -1,0 +1,70 @@
+"""Ctrl-C, SIGTERM and kill -9 of a run: nothing stays behind, finished results are kept."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cloudpickle
+import psutil
+import pytest
+from prefect import flow, task
+
+from quacc.prefect import make_runner
+from quacc.store import Store
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_interrupted_flow_does_not_wait_for_its_jobs():
+    @flow(task_runner=make_runner())
+    def interrupted():
+        first = task(sleep).submit(0)
+        first.wait()  # the workers are there
+        futures = [task(sleep).submit(120) for _ in range(4)]
+        time.sleep(1)
+        raise KeyboardInterrupt(len(futures))
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "KILL"])
+def test_a_run_that_is_ended(name, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        run = subprocess.Popen(
+            ["quacc", "run", "bulk_to_slabs", "Cu", "--set", "min_lateral=16"],
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    while "2 of 2 jobs ended" not in log.read_text():
+        assert run.poll() is None, log.read_text()
+        time.sleep(0.2)
+    time.sleep(1)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    assert any("uvicorn" in " ".join(process.cmdline()) for process in processes)
+    if name == "INT":
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+    else:
+        run.send_signal(getattr(signal, f"SIG{name}"))
+    run.wait(timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
+    told = log.read_text()
+    if name != "KILL":
+        assert run.returncode == 130
+        assert "quacc: interrupted. Results of finished jobs are kept" in told
+        assert "Traceback" not in told
+    kept = [row.recipe for row in Store().select()]
+    assert {"emt.relax_job", "emt.static_job"} <= set(kept)
+    assert len(kept) < 8
