@@ -29,6 +29,7 @@ REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 
 PROGRAMS = {
     "mopac": "mopac",
+    "slurm": "slurmctld",
     "postgres": "/usr/lib/postgresql/15/bin/initdb",
 }
 """Marker of tests that need a program, and the program."""

@@ -16,6 +16,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +42,8 @@ class DaskRunner(DaskTaskRunner):
         super().__enter__()
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
+        if keys := self.cluster_kwargs.get("shared_temp_directory"):
+            Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
         self._client_lock = threading.Lock()  # threads must not race to start the cluster
         self._running: set[distributed.Future] = set()
         self._ending = False
@@ -54,6 +57,10 @@ class DaskRunner(DaskTaskRunner):
                     future.cancel(force=True)
         self._engine.__exit__(*args)  # waits for runs in flight, which need the client
         super().__exit__(*args)
+        # dask-jobqueue leaves the files with this run's certificates to the garbage collector.
+        for name, value in vars(self._cluster).items() if self._cluster else ():
+            if name.startswith("_job_") and hasattr(value, "close"):
+                value.close()
 
     def submit(  # type: ignore[override]
         self,
@@ -134,8 +141,9 @@ def make_runner(
         Of the cluster, by default a ``dask_jobqueue.SLURMCluster``: ``n_workers`` (the number
         of Slurm jobs), ``cores``, ``memory``, ``account``, ``walltime``, ``job_mem``,
         ``job_script_prologue``, ``job_directives_skip``, ``job_extra_directives``, ``python``,
-        and all others of dask-jobqueue's documentation. None: worker processes on this
-        machine, one a core.
+        and all others of dask-jobqueue's documentation. Scheduler and workers speak TLS with
+        certificates made for the run, in ``shared_temp_directory`` (``~/.cache/quacc``), unless
+        ``security`` says otherwise. None: worker processes on this machine, one a core.
     cluster_class
         Another cluster class, or its full name.
     adapt_kwargs
@@ -169,6 +177,10 @@ def make_runner(
         _check_slurm(kwargs)
         if not adapt_kwargs:
             kwargs.setdefault("n_workers", 1)  # none at all would wait for ever
+        # The scheduler runs whatever it is sent, and listens on the cluster's network.
+        kwargs.setdefault("security", True)
+        kwargs.setdefault("protocol", "tls://")
+        kwargs.setdefault("shared_temp_directory", str(Path.home() / ".cache" / "quacc"))
         kwargs["scheduler_options"] = {
             "dashboard_address": "127.0.0.1:0",
             **kwargs.get("scheduler_options", {}),
@@ -177,7 +189,11 @@ def make_runner(
 
 
 def job_script(cluster_kwargs: dict[str, Any]) -> str:
-    """Return the Slurm job script that ``make_runner`` would submit, without submitting it."""
+    """Return the Slurm job script that ``make_runner`` would submit, without submitting it.
+
+    In its last line, the scheduler's address and the worker's name are filled in for each job,
+    and the paths of the run's certificates are added.
+    """
     from dask_jobqueue.slurm import SLURMJob
 
     _check_slurm(cluster_kwargs)

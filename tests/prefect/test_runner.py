@@ -256,6 +256,7 @@ def test_wrong_cluster_keywords(cluster_kwargs, told):
 def test_slurm_defaults_that_keep_a_flow_from_hanging():
     runner = make_runner({"cores": 1, "memory": "1GB"})
     assert runner.cluster_kwargs["n_workers"] == 1
+    assert runner.cluster_kwargs["security"] is True
     assert runner.cluster_kwargs["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
     adaptive = make_runner({"cores": 1, "memory": "1GB"}, adapt_kwargs={"maximum_jobs": 2})
     assert "n_workers" not in adaptive.cluster_kwargs

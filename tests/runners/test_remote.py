@@ -58,16 +58,17 @@ def test_sys_exit_is_an_error_of_the_job():
         there_and_back(sys.exit, 3)
 
 
-class TwoArgumentsError(Exception):  # can be sent, but not received
+class TwoArgumentsError(Exception):
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
 
 
-def test_an_exception_that_cannot_be_received_keeps_its_message():
+def test_an_exception_that_pickle_cannot_make_again_keeps_its_message():
     def fails():
         raise TwoArgumentsError("this", "that")
 
-    with pytest.raises(RuntimeError, match="this and that") as caught:
+    # Itself where distributed is loaded, which teaches pickle more about exceptions.
+    with pytest.raises((RuntimeError, TwoArgumentsError), match="this and that") as caught:
         there_and_back(fails)
     assert "in fails" in str(caught.value.__cause__)
 

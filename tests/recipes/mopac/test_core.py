@@ -212,3 +212,12 @@ def test_a_launcher_that_dies(tmp_path):
     with change_settings(commands={"mopac": str(launcher)}):
         with pytest.raises(CalculationError, match="failed: launcher: no licence"):
             static_job("H2O")
+
+
+def test_earlier_output_is_not_taken_for_that_of_a_silent_failure(tmp_path):
+    earlier = static_job("H2O")
+    launcher = tmp_path / "launch"
+    launcher.write_text('#!/bin/sh\n[ "$1" = --version ] && exec mopac --version\nexit 0\n')
+    launcher.chmod(0o755)
+    with change_settings(commands={"mopac": str(launcher)}), pytest.raises(CalculationError):
+        static_job("H2O", copy_files=earlier)
