@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Example, Sybil
@@ -40,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, program in PROGRAMS.items():
             if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Where every program must be installed, a test that skips for one has failed."""
+    report = yield
+    if REQUIRED and report.skipped and any(marker in item.keywords for marker in PROGRAMS):
+        report.outcome = "failed"
+        report.longrepr = f"may not skip where REQUIRE_ALL_TESTS is set: {report.longrepr}"
+    return report
 
 
 def pytest_unconfigure() -> None:
