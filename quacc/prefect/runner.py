@@ -35,6 +35,18 @@ _ENGINE_THREADS = 512
 queue in order, so that a run never waits for one behind it."""
 
 
+_LOCAL_WORKER = """
+import logging, signal
+
+# The terminal sends Ctrl-C to the workers, too; the flow's process ends them.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Else they print tracebacks about the scheduler that went away before them.
+for name in ("distributed.worker", "distributed.worker.state_machine"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+"""
+"""What a worker process on this machine runs first."""
+
+
 class DaskRunner(DaskTaskRunner):
     """A ``DaskTaskRunner`` that keeps Prefect's engine in the flow process."""
 
@@ -166,8 +178,7 @@ def make_runner(
                 # Others on this machine can reach the loopback, and a scheduler runs whatever
                 # it is sent: TLS with certificates made for this run keeps them out.
                 "security": True,
-                # The terminal sends Ctrl-C to the workers, too; the flow's process ends them.
-                "preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+                "preload": [_LOCAL_WORKER],
             },
             adapt_kwargs=adapt_kwargs,
         )

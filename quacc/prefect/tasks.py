@@ -73,7 +73,7 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
 
 def full_name(function: Callable[..., Any]) -> str:
     """Return ``emt.relax_job`` for a recipe of quacc's, the plain name for others."""
-    module = function.__module__.split(".")
+    module = (function.__module__ or "").split(".")  # None for what exec() made
     code = f"{module[2]}." if module[:2] == ["quacc", "recipes"] else ""
     return f"{code}{function.__name__}"
 

@@ -1,9 +1,12 @@
 """Submit and gather, without Prefect."""
 
+from functools import partial
+
 import pytest
 
-from quacc.errors import JobsFailedError
-from quacc.recipes.common.verbs import gather, submit
+from quacc.errors import JobsFailedError, ParameterError
+from quacc.recipes.common.verbs import check, gather, submit
+from quacc.recipes.emt.core import relax_job
 
 
 def double(number, plus=0):
@@ -40,6 +43,22 @@ def test_all_failures_are_raised_together_with_all_results():
         ["structure: c"],
     ]
     assert caught.value.results == [2, 4, 6, 12]
+
+
+def test_checking_calls_nothing_but_quacc_s_own_jobs():
+    called = []
+    check(called.append, "Cu")
+    made = {}
+    exec("def job(atoms): raise SystemExit", made)
+    made["job"].__module__ = None
+    check(made["job"], "Cu")
+    assert called == []
+    check(relax_job, "Cu", fmax=0.1)
+    check(partial(relax_job, fmax=0.1), "Cu")
+    with pytest.raises(ParameterError, match="fmax"):
+        check(partial(relax_job, fmax=-1), "Cu")
+    with pytest.raises(ParameterError, match="None is no job"):
+        check(None, "Cu")
 
 
 def test_a_job_after_a_failed_one_is_not_called():

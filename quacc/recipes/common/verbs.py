@@ -51,7 +51,7 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> None:
     inner = function
     while isinstance(inner, partial):
         inner = inner.func
-    if getattr(inner, "__module__", "").startswith("quacc.recipes."):
+    if (getattr(inner, "__module__", None) or "").startswith("quacc.recipes."):
         with only_checking():
             function(item, **kwargs)
 
