@@ -74,7 +74,12 @@ def bulk_to_slabs(
     bulk_given = isinstance(atoms, Mapping) and "results" in atoms
     # Carving and checking cost little, and refuse bad input before any computing starts.
     first = _whole_result(atoms) if bulk_given else atoms
-    make_slabs(first, **carve)
+    slabs = make_slabs(first, **carve)
+    if not slabs:
+        raise ParameterError(
+            f"{recipe}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "
+            "Allow higher indices or asymmetric slabs."
+        )
     cell = {} if bulk_given else {"relax_cell": True}
     check(relax, first, **relax_kwargs, **cell)
     if static is not None:
@@ -86,14 +91,9 @@ def bulk_to_slabs(
         if static is not None:
             bulk_jobs.append(submit(static, bulk_jobs[-1], **static_kwargs))
         bulk_results = [job.result() for job in bulk_jobs]
+        slabs = make_slabs(bulk_results[-1], **carve)
     bulk: Any = bulk_results[-1]
 
-    slabs = make_slabs(bulk, **carve)
-    if not slabs:
-        raise ParameterError(
-            f"{recipe}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "
-            "Allow higher indices or asymmetric slabs."
-        )
     chains = []
     for slab in slabs:
         chain = [submit(relax, slab.atoms, **relax_kwargs)]

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from quacc.errors import (
@@ -140,6 +141,19 @@ def test_wrong_parameters_are_refused_before_any_job(options, told):
     options = {"slab_relax_electron": counting(calls)} | options
     with pytest.raises(ParameterError, match=told):
         bulk_to_slabs_flow("Cu", **options)
+    assert calls == []
+
+
+def test_a_crystal_without_symmetric_slabs_is_refused_before_any_job():
+    calls = []
+    crystal = Atoms(  # of space group P1
+        "CuAuAg",
+        scaled_positions=[[0, 0, 0], [0.5, 0.45, 0.4], [0.2, 0.6, 0.85]],
+        cell=[4.5, 5.0, 5.5, 80, 95, 105],
+        pbc=True,
+    )
+    with pytest.raises(ParameterError, match="no slab fits"):
+        bulk_to_slabs_flow(crystal, counting(calls), symmetric_only=True)
     assert calls == []
 
 
