@@ -44,10 +44,11 @@ def run(
     from rich.console import Console
 
     from quacc.cli.tables import surfaces_table
+    from quacc.locations import redact
     from quacc.settings import get_settings
 
     console = Console()
-    database = get_settings().database
+    database = redact(get_settings().database)
     started = time.perf_counter()
     try:
         result = _tracked(calculator, workflow, structure, parameters, console)

@@ -190,7 +190,6 @@ def make_runner(
             kwargs.setdefault("n_workers", 1)  # none at all would wait for ever
         # The scheduler runs whatever it is sent, and listens on the cluster's network.
         kwargs.setdefault("security", True)
-        kwargs.setdefault("protocol", "tls://")
         kwargs.setdefault("shared_temp_directory", str(Path.home() / ".cache" / "quacc"))
         kwargs["scheduler_options"] = {
             "dashboard_address": "127.0.0.1:0",

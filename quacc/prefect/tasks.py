@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from quacc.errors import can_pass
+from quacc.recipes.common.verbs import innermost
 
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""
@@ -35,7 +36,7 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
     """
     if isinstance(job, Task):
         return job
-    function = _innermost(job)
+    function = innermost(job)
     name = function.__name__.removesuffix("_job")
 
     def announce(*args: Any, **kwargs: Any) -> None:
@@ -76,12 +77,6 @@ def full_name(function: Callable[..., Any]) -> str:
     module = (function.__module__ or "").split(".")  # None for what exec() made
     code = f"{module[2]}." if module[:2] == ["quacc", "recipes"] else ""
     return f"{code}{function.__name__}"
-
-
-def _innermost(job: Callable[..., Any]) -> Callable[..., Any]:
-    while isinstance(job, functools.partial):
-        job = job.func
-    return job
 
 
 def _arguments(job: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:

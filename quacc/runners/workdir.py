@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import traceback
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase as fnmatch
@@ -28,7 +29,7 @@ def files_to_copy(copy_files: CopyFiles | None) -> list[Path]:
     Raises
     ------
     ParameterError
-        A folder does not exist, nothing in it matches, or a file cannot be read.
+        A folder does not exist, or nothing in it matches.
     """
     if copy_files is None:
         return []
@@ -50,13 +51,6 @@ def files_to_copy(copy_files: CopyFiles | None) -> list[Path]:
                     f"{', '.join(names) or 'nothing'}."
                 )
             found += [folder / name for name in matches]
-    try:
-        for file in found:
-            with _open(file) as stream:
-                while stream.read(2**20):
-                    pass
-    except (OSError, EOFError) as error:
-        raise ParameterError(f"copy_files: {str(file)!r} cannot be read: {error}") from error
     return found
 
 
@@ -88,14 +82,23 @@ def _wanted(copy_files: Any) -> list[tuple[Path, list[str]]]:
 
 
 def content_hash(files: Sequence[Path]) -> str | None:
-    """Return a hash of the names and contents of files, compressed or not; None for none."""
+    """Return a hash of the names and contents of files, compressed or not; None for none.
+
+    Raises
+    ------
+    ParameterError
+        A file cannot be read.
+    """
     if not files:
         return None
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name.removesuffix(".gz")):
         digest.update(file.name.removesuffix(".gz").encode() + b"\0")
-        with _open(file) as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with _open(file) as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except (OSError, EOFError, zlib.error) as error:
+            raise ParameterError(f"copy_files: {str(file)!r} cannot be read: {error}") from error
     return digest.hexdigest()
 
 

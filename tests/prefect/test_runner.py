@@ -280,3 +280,9 @@ def test_the_server_asks_for_credentials(prefect_server):
     if others != "127.0.0.1":
         with pytest.raises(OSError, match="refused"):
             socket.create_connection((others, port), timeout=2)
+
+
+def test_tls_can_be_declined():
+    runner = make_runner({"cores": 1, "memory": "1GB", "security": None})
+    assert runner.cluster_kwargs["security"] is None
+    assert "protocol" not in runner.cluster_kwargs

@@ -31,6 +31,13 @@ class Done:
         return self.value
 
 
+def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function below all partials."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
 def check(job: Job, item: Any, /, **kwargs: Any) -> None:
     """Let a job check its input, without computing anything.
 
@@ -48,10 +55,7 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> None:
         )
     function = getattr(job, "fn", job)  # of a task
     function = getattr(function, "plain", function)
-    inner = function
-    while isinstance(inner, partial):
-        inner = inner.func
-    if (getattr(inner, "__module__", None) or "").startswith("quacc.recipes."):
+    if (getattr(innermost(function), "__module__", None) or "").startswith("quacc.recipes."):
         with only_checking():
             function(item, **kwargs)
 

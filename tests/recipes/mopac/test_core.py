@@ -221,3 +221,10 @@ def test_earlier_output_is_not_taken_for_that_of_a_silent_failure(tmp_path):
     launcher.chmod(0o755)
     with change_settings(commands={"mopac": str(launcher)}), pytest.raises(CalculationError):
         static_job("H2O", copy_files=earlier)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"cut short" * 99)[:20]])
+def test_a_damaged_file_to_copy_is_refused(tmp_path, content):
+    (tmp_path / "mopac.arc.gz").write_bytes(content)
+    with pytest.raises(ParameterError, match=r"mopac\.arc\.gz' cannot be read"):
+        static_job("H2O", copy_files=tmp_path)
