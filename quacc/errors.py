@@ -44,6 +44,37 @@ class MissingProgramError(QuaccError):
     """A program or package that the calculator needs is not installed."""
 
 
+class SubmissionError(QuaccError):
+    """The batch system does not start workers."""
+
+
+class LostWorkerError(QuaccError):
+    """The worker that ran a calculation was lost, and trying again is left to the caller."""
+
+
+class InterruptedFlowError(QuaccError):
+    """The flow was interrupted or cancelled before this job ended."""
+
+
+class PreemptedError(QuaccError):
+    """A calculation was stopped on purpose; the same call goes on from where it was.
+
+    Attributes
+    ----------
+    key : str
+        Of the calculation.
+    progress : int
+        How far it is, in steps since its very first start.
+    reason : str
+    """
+
+    def __init__(self, message: str, *, key: str = "", progress: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.progress = progress
+        self.reason = reason
+
+
 class CalculationError(QuaccError, RuntimeError):
     """A calculation started and went wrong.
 
@@ -199,6 +230,8 @@ def can_pass(error: BaseException) -> bool:
     True for lost connections, lost workers, time-outs and the passing faults of
     shared file systems; false for everything that a calculation itself raises.
     """
+    if isinstance(error, LostWorkerError):
+        return True
     if isinstance(error, QuaccError):
         return False
     if isinstance(error, ConnectionError | TimeoutError):

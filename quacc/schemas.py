@@ -23,8 +23,19 @@ class CalculatorInfo(TypedDict):
     """Hash of everything beside the parameters that decides the numbers."""
 
 
-class Provenance(TypedDict):
-    """Where, when and with what a result was made."""
+class Costs(TypedDict):
+    """What a result took, in all attempts if it was stopped and went on from a checkpoint."""
+
+    started: str
+    """Of the first attempt: ISO 8601, UTC."""
+    attempts: int
+    wall_seconds: float
+    """Without what a killed attempt did after its last checkpoint; so the next."""
+    cpu_seconds: float
+
+
+class Provenance(Costs):
+    """Where, when and with what a result was made; the last attempt's, if there were more."""
 
     quacc: str
     ase: str
@@ -33,10 +44,6 @@ class Provenance(TypedDict):
     pid: int
     job_id: str | None
     """The batch job (Slurm, PBS, …), if any."""
-    started: str
-    """ISO 8601, UTC."""
-    wall_seconds: float
-    cpu_seconds: float
 
 
 class Result(TypedDict):

@@ -52,6 +52,7 @@ def _database(value: Any) -> Any:
 _Folder = Annotated[Path, BeforeValidator(_absolute)]
 _Program = Annotated[str, StringConstraints(min_length=1, to_lower=True)]  # as from QUACC_…
 _Command = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -75,8 +76,14 @@ class Settings(BaseSettings):
     """SQLite file (*.db) or postgresql:// URL of the database (results.db in results_dir, else)."""
     compress: bool = True
     """Gzip the files of finished calculations."""
+    checkpoint_interval: _Seconds = 60.0
+    """Seconds between two checkpoints of a calculation."""
+    walltime_margin: _Seconds = 30.0
+    """Seconds before the end of its batch job when a calculation stops with a checkpoint."""
     commands: dict[_Program, _Command] = {}
     """How to start external programs, each under its own name such as commands.mopac."""
+    launcher: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """What starts parallel programs, such as srun -n 64; a site's profile sets it for its jobs."""
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **standard: Any) -> tuple[Any, ...]:

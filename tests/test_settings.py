@@ -52,6 +52,7 @@ def test_defaults(home, monkeypatch):
     assert settings.scratch == Path(tempfile.gettempdir())
     assert settings.compress
     assert settings.commands == {}
+    assert (settings.checkpoint_interval, settings.walltime_margin) == (60, 30)
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     assert get_settings().scratch == Path("/scratch/me")
 

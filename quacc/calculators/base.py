@@ -40,6 +40,11 @@ class Code(ABC):
     command: ClassVar[str | None] = None
     """How to start the external program, unless the setting ``commands.<name>`` says
     otherwise. None for codes that run inside Python, in memory."""
+    restart_files: ClassVar[tuple[str, ...]] = ()
+    """Names or patterns of files and folders in the working folder that the program starts
+    faster from; they are kept with each checkpoint and put back."""
+    parallel: ClassVar[bool] = False
+    """Whether the setting ``launcher`` starts the program, on many cores."""
     install: ClassVar[str]
     citation: ClassVar[str]
     """BibTeX."""
@@ -73,6 +78,13 @@ class Code(ABC):
         from quacc.settings import get_settings
 
         return get_settings().commands.get(self.name) or self.command or ""
+
+    def run_command(self) -> str:
+        """Return the command that runs a calculation: a parallel program's with its launcher."""
+        from quacc.settings import get_settings
+
+        launcher = get_settings().launcher if self.parallel else ""
+        return f"{launcher} {self.start_command()}".strip()
 
     def ask(self, *arguments: str) -> str:
         """Return what the external program prints when it is started with these arguments.

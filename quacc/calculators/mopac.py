@@ -45,7 +45,7 @@ class MopacCode(Code):
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         assert directory is not None
         # Output of an earlier run must not be taken for that of one which died without a word.
-        command = f"rm -f PREFIX.out; {self.start_command()} PREFIX.mop > PREFIX.log 2>&1"
+        command = f"rm -f PREFIX.out; {self.run_command()} PREFIX.mop > PREFIX.log 2>&1"
         return MOPAC(label=str(directory / "mopac"), command=command, **parameters)
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import quacc
-from quacc.cli import calculators, results, run, settings
+from quacc.cli import calculators, results, run, settings, site
 from quacc.errors import JobsFailedError, QuaccError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("run")(run.run)
 app.command("calculators")(calculators.calculators)
 app.add_typer(results.app, name="results")
 app.add_typer(settings.app, name="settings")
+app.add_typer(site.app, name="site")
 
 
 @app.callback(invoke_without_command=True)

@@ -213,7 +213,10 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "made from", f"{len(result['jobs'])} results"
     provenance = result.get("provenance", {})
     if "started" in provenance:
-        yield "started", f"{provenance['started']}, took {provenance.get('wall_seconds', 0):.1f} s"
+        count = provenance.get("attempts", 1)
+        attempts = f" in {count} attempts" if count > 1 else ""
+        seconds = provenance.get("wall_seconds", 0)
+        yield "started", f"{provenance['started']}, took {seconds:.1f} s{attempts}"
     if "host" in provenance:
         job = f", job {provenance['job_id']}" if provenance.get("job_id") else ""
         yield "host", f"{provenance['host']}{job}"

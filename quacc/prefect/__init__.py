@@ -1,7 +1,21 @@
 """Everything that touches Prefect and Dask."""
 
-from quacc.prefect.flows import as_flow
-from quacc.prefect.runner import make_runner
-from quacc.prefect.tasks import as_task
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # workers import quacc.prefect.worker, and must not load Prefect with it
+    from quacc.prefect.flows import as_flow
+    from quacc.prefect.runner import make_runner
+    from quacc.prefect.tasks import as_task
 
 __all__ = ["as_flow", "as_task", "make_runner"]
+
+_HOMES = {"as_flow": "flows", "as_task": "tasks", "make_runner": "runner"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

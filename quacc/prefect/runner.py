@@ -12,21 +12,46 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import inspect
+import logging
+import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import dask
 import distributed
+from distributed.scheduler import KilledWorker
 from prefect import Task
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.importtools import from_qualified_name
 from prefect_dask.task_runners import DaskTaskRunner
 
-from quacc.errors import ParameterError, QuaccError, suggest
+from quacc.errors import (
+    InterruptedFlowError,
+    LostWorkerError,
+    ParameterError,
+    PreemptedError,
+    QuaccError,
+    require_positive,
+)
+from quacc.prefect.attempts import Attempts, Cause, Verdict
+from quacc.prefect.cluster import (
+    CONFIG,
+    PRELOAD,
+    SlurmCluster,
+    WorkLocalCluster,
+    batch_keywords,
+)
+from quacc.prefect.jobqueue import JobQueueCluster
+from quacc.prefect.known import Known
+from quacc.prefect.slurm import walltime_seconds
+from quacc.runners.checkpoint import progress_of
 from quacc.runners.remote import pack, run_packed, unpack
 from quacc.settings import overrides
 
@@ -34,45 +59,94 @@ _ENGINE_THREADS = 512
 """Task runs in flight. Each keeps one thread of the flow process, which mostly waits; the rest
 queue in order, so that a run never waits for one behind it."""
 
+_QUIET = """
+import logging
 
-_LOCAL_WORKER = """
-import logging, signal
-
-# The terminal sends Ctrl-C to the workers, too; the flow's process ends them.
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-# Else they print tracebacks about the scheduler that went away before them.
+# Else the workers print tracebacks about the scheduler that went away before them.
 for name in ("distributed.worker", "distributed.worker.state_machine"):
     logging.getLogger(name).setLevel(logging.ERROR)
 """
-"""What a worker process on this machine runs first."""
+"""What a worker process on this machine runs, too."""
+
+logger = logging.getLogger(__name__)
 
 
 class DaskRunner(DaskTaskRunner):
-    """A ``DaskTaskRunner`` that keeps Prefect's engine in the flow process."""
+    """A ``DaskTaskRunner`` that keeps Prefect's engine in the flow process.
+
+    Parameters
+    ----------
+    worker_settings
+        Settings of quacc's that hold on the workers.
+    **kwargs
+        Of ``DaskTaskRunner``.
+    """
+
+    def __init__(self, *, worker_settings: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.worker_settings = dict(worker_settings or {})
+
+    def duplicate(self) -> DaskRunner:
+        """Return a runner with the same settings, which has not been started."""
+        copied: DaskRunner = super().duplicate()
+        copied.worker_settings = self.worker_settings
+        return copied
 
     def __enter__(self) -> DaskRunner:
         super().__enter__()
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
-        if keys := self.cluster_kwargs.get("shared_temp_directory"):
-            Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
         self._client_lock = threading.Lock()  # threads must not race to start the cluster
+        self._running_lock = threading.Lock()
         self._running: set[distributed.Future] = set()
-        self._ending = False
+        self._end: QuaccError | None = None  # why nothing is to run any more
+        self._suspects = threading.Lock()
+        self._known = Known()
         return self
 
     def __exit__(self, *args: Any) -> None:
         if args[0] is not None:  # Ctrl-C and its like: nobody waits for what still runs
-            with self._client_lock:
-                self._ending = True
-                for future in list(self._running):
-                    future.cancel(force=True)
+            self.interrupt("The flow was interrupted before this job ended.")
         self._engine.__exit__(*args)  # waits for runs in flight, which need the client
-        super().__exit__(*args)
+        try:
+            super().__exit__(*args)
+        finally:
+            self._known.close()
         # dask-jobqueue leaves the files with this run's certificates to the garbage collector.
         for name, value in vars(self._cluster).items() if self._cluster else ():
             if name.startswith("_job_") and hasattr(value, "close"):
                 value.close()
+
+    def interrupt(self, reason: str | QuaccError) -> None:
+        """End all calculations, from any thread; those that are submitted later end at once."""
+        with self._running_lock:
+            if self._end is None:
+                self._end = (
+                    reason if isinstance(reason, QuaccError) else InterruptedFlowError(reason)
+                )
+            running = list(self._running)
+        for future in running:
+            future.cancel(force=True)
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the first use starts the cluster."""
+        if self._client is None:
+            if keys := self.cluster_kwargs.get("shared_temp_directory"):
+                Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+            with dask.config.set(CONFIG):
+                client = super().client
+            if isinstance(self._cluster, SlurmCluster):
+                self._cluster.report = logger.info
+                self._cluster.on_problem = self._cannot_work
+                if self._cluster.problem:
+                    self._cannot_work(self._cluster.problem)
+            return client
+        return self._client
+
+    def _cannot_work(self, problem: QuaccError) -> None:
+        # From the cluster's event loop, which cancelling would wait for.
+        threading.Thread(target=self.interrupt, args=(problem,)).start()
 
     def submit(  # type: ignore[override]
         self,
@@ -112,133 +186,202 @@ class DaskRunner(DaskTaskRunner):
         return remote
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
-        call = pack(overrides(), function, args, kwargs)
+        """Return what a function returns on a worker, however many workers it takes."""
+        key, result = self._known.look_up(function, args, kwargs)
+        if result is not None:
+            get_run_logger().info("%s is in the results database already", name)
+            return result
+        call = pack(self.worker_settings | overrides(), function, args, kwargs)
+        attempts = Attempts()
+        progress: int | None
+        verdict = Verdict.AGAIN
+        while True:
+            started = time.monotonic()
+            try:
+                if verdict is Verdict.ALONE:
+                    with self._suspects:
+                        result = self._attempt(call, name)
+                else:
+                    result = self._attempt(call, name)
+            except PreemptedError as stop:
+                cause, told, progress = Cause.WALLTIME, stop.reason, stop.progress
+            except KilledWorker as loss:
+                cause, told = self._cause_of(str(loss.last_worker.name))
+                progress = progress_of(key) if key else None
+            else:
+                self._known.keep(result)
+                return result
+            whole = time.monotonic() - started > 0.5 * self._walltime()
+            verdict = attempts.lost(cause, progress, whole=whole)
+            if verdict in (Verdict.CRASHED, Verdict.STUCK):
+                raise _given_up(verdict, told, name, attempts)
+            at = f", from step {attempts.progress}" if attempts.progress else ""
+            get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
+
+    def _attempt(self, call: bytes, name: str) -> Any:
+        """Return what a packed call returns on a worker."""
         with self._client_lock:
-            if self._ending:
-                raise _InterruptedError
-            future = self.client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
+            client = self.client
+        with self._running_lock:
+            if self._end is not None:
+                raise self._end
+            future = client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
             self._running.add(future)
         try:
             outcome = future.result()
         except BaseException:
             future.cancel()
-            if self._ending:
-                raise _InterruptedError from None
+            if self._end is not None:
+                raise self._end from None
             raise
         finally:
-            self._running.discard(future)
+            with self._running_lock:
+                self._running.discard(future)
         return unpack(outcome)
 
+    def _cause_of(self, worker: str) -> tuple[Cause, str]:
+        """Return why a worker was lost, for decisions and for people."""
+        cluster: Any = self._cluster
+        if hasattr(cluster, "cause_of"):
+            return cluster.sync(cluster.cause_of, worker)
+        return Cause.CRASH, f"the worker {worker} died"
 
-class _InterruptedError(QuaccError):
-    """The flow was interrupted before this job ended."""
+    def _walltime(self) -> float:
+        """Return the walltime of a batch job in seconds."""
+        walltime = self.cluster_kwargs.get("walltime")
+        return walltime_seconds(walltime) if isinstance(walltime, str) else math.inf
 
-    def __str__(self) -> str:
-        return "The flow was interrupted before this job ended."
+
+def _given_up(verdict: Verdict, told: str, name: str, attempts: Attempts) -> QuaccError:
+    """Return the error of a calculation that is not to be run again."""
+    if verdict is Verdict.CRASHED:
+        return LostWorkerError(f"{name} lost its worker: {told}.")
+    far = f"step {attempts.progress}" if attempts.progress else "its beginning"
+    return LostWorkerError(
+        f"{name} makes no progress: {attempts.count - 1} attempts ended at {far}, the last one "
+        f"because of this: {told}. If single steps take longer than a job may, ask for a longer "
+        "walltime; functions of your own, which write no checkpoints, must end within one."
+    )
 
 
 def make_runner(
     cluster_kwargs: dict[str, Any] | None = None,
     *,
-    cluster_class: str | type | None = None,
+    site: str | os.PathLike[str] | None = None,
+    inside_allocation: bool = False,
+    cluster_class: Any = None,
     adapt_kwargs: dict[str, Any] | None = None,
+    min_jobs: int | None = None,
+    max_jobs: int | None = None,
+    pending_timeout: float | None = None,
+    worker_timeout: float = 300.0,
+    secure: bool = True,
+    **changes: Any,
 ) -> DaskRunner:
     """Return a Prefect task runner that computes on Dask workers.
 
-    Nothing starts, and nothing is submitted, before a flow that uses the runner does.
+    Nothing starts, and nothing is submitted, before a flow that uses the runner does. Without
+    ``cluster_kwargs`` or ``site``, the workers are processes on this machine, one a core.
 
     Parameters
     ----------
     cluster_kwargs
-        Of the cluster, by default a ``dask_jobqueue.SLURMCluster``: ``n_workers`` (the number
-        of Slurm jobs), ``cores``, ``memory``, ``account``, ``walltime``, ``job_mem``,
-        ``job_script_prologue``, ``job_directives_skip``, ``job_extra_directives``, ``python``,
-        and all others of dask-jobqueue's documentation. Scheduler and workers speak TLS with
-        certificates made for the run, in ``shared_temp_directory`` (``~/.cache/quacc``), unless
-        ``security`` says otherwise. None: worker processes on this machine, one a core.
+        Of ``dask_jobqueue.SLURMCluster``: ``n_workers`` (the number of Slurm jobs), ``cores``,
+        ``memory``, ``account``, ``walltime``, ``job_mem``, ``job_script_prologue``,
+        ``job_directives_skip``, ``job_extra_directives``, ``python``, and all others of
+        dask-jobqueue's documentation. They win over the site's.
+    site
+        Name or file of a site's profile; see :mod:`quacc.prefect.site`.
+    inside_allocation
+        Compute on the nodes of the Slurm job that the flow itself runs in.
     cluster_class
         Another cluster class, or its full name.
     adapt_kwargs
-        Of ``cluster.adapt``, such as ``{"minimum_jobs": 1, "maximum_jobs": 10}``: the number of
-        jobs then follows the work.
+        Of ``cluster.adapt``, such as ``{"minimum_jobs": 1, "maximum_jobs": 10}``, instead of
+        ``min_jobs`` and ``max_jobs``.
+    min_jobs, max_jobs
+        The number of batch jobs follows the work between these; the site's, or ``n_workers``.
+    pending_timeout
+        Fail when there is no worker and jobs have been waiting in the queue for so long (s).
+        None waits as long as it takes.
+    worker_timeout
+        A job that runs but brings no worker for so long (s) is given up.
+    secure
+        Scheduler and workers speak TLS, with certificates made for this run. Without it,
+        everybody on the network can make them run anything.
+    **changes
+        Fields of the site's profile to change, such as ``walltime="02:00:00"``.
 
     Raises
     ------
-    ParameterError
-        A keyword is unknown to SLURMCluster, or required ones are missing.
+    ParameterError, SettingsError
+        A keyword is unknown, or required ones are missing.
     """
-    if cluster_kwargs is None and cluster_class is None:
-        return DaskRunner(
-            cluster_class="distributed.LocalCluster",
-            cluster_kwargs={
-                "n_workers": len(os.sched_getaffinity(0)),
-                "threads_per_worker": 1,
-                "host": "127.0.0.1",
-                "dashboard_address": "127.0.0.1:0",
-                # Others on this machine can reach the loopback, and a scheduler runs whatever
-                # it is sent: TLS with certificates made for this run keeps them out.
-                "security": True,
-                "preload": [_LOCAL_WORKER],
-            },
-            adapt_kwargs=adapt_kwargs,
-        )
+    require_positive(worker_timeout=worker_timeout)
+    if pending_timeout is not None:
+        require_positive(pending_timeout=pending_timeout)
     kwargs = dict(cluster_kwargs or {})
-    if cluster_class is None:
-        cluster_class = "dask_jobqueue.SLURMCluster"
-        _check_slurm(kwargs)
-        if not adapt_kwargs:
-            kwargs.setdefault("n_workers", 1)  # none at all would wait for ever
-        # The scheduler runs whatever it is sent, and listens on the cluster's network.
-        kwargs.setdefault("security", True)
-        kwargs.setdefault("shared_temp_directory", str(Path.home() / ".cache" / "quacc"))
-        kwargs["scheduler_options"] = {
-            "dashboard_address": "127.0.0.1:0",
-            **kwargs.get("scheduler_options", {}),
-        }
-    return DaskRunner(cluster_class=cluster_class, cluster_kwargs=kwargs, adapt_kwargs=adapt_kwargs)
-
-
-def job_script(cluster_kwargs: dict[str, Any]) -> str:
-    """Return the Slurm job script that ``make_runner`` would submit, without submitting it.
-
-    In its last line, the scheduler's address and the worker's name are filled in for each job,
-    and the paths of the run's certificates are added.
-    """
-    from dask_jobqueue.slurm import SLURMJob
-
-    _check_slurm(cluster_kwargs)
-    job_kwargs = {
-        name: value for name, value in cluster_kwargs.items() if name not in _cluster_keywords()
-    }
-    job = SLURMJob("tcp://<scheduler>", name="<worker>", **job_kwargs)
-    script: str = job.job_script()
-    return script
-
-
-def _check_slurm(cluster_kwargs: dict[str, Any]) -> None:
-    from dask_jobqueue.core import Job
-    from dask_jobqueue.slurm import SLURMJob
-
-    known = _cluster_keywords()
-    for function in (Job.__init__, SLURMJob.__init__):
-        known |= set(inspect.signature(function).parameters)
-    known -= {"self", "base_class_kwargs", "job_kwargs", "asynchronous", "loop"}
-    for name in cluster_kwargs:
-        if name not in known:
-            raise ParameterError(
-                f"Unknown keyword {name!r} in cluster_kwargs.{suggest(name, known)} "
-                f"dask-jobqueue knows {', '.join(sorted(known))}."
-            )
-    missing = [name for name in ("cores", "memory") if name not in cluster_kwargs]
-    if missing:
+    settings: dict[str, Any] = {}
+    if changes and site is None:
         raise ParameterError(
-            f"cluster_kwargs lacks {' and '.join(missing)}: the cores and memory of one Slurm "
-            "job, such as 'cores': 4, 'memory': '16GB'."
+            f"make_runner has no keyword {next(iter(changes))!r}; fields of a site's profile can "
+            "be changed where a site is given."
         )
+    if inside_allocation:
+        from quacc.prefect.allocation import AllocationCluster
+
+        kwargs = {"preload": [PRELOAD], "secure": secure} | kwargs
+        return DaskRunner(cluster_class=AllocationCluster, cluster_kwargs=kwargs)
+    if site is not None:
+        from quacc.prefect.site import load_site
+
+        profile = load_site(site).with_changes(**changes)
+        settings = {"launcher": profile.launcher_command()}
+        kwargs = profile.cluster_kwargs(kwargs)
+        cluster_class = profile.cluster_class
+        min_jobs = profile.min_jobs if min_jobs is None else min_jobs
+        max_jobs = profile.max_jobs if max_jobs is None else max_jobs
+    elif cluster_class is None and cluster_kwargs is not None:
+        cluster_class = SlurmCluster
+    if cluster_class is None:
+        return DaskRunner(
+            cluster_class=WorkLocalCluster,
+            cluster_kwargs=_local(secure) | kwargs,
+            adapt_kwargs=adapt_kwargs,
+            worker_settings=settings,
+        )
+    if isinstance(cluster_class, str):
+        cluster_class = from_qualified_name(cluster_class)
+    if not issubclass(cluster_class, JobQueueCluster):
+        return DaskRunner(
+            cluster_class=cluster_class, cluster_kwargs=kwargs, adapt_kwargs=adapt_kwargs
+        )
+    jobs = kwargs.pop("n_workers", None)
+    kwargs = batch_keywords(cluster_class, kwargs)
+    if not secure:
+        kwargs["security"] = None
+    if cluster_class is SlurmCluster:
+        kwargs |= {"pending_timeout": pending_timeout, "worker_timeout": worker_timeout}
+    if adapt_kwargs is None:
+        most = max_jobs or jobs or 1
+        least = jobs if min_jobs is None else min_jobs
+        adapt_kwargs = {"minimum_jobs": min(least or 0, most), "maximum_jobs": most}
+    return DaskRunner(
+        cluster_class=cluster_class,
+        cluster_kwargs=kwargs,
+        adapt_kwargs=adapt_kwargs,
+        worker_settings=settings,
+    )
 
 
-def _cluster_keywords() -> set[str]:
-    from dask_jobqueue.core import JobQueueCluster
-
-    shared_with_jobs = {"security", "interface", "protocol", "config_name", "name"}
-    return set(inspect.signature(JobQueueCluster.__init__).parameters) - shared_with_jobs
+def _local(secure: bool) -> dict[str, Any]:
+    return {
+        "n_workers": len(os.sched_getaffinity(0)),
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        # Others on this machine can reach the loopback, and a scheduler runs whatever it is
+        # sent: TLS with certificates made for this run keeps them out.
+        "security": True if secure else None,
+        "preload": [PRELOAD, _QUIET],
+    }

@@ -20,9 +20,17 @@ import quacc
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
-from quacc.errors import CalculationError, NotFiniteError, QuaccError, can_pass
+from quacc.errors import (
+    CalculationError,
+    NotFiniteError,
+    PreemptedError,
+    QuaccError,
+    can_pass,
+)
+from quacc.runners.checkpoint import Checkpoint
+from quacc.runners.deadline import stopping
 from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
-from quacc.schemas import Provenance, Result
+from quacc.schemas import Costs, Provenance, Result
 from quacc.store.key import calculation_key
 
 _checking = ContextVar("quacc_checking", default=False)
@@ -31,18 +39,29 @@ _checking = ContextVar("quacc_checking", default=False)
 class Checked(BaseException):
     """Inside :func:`only_checking`: everything was in order, the calculation could start."""
 
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class Found:
+    """What :func:`only_checking` learned: the key of the calculation, once it passed."""
+
+    key: str | None = None
+
 
 @contextmanager
-def only_checking() -> Iterator[None]:
+def only_checking() -> Iterator[Found]:
     """Let jobs inside the ``with`` block do all their checks, and end before they compute.
 
-    Leaves the block at the first calculation that passes its checks.
+    Leaves the block at the first calculation that passes its checks, and then knows its key.
     """
+    found = Found()
     token = _checking.set(True)
     try:
-        yield
-    except Checked:
-        pass
+        yield found
+    except Checked as passed:
+        found.key = passed.key
     finally:
         _checking.reset(token)
 
@@ -112,22 +131,50 @@ class Calculation:
         self.directory: str | None = None
 
     @contextmanager
-    def run(self) -> Iterator[Atoms]:
+    def run(self, *, steps: bool = True) -> Iterator[Atoms]:
         """Yield a copy of the structure with the calculator attached.
 
-        Around the body: the working folder, for a code that writes files; the clock; and the
-        translation of whatever goes wrong into a :class:`CalculationError` that names the
-        structure and where the files are.
+        Around the body: the working folder, for a code that writes files; the clock; the
+        checkpoint; and the translation of whatever goes wrong into a
+        :class:`CalculationError` that names the structure and where the files are.
+
+        Parameters
+        ----------
+        steps
+            Whether the body goes step by step: it begins with ``self.checkpoint.saved``, and
+            calls ``self.checkpoint.step`` after each step but the last.
+
+        Raises
+        ------
+        PreemptedError
+            There is no time to start, or the body was stopped between two steps.
         """
         if _checking.get():
-            raise Checked
+            raise Checked(self.key)
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
         atoms = self.input_atoms.copy()
+        self.checkpoint = Checkpoint(
+            self.key,
+            f"{self.recipe} of {atoms.get_chemical_formula()}",
+            costs=self._costs,
+            restart_files=self.code.restart_files,
+        )
+        if steps:
+            self.checkpoint.load()
+        # Not the whole margin: an attempt that can makes a step, so that all come to an end.
+        if reason := stopping(self.checkpoint.longest_step):
+            raise self.checkpoint.preempted(reason)
         workdir = self._workdir()
         try:
+            if workdir and steps:
+                self.checkpoint.put_back(workdir.path)
             atoms.calc = self.code.build(self.calc_parameters, workdir.path if workdir else None)
             yield atoms
+        except PreemptedError:
+            if workdir:
+                workdir.discard()
+            raise
         # Codes fail in their own ways; every one of them is reported and raised again.
         except Exception as error:
             failure = self._failure(error, atoms, workdir)
@@ -141,6 +188,8 @@ class Calculation:
         if workdir:
             self.directory, warnings = workdir.keep()
             self.warnings += warnings
+        self.checkpoint.remove()
+        self.warnings += self.checkpoint.warnings
 
     def evaluate(self, atoms: Atoms) -> None:
         """Compute all of the code's properties in one run of it, and check them."""
@@ -175,7 +224,6 @@ class Calculation:
             if name != "stress" or atoms.pbc.all()
         }
         final = atoms.copy()
-        wall, cpu = self._clock
         provenance: Provenance = {
             "quacc": quacc.__version__,
             "ase": ase.__version__,
@@ -183,9 +231,7 @@ class Calculation:
             "host": platform.node(),
             "pid": os.getpid(),
             "job_id": next((os.environ[name] for name in _JOB_IDS if name in os.environ), None),
-            "started": self._started.isoformat(timespec="milliseconds"),
-            "wall_seconds": time.perf_counter() - wall,
-            "cpu_seconds": _cpu_seconds(self.code) - cpu,
+            **self._costs(),
         }
         return {
             "name": self.recipe,
@@ -203,6 +249,16 @@ class Calculation:
             "provenance": provenance,
             "directory": self.directory,
             "warnings": self.warnings,
+        }
+
+    def _costs(self) -> Costs:
+        """Return what all attempts together have cost so far."""
+        earlier, (wall, cpu) = self.checkpoint.earlier, self._clock
+        return {
+            "started": earlier.get("started", self._started.isoformat(timespec="milliseconds")),
+            "attempts": earlier.get("attempts", 0) + 1,
+            "wall_seconds": earlier.get("wall_seconds", 0.0) + time.perf_counter() - wall,
+            "cpu_seconds": earlier.get("cpu_seconds", 0.0) + _cpu_seconds(self.code) - cpu,
         }
 
     def _workdir(self) -> Workdir | None:

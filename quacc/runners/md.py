@@ -20,6 +20,14 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import Calculation
+from quacc.runners.state import (
+    move_atoms,
+    pack_atoms,
+    pack_frames,
+    restore,
+    snapshot,
+    unpack_frames,
+)
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import MDResult
 
@@ -79,6 +87,8 @@ def run_md(
         Before anything is computed.
     CalculationError
         The code failed, or returned numbers that are not finite.
+    PreemptedError
+        It was stopped; the same call goes on from the checkpoint.
     """
     require_choice("dynamics", dynamics, DYNAMICS)
     require_count(steps=steps, sample_every=sample_every)
@@ -124,20 +134,37 @@ def run_md(
     with calculation.run() as atoms:
         if not atoms.get_momenta().any():
             _thermalise(atoms, temperature, rng)
-        calculation.evaluate(atoms)
         integrator = _integrator(atoms, calculation.parameters, rng)
+        checkpoint = calculation.checkpoint
+        if saved := checkpoint.saved:
+            restore(integrator, saved["integrator"])
+            move_atoms(atoms, saved["atoms"])
+            columns = [column.tolist() for column in saved["history"].values()]
+            samples += [
+                dict(zip(saved["history"], row, strict=True)) for row in zip(*columns, strict=True)
+            ]
+            frames += unpack_frames(saved["frames"], atoms)
 
-        def sample() -> None:
-            samples.append(_sample(atoms, integrator.nsteps * timestep))
-            if trajectory:
-                frames.append(atoms.copy())
+        def state() -> dict[str, Any]:
+            return {
+                "integrator": snapshot(integrator),
+                "atoms": pack_atoms(atoms),
+                "history": _columns(samples),
+                "frames": pack_frames(frames),
+            }
 
-        integrator.attach(lambda: calculation.check_finite(atoms))
-        integrator.attach(sample, interval=sample_every)
-        integrator.run(steps)
+        calculation.evaluate(atoms)
+        for finished in integrator.irun(steps - integrator.nsteps):
+            calculation.check_finite(atoms)
+            if len(samples) * sample_every == integrator.nsteps:
+                samples.append(_sample(atoms, integrator.nsteps * timestep))
+                if trajectory:
+                    frames.append(atoms.copy())
+            if not finished:
+                checkpoint.step(integrator.nsteps, state)
     result = cast(MDResult, calculation.result(atoms))
     result["steps"] = int(steps)
-    result["history"] = {name: np.array([one[name] for one in samples]) for name in samples[0]}
+    result["history"] = _columns(samples)
     if trajectory:
         result["trajectory"] = frames
     return result
@@ -213,3 +240,7 @@ def _sample(atoms: Atoms, time: float) -> dict[str, float]:
     if atoms.pbc.all():
         sample["volume"] = float(atoms.get_volume())
     return sample
+
+
+def _columns(samples: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}

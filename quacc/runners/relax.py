@@ -20,6 +20,14 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import Calculation
+from quacc.runners.state import (
+    move_atoms,
+    pack_atoms,
+    pack_frames,
+    restore,
+    snapshot,
+    unpack_frames,
+)
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import OptResult
 
@@ -73,6 +81,8 @@ def run_relax(
         Before anything is computed.
     CalculationError
         The code failed, or returned numbers that are not finite.
+    PreemptedError
+        It was stopped; the same call goes on from the checkpoint.
     """
     require_bool(
         relax_cell=relax_cell, trajectory=trajectory, require_convergence=require_convergence
@@ -105,24 +115,42 @@ def run_relax(
     forces: list[float] = []
     frames: list[Atoms] = []
     with calculation.run() as atoms:
-        target = _target(atoms, relax_cell)
+        target = _target(atoms, relax_cell)  # before the cell changes, which it refers to
+        dynamics = _optimizer(optimizer, target, fmax)
+        checkpoint = calculation.checkpoint
+        if saved := checkpoint.saved:
+            restore(dynamics, saved["optimizer"])
+            move_atoms(atoms, saved["atoms"])
+            energies += saved["energies"]
+            forces += saved["forces"]
+            frames += unpack_frames(saved["frames"], atoms)
+            for frame, energy in zip(frames, energies, strict=False):
+                frame.info["energy"] = energy
 
-        def observe() -> None:
-            calculation.check_finite(atoms)
-            energies.append(float(atoms.get_potential_energy()))
-            forces.append(float(np.linalg.norm(target.get_forces(), axis=1).max()))
-            if trajectory:
-                frames.append(_frame(atoms))
+        def state() -> dict[str, Any]:
+            return {
+                "optimizer": snapshot(dynamics),
+                "atoms": pack_atoms(atoms),
+                "energies": energies,
+                "forces": forces,
+                "frames": pack_frames(frames),
+            }
 
         calculation.evaluate(atoms)
-        dynamics = _optimizer(optimizer, target)
-        dynamics.attach(observe)
-        converged = bool(dynamics.run(fmax=fmax, steps=steps))
+        for converged in dynamics.irun(fmax=fmax, steps=steps - dynamics.nsteps):
+            if len(energies) == dynamics.nsteps:  # else it is where an earlier attempt stopped
+                calculation.check_finite(atoms)
+                energies.append(float(atoms.get_potential_energy()))
+                forces.append(float(np.linalg.norm(target.get_forces(), axis=1).max()))
+                if trajectory:
+                    frames.append(_frame(atoms))
+            if not converged and dynamics.nsteps < steps:
+                checkpoint.step(dynamics.nsteps, state)
         # A line search may end with the calculator at another structure.
         if atoms.calc.calculation_required(atoms, ["energy", "forces"]):
             calculation.evaluate(atoms)
     result = cast(OptResult, calculation.result(atoms))
-    result["converged"] = converged
+    result["converged"] = bool(converged)
     result["steps"] = len(energies) - 1
     result["fmax"] = float(fmax)
     result["history"] = {"energy": np.array(energies), "fmax": np.array(forces)}
@@ -142,11 +170,13 @@ def run_relax(
     return result
 
 
-def _optimizer(name: str, target: Any) -> Any:
+def _optimizer(name: str, target: Any, fmax: float) -> Any:
     optimizer = getattr(importlib.import_module(OPTIMIZERS[name]), name)
     # ASE's own choice, which it makes with a warning for small structures.
     options = {"precon": "Exp" if len(target) >= 100 else None} if "Precon" in name else {}
-    return optimizer(target, logfile=None, **options)
+    dynamics = optimizer(target, logfile=None, **options)
+    dynamics.smax = fmax  # PreconLBFGS.run() sets it, but irun() does not
+    return dynamics
 
 
 def _target(atoms: Atoms, relax_cell: bool) -> Any:

@@ -34,6 +34,6 @@ def run_static(
         calc_kwargs=calc_kwargs,
         copy_files=copy_files,
     )
-    with calculation.run() as atoms:
+    with calculation.run(steps=False) as atoms:
         calculation.evaluate(atoms)
     return calculation.result(atoms)

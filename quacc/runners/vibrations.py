@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -83,6 +84,8 @@ def run_vibrations(
         Before anything is computed.
     CalculationError
         The code failed, or returned numbers that are not finite.
+    PreemptedError
+        It was stopped; the same call goes on from the checkpoint.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
     if not _SMALLEST <= displacement <= _LARGEST:
@@ -181,17 +184,17 @@ def _hessian(
     calculation: Calculation, atoms: Atoms, indices: np.ndarray, displacement: float
 ) -> np.ndarray:
     start = atoms.positions.copy()
-    rows = []
-    for index in indices:
-        for axis in range(3):
-            forces = []
-            for sign in (1, -1):
-                atoms.positions = start
-                atoms.positions[index, axis] += sign * displacement
-                calculation.evaluate(atoms)
-                forces.append(atoms.calc.results["forces"][indices].ravel().copy())
-            rows.append((forces[1] - forces[0]) / (2 * displacement))
-    hessian = np.array(rows)
+    checkpoint = calculation.checkpoint
+    done: list[np.ndarray] = checkpoint.saved["forces"] if checkpoint.saved else []
+    displaced = list(product(indices, range(3), (1, -1)))
+    for index, axis, sign in displaced[len(done) :]:
+        atoms.positions = start
+        atoms.positions[index, axis] += sign * displacement
+        calculation.evaluate(atoms)
+        done.append(atoms.calc.results["forces"][indices].ravel().copy())
+        checkpoint.step(len(done), lambda: {"forces": done})
+    forces = np.array(done)
+    hessian = (forces[1::2] - forces[::2]) / (2 * displacement)
     return (hessian + hessian.T) / 2
 
 

@@ -164,6 +164,10 @@ class Workdir:
             return str(self.path)
         return str(_failed(self.target))
 
+    def discard(self) -> None:
+        """Delete the files of a calculation that goes on from its checkpoint later."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def _move(self, target: Path) -> None:
         if self.compress:
             for file in sorted(self.path.rglob("*")):

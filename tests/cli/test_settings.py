@@ -164,6 +164,8 @@ def test_first_setting(settings, file, text):
         ("commands.mopca", "mopac", "Did you mean 'mopac'?"),
         ("commands.emt", "emt", "commands.emt names no calculator that starts a program"),
         ("store", "/tmp/foo", "must end in '.db'"),
+        ("checkpoint_interval", "0", "greater than 0"),
+        ("walltime_margin", "inf", "finite number"),
         ("results_dir", "/tmp/\udcff", "no text"),
         ("commands.mopac", "/tmp/\udcff", "unicode"),
     ],

@@ -83,7 +83,7 @@ def test_the_efficient_way():
 
 
 def test_make_runner():
-    from quacc.prefect.runner import job_script
+    from quacc.prefect.cluster import job_script
     from quacc.util.wflows import make_runner
 
     cluster_kwargs = {
@@ -108,10 +108,9 @@ def test_make_runner():
     def workflow(atoms): ...
 
     assert workflow.task_runner is runner
-    assert job_script(cluster_kwargs).splitlines() == [
-        "#!/bin/bash",
-        "",
-        "#SBATCH -J dask-worker",
+    lines = job_script(cluster_kwargs).splitlines()
+    assert lines[0] == "#!/bin/bash"
+    for line in (
         "#SBATCH -A AccountName",
         "#SBATCH --mem=0",
         "#SBATCH -t 00:10:00",
@@ -120,15 +119,13 @@ def test_make_runner():
         "#SBATCH -C cpu",
         "source ~/.bashrc",
         "conda activate quacc",
-        "python -m distributed.cli.dask_worker tcp://<scheduler> --name <worker> --nthreads 1 "
-        "--memory-limit 3.73GiB --nanny --death-timeout 60",
-    ]
-
-    from dask_jobqueue import SLURMCluster
-
-    with SLURMCluster(**{**cluster_kwargs, "n_workers": 0}) as cluster:
-        theirs = cluster.job_script().splitlines()
-    assert theirs[:-1] == job_script(cluster_kwargs).splitlines()[:-1]
+    ):
+        assert line in lines
+    assert not [line for line in lines if line.startswith(("#SBATCH -n", "#SBATCH --cpus"))]
+    assert lines[-1].startswith(
+        "python -m distributed.cli.dask_worker tls://<scheduler> --name <worker> --nthreads 1 "
+        "--memory-limit 3.73GiB --nanny --death-timeout 60"
+    )
 
 
 def test_changing_the_runner_of_an_imported_flow(monkeypatch):

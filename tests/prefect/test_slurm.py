@@ -1,10 +1,8 @@
 """``make_runner`` on a real Slurm."""
 
 import getpass
-import importlib.util
 import os
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import distributed
@@ -18,22 +16,6 @@ from quacc.store import Store
 from quacc.util.wflows import make_runner
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
-
-
-def load_devcluster():
-    """Return the script as a module."""
-    path = Path(__file__).parents[2] / "slurm" / "devcluster"
-    loader = SourceFileLoader("devcluster", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("devcluster", loader))
-    loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    with load_devcluster().DevCluster(tmp_path / "slurm") as cluster:
-        monkeypatch.setenv("SLURM_CONF", str(cluster.config))
-        yield cluster
 
 
 def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
@@ -76,8 +58,8 @@ def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
     assert slurm.call("squeue", "-h", "-o", "%A", "-t", "running,pending") == ""
 
 
-def test_the_devcluster_leaves_nothing_behind(tmp_path):
-    with load_devcluster().DevCluster(tmp_path, nodes=3) as cluster:
+def test_the_devcluster_leaves_nothing_behind(tmp_path, devcluster):
+    with devcluster.DevCluster(tmp_path, nodes=3) as cluster:
         assert cluster.idle() == 3
         cluster.call("sbatch", "-o", "/dev/null", "--wrap", "sleep 300")
         daemons = cluster.running()

@@ -89,6 +89,7 @@ def test_provenance(name):
     assert provenance["host"] == socket.gethostname()
     assert provenance["pid"] == os.getpid()
     assert provenance["job_id"] is None
+    assert provenance["attempts"] == 1
     assert provenance["started"].endswith("+00:00")
     assert 0 < provenance["cpu_seconds"] < provenance["wall_seconds"] * 1.5
 

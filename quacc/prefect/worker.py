@@ -1,0 +1,69 @@
+"""What every Dask worker loads first (``--preload quacc.prefect.worker``); no Prefect here.
+
+A worker that must leave, because its batch job ends or is ended, lets its calculations write
+their checkpoints, hands over what is finished, and takes nothing new. Programs that it started
+never outlive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from typing import Any
+
+from distributed.core import Status
+from distributed.worker import Worker
+
+from quacc.runners import deadline
+from quacc.settings import get_settings
+
+_PAUSE = 0.2  # seconds between two looks at the clock
+
+_kept: list[Any] = []  # what must live as long as the process
+
+
+def dask_setup(worker: Worker) -> None:
+    """Prepare this process; Dask calls it when the worker starts."""
+    _end_programs_with_this_process()
+    # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
+    # job is cancelled or preempted. Dask's worker processes would die of it at once.
+    signal.signal(signal.SIGTERM, lambda *_: deadline.stop_soon("its batch job is being ended"))
+    _kept.append(asyncio.ensure_future(_leave_in_time(worker)))
+
+
+def dask_teardown(worker: Worker) -> None:
+    """Let calculations write checkpoints; Dask then waits for them some seconds."""
+    deadline.stop_soon("its worker is closing")
+
+
+async def _leave_in_time(worker: Worker) -> None:
+    margin = get_settings().walltime_margin
+    while not (reason := deadline.stopping(margin)):
+        await asyncio.sleep(_PAUSE)
+    if worker.status in (Status.running, Status.paused):
+        worker.status = Status.closing_gracefully  # the scheduler sends no more tasks
+    while worker.state.executing_count or worker.data:  # until results have been fetched
+        await asyncio.sleep(_PAUSE)
+    await worker.close(reason=f"quacc: {reason}")
+
+
+def _end_programs_with_this_process() -> None:
+    """Kill the programs that calculations started when this process ends, however it ends.
+
+    A pipe to a small process of another session breaks when this one is gone.
+    """
+    try:
+        os.setsid()  # and Ctrl-C in a terminal is for the flow alone
+    except PermissionError:  # it leads a group already
+        if os.getpgrp() != os.getpid():
+            raise
+    watchdog = subprocess.Popen(
+        ["/bin/sh", "-c", f"trap '' INT TERM HUP; cat > /dev/null; kill -KILL -{os.getpgrp()}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _kept.append(watchdog)

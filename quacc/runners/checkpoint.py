@@ -1,0 +1,308 @@
+"""How far a calculation is, on disk: written on a clock, and read when it starts again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ase
+
+from quacc.errors import PreemptedError, StoreError
+from quacc.runners.deadline import job_end, stopping
+
+_FORMAT = [1, ase.__version__]
+"""Number of the format, and of the ASE whose optimizers are in the file."""
+_SHORT = 1.0
+"""No checkpoint is written before (s): a short calculation need not load the settings."""
+_SHARE = 20
+"""A checkpoint that takes long to write is written less often: one second in so many."""
+
+
+def progress_of(key: str) -> int | None:
+    """Return how many steps the checkpoint of a calculation holds, or None if there is none."""
+    try:
+        with (_folder() / key).open("rb") as stream:
+            progress: int = _header(stream.readline())["progress"]
+    except (OSError, _UnreadableError):
+        return None
+    return progress
+
+
+class Checkpoint:
+    """What is kept in ``results_dir/checkpoints`` of one calculation that may be stopped.
+
+    Parameters
+    ----------
+    key
+        Of the calculation, and the name of the file.
+    what
+        The calculation, for messages.
+    costs
+        Returns what the calculation has cost so far.
+    restart_files
+        See :class:`quacc.calculators.base.Code`.
+
+    Attributes
+    ----------
+    saved : dict | None
+        What an earlier attempt gave to :meth:`step`.
+    earlier : dict
+        What that attempt had cost.
+    progress : int
+        How many steps are on disk.
+    longest_step : float
+        In all attempts (s).
+    warnings : list[str]
+        For the result.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        what: str,
+        *,
+        costs: Callable[[], Mapping[str, Any]],
+        restart_files: Sequence[str] = (),
+    ) -> None:
+        self.key = key
+        self.what = what
+        self.costs = costs
+        self.restart_files = restart_files
+        self.saved: dict[str, Any] | None = None
+        self.earlier: dict[str, Any] = {}
+        self.progress = 0
+        self.longest_step = 0.0
+        self.warnings: list[str] = []
+        self._workdir: Path | None = None
+        self._kept: str | None = None  # folder of the restart files
+        self._touched = False  # whether there is anything to remove
+        self._started = self._stepped = self._written = time.monotonic()
+        self._pause: float | None = None
+        self._margin: float | None = None
+
+    def load(self) -> None:
+        """Read what an earlier attempt left, if anything; set aside what cannot be read."""
+        file = _folder() / self.key
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.warnings.append(f"The checkpoint {file} was not used: {error}.")
+            return
+        self._touched = True
+        try:
+            header, self.saved = _decode(content)
+        except _UnreadableError as error:
+            aside = file.with_name(f"{self.key}-unreadable")
+            with suppress(OSError):  # a duplicate of this calculation was faster
+                file.replace(aside)
+            self.warnings.append(
+                f"The calculation started anew, because its checkpoint {error}. It is kept as "
+                f"{aside}."
+            )
+            return
+        self.earlier, self.progress = header["costs"], header["progress"]
+        self.longest_step, self._kept = header["longest_step"], header["restart_files"]
+        self.warnings = header["warnings"]
+
+    def put_back(self, workdir: Path) -> None:
+        """Copy the restart files into the folder where the code will run."""
+        self._workdir = workdir
+        if self._kept is None:
+            return
+        try:
+            shutil.copytree(_folder() / self._kept, workdir, dirs_exist_ok=True)
+        except OSError as error:
+            self.warnings.append(
+                f"The program started without its restart files, which could not be copied: {error}"
+            )
+
+    def step(self, progress: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Write a checkpoint if it is time to; to be called between two steps.
+
+        Parameters
+        ----------
+        progress
+            Steps done, in all attempts.
+        state
+            Returns what is needed to go on from here: numbers, texts, lists, dictionaries and
+            arrays.
+
+        Raises
+        ------
+        PreemptedError
+            The calculation has to stop.
+        """
+        now = time.monotonic()
+        self.longest_step = max(self.longest_step, now - self._stepped)
+        self._stepped = now
+        gained = progress > self.progress
+        reason = stopping(self._stop_margin() if gained else self.longest_step)
+        if reason is None and not self._due(now):
+            return
+        try:
+            if gained:
+                self._write(progress, state())
+                self.progress = progress
+        except (OSError, StoreError) as error:  # a full disk need not end the calculation
+            told = f"its checkpoint could not be written: {getattr(error, 'strerror', 0) or error}"
+            if reason is not None:
+                raise self.preempted(f"{reason}; {told}") from error
+            if told not in self.warnings:
+                self.warnings.append(told)
+        if reason is not None:
+            raise self.preempted(reason)
+
+    def preempted(self, reason: str) -> PreemptedError:
+        """Return the exception that says how far the calculation is."""
+        steps = "step" if self.progress == 1 else "steps"
+        when = f"after {self.progress} {steps}" if self.progress else "before its first step"
+        return PreemptedError(
+            f"{self.what} was stopped {when}: {reason}. The same call goes on from there.",
+            key=self.key,
+            progress=self.progress,
+            reason=reason,
+        )
+
+    def remove(self) -> None:
+        """Remove what is no longer needed after the end of the calculation."""
+        if not self._touched:
+            return
+        folder = _folder()
+        with suppress(OSError):  # what stays is out of the way, or a duplicate was faster
+            (folder / self.key).unlink()
+        for rest in folder.glob(f".{self.key}-*"):
+            _delete(rest)
+
+    def _stop_margin(self) -> float:
+        if job_end() is None:
+            return 0.0
+        if self._margin is None:
+            from quacc.settings import get_settings
+
+            self._margin = get_settings().walltime_margin
+        return self._margin + self.longest_step
+
+    def _due(self, now: float) -> bool:
+        if now - self._started < _SHORT:
+            return False
+        if self._pause is None:
+            from quacc.settings import get_settings
+
+            self._pause = get_settings().checkpoint_interval
+        return now - self._written >= self._pause
+
+    def _write(self, progress: int, state: dict[str, Any]) -> None:
+        from quacc.settings import get_settings
+        from quacc.store.codec import plain, to_binary
+
+        began = self._written = time.monotonic()
+        self._touched = True
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        body = to_binary(plain(state, "checkpoint"))
+        new = folder / f".{self.key}-{uuid4().hex[:8]}"
+        before, kept = self._kept, self._keep_files(new.with_name(f"{new.name}-files"))
+        header = {
+            "format": _FORMAT,
+            "progress": progress,
+            "longest_step": self.longest_step,
+            "costs": dict(self.costs()),
+            "restart_files": kept,
+            "warnings": self.warnings,
+            "checksum": zlib.crc32(body),
+        }
+        try:
+            with new.open("wb") as stream:
+                stream.write(json.dumps(header).encode() + b"\n" + body)
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(folder / self.key)
+        finally:
+            new.unlink(missing_ok=True)
+        self._kept = kept
+        if before:
+            _delete(folder / before)
+        self._written = time.monotonic()
+        interval = get_settings().checkpoint_interval
+        self._pause = max(interval, _SHARE * (self._written - began))
+
+    def _keep_files(self, folder: Path) -> str | None:
+        """Copy the restart files to a new folder; return its name, or None if there are none."""
+        if self._workdir is None:
+            return None
+        files = [file for pattern in self.restart_files for file in self._workdir.glob(pattern)]
+        for file in files:
+            target = folder / file.relative_to(self._workdir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if file.is_dir():
+                shutil.copytree(file, target, dirs_exist_ok=True)
+            else:
+                shutil.copy2(file, target)
+        return folder.name if files else None
+
+
+class _UnreadableError(Exception):
+    """Says why, after "the checkpoint"."""
+
+
+def _decode(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    from quacc.store.codec import decode
+
+    line, _, body = content.partition(b"\n")
+    header = _header(line)
+    if zlib.crc32(body) != header["checksum"]:
+        raise _UnreadableError("is damaged")
+    return header, decode(body)
+
+
+def _header(line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+        written = header["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _UnreadableError("is damaged") from error
+    if written != _FORMAT:
+        raise _UnreadableError("was written with another version of quacc or ASE")
+    return dict(header)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _folder() -> Path:
+    return _results_dir() / "checkpoints"
+
+
+def _results_dir() -> Path:
+    """Return the setting ``results_dir``, where possible without loading the settings.
+
+    Every calculation asks for it when it starts, and pydantic takes longer to load than a short
+    one to run. An environment variable is weaker than changed settings only, a default than both
+    and the settings file.
+    """
+    if "quacc.settings" not in sys.modules and "_QUACC_CHANGED_SETTINGS" not in os.environ:
+        path = os.environ.get("QUACC_RESULTS_DIR")
+        if not path and not os.path.exists(os.path.expanduser("~/.quacc.yaml")):
+            path = "~/quacc_results"
+        path = os.path.expanduser(os.path.expandvars(path or ""))
+        if os.path.isabs(path) and "$" not in path:
+            return Path(path)
+    from quacc.settings import get_settings
+
+    return get_settings().results_dir

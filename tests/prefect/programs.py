@@ -1,0 +1,201 @@
+"""Scripts with a flow, run as a user runs them, and Prefect servers that can be killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+
+_SCRIPT = """
+import os, subprocess, sys, threading, time
+from pathlib import Path
+
+import cloudpickle
+from prefect import flow
+from prefect.context import FlowRunContext
+
+from quacc.prefect import as_flow, lifecycle, make_runner
+from quacc.recipes.common.verbs import submit
+from quacc.recipes.emt.core import relax_job
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def external_job(structure, folder):
+    process = subprocess.Popen(["sleep", "600"])
+    Path(folder, f"{process.pid}.pid").touch()
+    process.wait()
+
+
+def campaign_flow(structure, relax=relax_job, external=external_job):
+    print("run", FlowRunContext.get().flow_run.id, flush=True)
+    submit(relax, structure).result()
+    jobs = [submit(external, structure, folder=os.getcwd()) for _ in range(2)]
+    while len(list(Path().glob("*.pid"))) < 2:
+        time.sleep(0.1)
+    print("started", flush=True)
+    wait(jobs)
+
+
+def wait(jobs):
+    for job in jobs:
+        job.result()
+
+
+"""
+
+
+class Script:
+    """A Python program of a user's, in the current folder.
+
+    By default it has ``campaign_flow``, a serial workflow that relaxes a structure, starts two
+    external programs on the workers, prints "started", and waits for them.
+    """
+
+    def __init__(self, *lines: str, env: dict[str, str] | None = None) -> None:
+        from prefect.settings import get_current_settings
+
+        path = Path("flow.py")
+        body = "\n".join(map(textwrap.dedent, lines))
+        path.write_text(f"{_SCRIPT}if __name__ == '__main__':\n{textwrap.indent(body, '    ')}\n")
+        self.log = Path("log").absolute()
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, str(path)],
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env=os.environ | settings | (env or {}),
+            )
+        self._seen: dict[int, psutil.Process] = {}
+
+    def told(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Wait until the program has printed a text."""
+        end = time.monotonic() + seconds
+        while text not in self.told():
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < end, self.told()
+            time.sleep(0.1)
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            self._seen[process.pid] = process
+
+    def runs(self) -> list[UUID]:
+        """Return the ids of the flow runs that the program has printed, the outermost first."""
+        return [UUID(line.split()[1]) for line in self.told().splitlines() if line[:4] == "run "]
+
+    def wait(self, seconds: float) -> int:
+        """Wait until the program and all that it started have ended; return its exit status."""
+        end = time.monotonic() + seconds
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still there after {seconds} s:\n{self.told()}")
+        pids = [int(path.stem) for path in Path().glob("*.pid")]
+        started = [*self._seen.values(), *(psutil.Process(p) for p in pids if psutil.pid_exists(p))]
+        _, alive = psutil.wait_procs(started, timeout=max(end - time.monotonic(), 1))
+        assert alive == []
+        return status
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for process in self._seen.values():
+            if process.is_running():
+                process.kill()
+
+
+class Server:
+    """A Prefect server of its own, on the loopback, that can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.home = home
+        home.mkdir()
+        self.env = {
+            "PREFECT_API_URL": self.url,
+            "PREFECT_API_AUTH_STRING": "quacc:tests",
+            "PREFECT_SERVER_API_AUTH_STRING": "quacc:tests",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        import httpx
+
+        from quacc.prefect.server import _PROGRAM
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, str(self.port)],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PREFECT_HOME": str(self.home)} | self.env,
+        )
+        end = time.monotonic() + 120
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/health", auth=("quacc", "tests")).is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.3)
+        pytest.fail("the Prefect server does not start")
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.communicate()
+
+    def settings(self) -> dict[Any, str]:
+        """Return the settings for ``prefect.settings.temporary_settings``."""
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+
+        return {PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: "quacc:tests"}
+
+
+def states(run: UUID, seconds: float = 60) -> tuple[str, list[str]]:
+    """Return the state of a flow run, and those of its task runs, once all are final.
+
+    The latter like "relax Cu: Completed", sorted.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    end = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        while True:
+            flow_run = client.read_flow_run(run)
+            # Task runs are recorded some seconds later.
+            task_runs = client.read_task_runs(
+                flow_run_filter=only, sort=TaskRunSort.NAME_ASC, limit=200, offset=0
+            )
+            final = all(each.state and each.state.is_final() for each in [flow_run, *task_runs])
+            if final or time.monotonic() > end:
+                listed = sorted(f"{each.name}: {each.state_name}" for each in task_runs)
+                return str(flow_run.state_name), listed
+            time.sleep(0.5)

@@ -1,0 +1,266 @@
+"""What goes wrong on a supercomputer, made to go wrong on a real Slurm.
+
+docs/faults.md has a row for each of these tests.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import dask
+import psutil
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from prefect import flow, task
+from prefect.context import FlowRunContext
+
+from quacc.errors import LostWorkerError, SubmissionError
+from quacc.prefect import make_runner
+from quacc.recipes.emt.core import md_job, relax_job
+from quacc.settings import change_settings
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+STEPS = 250
+
+
+def crystal():
+    atoms = bulk("Cu", cubic=True) * (3, 3, 3)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def counted(job, log, pause, *args, **kwargs):
+    """Call a job; take a pause at every force call, and add a character to a file."""
+
+    def calculate(self, *args, **kwargs):
+        with open(log, "ab") as stream:
+            stream.write(b".")
+        time.sleep(pause)
+        return calculate_emt(self, *args, **kwargs)
+
+    calculate_emt, EMT.calculate = EMT.calculate, calculate
+    try:
+        return job(*args, **kwargs)
+    finally:
+        EMT.calculate = calculate_emt
+
+
+def long_md(log, pause=0.03):
+    return counted(md_job, log, pause, crystal(), steps=STEPS, dynamics="Langevin", seed=3)
+
+
+def long_relaxation(log, pause=0.03):
+    return counted(relax_job, log, pause, crystal(), fmax=1e-12, steps=STEPS, optimizer="FIRE")
+
+
+def tick(log, count):
+    """Take a second for every step, and write no checkpoint."""
+    for _ in range(count):
+        with open(log, "ab") as stream:
+            stream.write(b".")
+        time.sleep(1)
+    return os.environ["SLURM_JOB_ID"]
+
+
+def hog():
+    held = []
+    while True:
+        held.append(os.urandom(20_000_000))
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def calls(log):
+    return log.stat().st_size if log.exists() else 0
+
+
+def strike(slurm, runner, function, log, fault, **kwargs):
+    """Run a function on a worker, let a fault happen in the middle; return what came of it.
+
+    Returns the result, the Slurm job and the process that were hit, and the force calls and
+    the time of the fault.
+    """
+    seen = {}
+
+    @flow(task_runner=runner)
+    def campaign():
+        future = task(function).submit(log, **kwargs)
+        wait_until(lambda: calls(log) > 60)
+        [seen["job"]] = slurm.call("squeue", "-h", "-o", "%A", "-t", "running").split()
+        client = FlowRunContext.get().task_runner.client
+        seen["pid"] = next(iter(client.run(os.getpid).values()))
+        seen["calls"] = calls(log)
+        seen["time"] = time.monotonic()
+        fault(seen)
+        return future.result()
+
+    with change_settings(checkpoint_interval=1):
+        result = campaign()
+    nothing_left(slurm)
+    return result, seen
+
+
+def nothing_left(slurm):
+    wait_until(lambda: slurm.call("squeue", "-h", "-o", "%A") == "", 30)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    log = tmp_path_factory.mktemp("uninterrupted") / "log"
+    return {job.__name__: job(log, pause=0) for job in (long_md, long_relaxation)}
+
+
+def same(result, reference):
+    assert result["steps"] == reference["steps"]
+    for name, values in reference["history"].items():
+        assert result["history"][name] == pytest.approx(values, abs=1e-8)
+    assert result["atoms"].positions == pytest.approx(reference["atoms"].positions, abs=1e-8)
+
+
+def test_the_walltime(slurm, on_slurm, tmp_path, uninterrupted):
+    """Of two jobs at once; Slurm looks at the clock every 30 s."""
+    on_slurm["n_workers"] = 2
+    logs = {function: tmp_path / function.__name__ for function in (long_md, long_relaxation)}
+    hit = []
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        futures = {
+            function: task(function).submit(log, pause=0.2) for function, log in logs.items()
+        }
+        wait_until(lambda: all(calls(log) > 20 for log in logs.values()))
+        hit.extend(slurm.call("squeue", "-h", "-o", "%A", "-t", "running").split())
+        for job in hit:
+            slurm.call("scontrol", "update", f"jobid={job}", "EndTime=now+2")
+        return {function: future.result() for function, future in futures.items()}
+
+    for function, result in campaign().items():
+        same(result, uninterrupted[function.__name__])
+        assert result["provenance"]["job_id"] not in hit
+        assert result["provenance"]["attempts"] == 2
+        # The structure where it went on is evaluated again; no step is.
+        assert calls(logs[function]) <= len(result["history"]["energy"]) + 3
+    nothing_left(slurm)
+
+
+def test_scancel(slurm, on_slurm, tmp_path, uninterrupted):
+    def cancel(seen):
+        slurm.call("scancel", seen["job"])
+
+    log = tmp_path / "log"
+    result, seen = strike(slurm, make_runner(on_slurm), long_relaxation, log, cancel)
+    same(result, uninterrupted["long_relaxation"])
+    assert result["provenance"]["job_id"] != seen["job"]
+    assert calls(log) <= len(result["history"]["energy"]) + 3
+
+
+def test_a_node_that_goes_down(slurm, on_slurm, tmp_path, uninterrupted):
+    def down(seen):
+        node = slurm.call("squeue", "-h", "-o", "%N", "-j", seen["job"])
+        slurm.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
+    log = tmp_path / "log"
+    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, down)
+    same(result, uninterrupted["long_md"])
+    assert result["provenance"]["job_id"] != seen["job"]
+
+
+def test_a_job_that_is_requeued(slurm, on_slurm, tmp_path, uninterrupted):
+    def requeue(seen):
+        slurm.call("scontrol", "requeue", seen["job"])
+
+    on_slurm["job_extra_directives"] = ["-N 1", "--requeue"]
+    log = tmp_path / "log"
+    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, requeue)
+    same(result, uninterrupted["long_md"])
+    assert result["provenance"]["job_id"] != seen["job"]
+
+
+def test_a_worker_that_is_killed(slurm, on_slurm, tmp_path, uninterrupted):
+    """Nobody else runs in it, so that the calculation may be to blame: Prefect's retries."""
+
+    def kill(seen):
+        os.kill(seen["pid"], signal.SIGKILL)
+
+    log = tmp_path / "log"
+    with pytest.raises(LostWorkerError, match="its process was killed in Slurm job"):
+        strike(slurm, make_runner(on_slurm), long_md, log, kill)
+
+
+def test_a_worker_that_is_stopped(slurm, on_slurm, tmp_path, uninterrupted):
+    def stop(seen):
+        os.kill(seen["pid"], signal.SIGSTOP)
+
+    log = tmp_path / "log"
+    with dask.config.set({"distributed.scheduler.worker-ttl": "5s"}):
+        result, seen = strike(slurm, make_runner(on_slurm), long_md, log, stop)
+    same(result, uninterrupted["long_md"])
+    assert not psutil.pid_exists(seen["pid"])
+
+
+def test_a_partition_that_is_not_there(slurm, on_slurm):
+    on_slurm["queue"] = "nowhere"
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return task(relax_job).submit("Cu").result()
+
+    started = time.monotonic()
+    with pytest.raises(SubmissionError, match=r"invalid partition specified.*Change queue"):
+        campaign()
+    assert time.monotonic() - started < 60
+    nothing_left(slurm)
+
+
+def test_jobs_that_stay_pending(slurm, on_slurm):
+    slurm.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
+
+    @flow(task_runner=make_runner(on_slurm, pending_timeout=3))
+    def campaign():
+        return task(relax_job).submit("Cu").result()
+
+    with pytest.raises(SubmissionError, match=r"No worker after 3 s: .*PENDING|No worker"):
+        campaign()
+    nothing_left(slurm)
+
+
+def test_a_python_that_is_not_there(slurm, on_slurm):
+    on_slurm["python"] = "/no/such/python"
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return task(relax_job).submit("Cu").result()
+
+    with pytest.raises(SubmissionError, match="/no/such/python: No such file"):
+        campaign()
+    nothing_left(slurm)
+
+
+def test_too_much_memory(slurm, on_slurm):
+    on_slurm |= {"n_workers": 2, "memory": "400MB"}
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        neighbours = [task(tick).submit(Path("log"), 8) for _ in range(2)]
+        guilty = task(hog).submit()
+        guilty.wait()
+        return guilty.state, [one.result() for one in neighbours]
+
+    state, neighbours = campaign()
+    assert state.is_failed()
+    with pytest.raises(LostWorkerError, match="more than its .* of memory"):
+        state.result()
+    assert len(neighbours) == 2
+    nothing_left(slurm)
