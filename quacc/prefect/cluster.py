@@ -120,6 +120,13 @@ _ALIASES = {
 }
 
 
+_END = (
+    'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-'
+    '$(date +%s -d "$(squeue -h -o %e -j "$SLURM_JOB_ID")")}"'
+)
+"""Slurm tells a job its end only in some versions and builds."""
+
+
 class SlurmJob(SLURMJob):
     """One Slurm job; its script says when it ends, and its log is one file.
 
@@ -139,6 +146,7 @@ class SlurmJob(SLURMJob):
         *,
         job_directives_skip: Iterable[str] = (),
         job_extra_directives: Iterable[str] = (),
+        job_script_prologue: Iterable[str] = (),
         submitted: Callable[[str, str], None] | None = None,
         refused: Callable[[str, str], None] | None = None,
         **kwargs: Any,
@@ -146,6 +154,7 @@ class SlurmJob(SLURMJob):
         super().__init__(
             scheduler,
             name,
+            job_script_prologue=[*job_script_prologue, _END],
             job_directives_skip=["#SBATCH -e "],  # errors go to the log, too
             **kwargs,
         )
@@ -352,8 +361,8 @@ class SlurmCluster(SLURMCluster):
             )
         elif verdict.waited and not self._pool.failed_starts:
             self._fail(
-                "No worker after "
-                f"{self._pool.pending_timeout:g} s: the Slurm job is {verdict.waited}"
+                f"No worker after {self._pool.pending_timeout:g} s (pending_timeout): the Slurm "
+                f"job is {slurm.in_words(verdict.waited)}. Nothing has been computed."
             )
 
     def _job_names(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ deployments: all of them live in one process.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import logging
 import os
 import queue
@@ -19,8 +20,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect._internal.concurrency import services
@@ -33,12 +35,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ class Watch:
         self.reason: str | None = None
         """Why the flow was ended, if it was."""
         self._state: State[Any] | None = None
-        self._contexts: dict[Any, FlowRunContext] = {}
+        self._contexts: dict[UUID, FlowRunContext] = {}
         self._flow_thread = threading.get_ident()
         self._lock = threading.RLock()
         self._left = threading.Event()
@@ -103,12 +107,12 @@ class Watch:
     def see(self) -> None:
         """Watch over the flow run that submits just now, and those that it runs in."""
         with self._lock:
-            for context in _enclosing(FlowRunContext.get()):
-                if context.flow_run.id in self._contexts:
+            for run, context in _enclosing(FlowRunContext.get()):
+                if run in self._contexts:
                     return
-                self._contexts[context.flow_run.id] = context
+                self._contexts[run] = context
                 if self._thread is None:
-                    url = str(context.client.api_url)
+                    url = str(context.client.api_url).rstrip("/")
                     self._thread = threading.Thread(
                         target=contextvars.copy_context().run,
                         args=(self._watch, url),
@@ -162,14 +166,14 @@ class Watch:
         except httpx.HTTPError as error:
             logger.error("The state of the cancelled flow could not be reported: %s", error)
 
-    def _runs(self, *, ended: bool = False) -> list[Any]:
+    def _runs(self, *, ended: bool = False) -> list[UUID]:
         with self._lock:
             return [run for run, context in self._contexts.items() if ended or context._token]
 
     def _watch(self, url: str) -> None:
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
-            with _client() as client:
-                self._ask_until_ended(client, url)
+        settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}
+        with temporary_settings(settings), _client() as client:
+            self._ask_until_ended(client, url)
 
     def _ask_until_ended(self, client: SyncPrefectClient, url: str) -> None:
         answered, failures = time.monotonic(), 0
@@ -239,6 +243,37 @@ class Watch:
                 signal.pthread_kill(main.ident, signal.SIGTERM)
 
 
+class PatientTaskRunner(ThreadPoolTaskRunner[Any]):
+    """Runs tasks in threads; those that start while the server is away start when it is back.
+
+    Prefect asks the server for the concurrency limits of a task's tags, and gives up the task at
+    once where it does not answer.
+    """
+
+    def __enter__(self) -> PatientTaskRunner:
+        super().__enter__()
+        self._executor = _PatientExecutor(self._max_workers)
+        return self
+
+
+class _PatientExecutor(ThreadPoolExecutor):
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(_patiently, call, *args, **kwargs)
+
+
+def _patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call(*args, **kwargs)
+        except ConcurrencySlotAcquisitionError as error:
+            away = isinstance(error.__cause__, httpx.TransportError)
+            # A coroutine cannot be run again.
+            if not away or time.monotonic() > end or any(map(inspect.iscoroutine, args)):
+                raise
+            time.sleep(PERIOD)
+
+
 def pass_on(error: BaseException | None) -> None:
     """Raise what Prefect's engine needs for a subflow that ends with its parent.
 
@@ -252,10 +287,10 @@ def pass_on(error: BaseException | None) -> None:
         raise FlowEndedEarly(message, Crashed(message=message)) from None
 
 
-def _enclosing(context: FlowRunContext | None) -> Iterator[FlowRunContext]:
-    """Yield the contexts of a flow run and of those around it in this process."""
+def _enclosing(context: FlowRunContext | None) -> Iterator[tuple[UUID, FlowRunContext]]:
+    """Yield the ids and contexts of a flow run and of those around it in this process."""
     while context is not None and context.flow_run is not None:
-        yield context
+        yield context.flow_run.id, context
         before = context._token.old_value if context._token else None
         context = before if isinstance(before, FlowRunContext) else None
 

@@ -62,8 +62,8 @@ class Verdict:
     """Names of jobs to cancel and forget."""
     unstarted: str | None = None
     """The id of the last of the jobs that ended without a worker, when there were too many."""
-    waited: str | None = None
-    """Why the job that has waited longest is still waiting, when that was too long."""
+    waited: JobState | None = None
+    """What the queue says about a job that has been waiting for too long."""
 
 
 class Pool:
@@ -114,7 +114,7 @@ class Pool:
             failed = self._judge(job, state, now)
             if failed is None:
                 if state.state in WAITING and not connected and self._too_long(job, now):
-                    verdict.waited = state.reason or state.state
+                    verdict.waited = state
                 continue
             verdict.replace.append(name)
             del self.jobs[name]

@@ -136,7 +136,7 @@ class DaskRunner(DaskTaskRunner):
                 Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
             with dask.config.set(CONFIG):
                 client = super().client
-            if isinstance(self._cluster, SlurmCluster):
+            if hasattr(self._cluster, "on_problem"):
                 self._cluster.report = logger.info
                 self._cluster.on_problem = self._cannot_work
                 if self._cluster.problem:

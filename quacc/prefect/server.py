@@ -101,6 +101,9 @@ def prefect_api() -> Iterator[bool]:
 class _Server(SubprocessASGIServer):
     """Prefect's temporary server, which neither Ctrl-C nor its parent's death surprises."""
 
+    def __new__(cls) -> _Server:
+        return object.__new__(cls)  # Prefect would hand the same one to a second flow
+
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
         return subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(self.port)],

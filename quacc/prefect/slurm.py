@@ -12,8 +12,8 @@ from quacc.prefect.pool import JobState
 
 _FIELDS = {
     "invalid partition": "queue",
-    "partition": "queue",
     "account": "account",
+    "partition": "queue",
     "qos": "job_extra_directives (-q)",
     "feature": "job_extra_directives (-C)",
     "constraint": "job_extra_directives (-C)",

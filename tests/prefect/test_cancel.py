@@ -3,6 +3,7 @@
 Finished results are in the database, and the states are true.
 """
 
+import contextvars
 import os
 import signal
 import subprocess
@@ -107,6 +108,7 @@ def test_signals(name):
 def test_kill_takes_everything_with_it():
     with Script(PLAIN) as program:
         program.wait_for("started")
+        time.sleep(2)  # results are written together, every second
         program.process.kill()
         program.wait(seconds=30)
         assert [row.recipe for row in Store().select()] == ["emt.relax_job"]
@@ -133,7 +135,7 @@ def test_a_session_goes_on_after_a_cancelled_flow():
             client.set_flow_run_state(ids[0], Cancelling())
 
     terminal, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    canceller = threading.Thread(target=cancel_soon)
+    canceller = threading.Thread(target=contextvars.copy_context().run, args=(cancel_soon,))
     canceller.start()
     with pytest.raises(FlowEndedEarly, match="was cancelled"):
         campaign(600)

@@ -5,6 +5,7 @@ docs/faults.md has a row for each of these tests.
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,8 @@ from prefect.context import FlowRunContext
 from quacc.errors import LostWorkerError, SubmissionError
 from quacc.prefect import make_runner
 from quacc.recipes.emt.core import md_job, relax_job
-from quacc.settings import change_settings
+from quacc.settings import change_settings, get_settings
+from quacc.store import Store
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
@@ -231,7 +233,7 @@ def test_jobs_that_stay_pending(slurm, on_slurm):
     def campaign():
         return task(relax_job).submit("Cu").result()
 
-    with pytest.raises(SubmissionError, match=r"No worker after 3 s: .*PENDING|No worker"):
+    with pytest.raises(SubmissionError, match=r"No worker after 3 s .*PENDING \(.*(DOWN|nodes)"):
         campaign()
     nothing_left(slurm)
 
@@ -263,4 +265,93 @@ def test_too_much_memory(slurm, on_slurm):
     with pytest.raises(LostWorkerError, match="more than its .* of memory"):
         state.result()
     assert len(neighbours) == 2
+    nothing_left(slurm)
+
+
+def test_slurmd_that_is_killed_while_its_job_runs_on(slurm, on_slurm, tmp_path, uninterrupted):
+    """Slurm takes the node for dead, but the worker is there: its work is not done twice."""
+
+    def kill(seen):
+        node = slurm.call("squeue", "-h", "-o", "%N", "-j", seen["job"])
+        os.kill(int((slurm.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
+
+    log = tmp_path / "log"
+    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, kill, pause=0.2)
+    same(result, uninterrupted["long_md"])
+    told = slurm.call("squeue", "-h", "-t", "all", "-o", "%T", "-j", seen["job"])
+    assert told in ("NODE_FAIL", "CANCELLED")
+    assert result["provenance"]["job_id"] == seen["job"]
+    assert result["provenance"]["attempts"] == 1
+    assert calls(log) == len(result["history"]["energy"])
+    wait_until(lambda: not psutil.pid_exists(seen["pid"]))
+
+
+def test_a_worker_that_dies_with_finished_results(slurm, on_slurm, tmp_path):
+    logs = [tmp_path / str(number) for number in range(6)]
+
+    @flow(task_runner=make_runner(on_slurm, worker_timeout=60))
+    def campaign():
+        finished = [task(counted).submit(md_job, log, 0, crystal(), steps=3) for log in logs]
+        for future in finished:
+            future.wait()
+        [job] = slurm.call("squeue", "-h", "-o", "%A", "-t", "running").split()
+        slurm.call("scancel", job)
+        last = task(counted).submit(md_job, tmp_path / "last", 0, crystal(), steps=3)
+        return [future.result() for future in (*finished, last)], job
+
+    results, job = campaign()
+    assert [calls(log) for log in logs] == [4] * 6
+    assert {result["provenance"]["job_id"] for result in results[:-1]} == {job}
+    assert results[-1]["provenance"]["job_id"] != job
+    nothing_left(slurm)
+
+
+SCRIPT = """
+from ase.build import bulk
+from prefect import flow, task
+from quacc.prefect import make_runner
+from quacc.prefect.server import prefect_api
+from quacc.recipes.emt.core import md_job
+from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
+
+@flow(task_runner=make_runner({on_slurm}))
+def campaign():
+    slabs = bulk_to_slabs_flow("Cu")
+    print("SLABS", flush=True)
+    return task(md_job).submit(bulk("Cu", cubic=True) * (3, 3, 3), steps=3000, seed=7).result()
+
+if __name__ == "__main__":
+    with prefect_api():
+        result = campaign()
+    print("ATTEMPTS", result["provenance"]["attempts"], "STEPS", result["steps"])
+"""
+
+
+def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
+    script = tmp_path / "campaign.py"
+    script.write_text(SCRIPT.format(on_slurm=on_slurm))
+    environment = os.environ | {"QUACC_CHECKPOINT_INTERVAL": "1"}
+    checkpoints = get_settings().results_dir / "checkpoints"
+
+    def start():
+        out = (tmp_path / "out").open("w+")
+        return subprocess.Popen([sys.executable, script], env=environment, stdout=out, stderr=out)
+
+    def said():
+        return (tmp_path / "out").read_text()
+
+    first = start()
+    wait_until(lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()))
+    stored = {row.key: row.created for row in Store().select()}
+    assert len(stored) == 9
+    first.kill()
+    first.wait()
+    nothing_left(slurm)
+    second = start()
+    second.wait(timeout=120)
+    assert "ATTEMPTS 2 STEPS 3000" in said(), said()
+    kept = {row.key: row.created for row in Store().select()}
+    assert len(kept) == 10
+    assert kept.items() > stored.items()  # none was computed, and stored, again
+    assert not any(checkpoints.iterdir())
     nothing_left(slurm)
