@@ -11,8 +11,6 @@ ratio of two such neighbours.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
 import json
 import os
 import platform
@@ -23,11 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "slurm.json"
@@ -55,12 +55,12 @@ BOUND = 300.0
 """A run that takes longer has no result (s)."""
 
 MEASURES = {
-    "first_result": "from calling a flow to its first result (s)",
-    "redone": "after a walltime: steps redone, of 100 done",
-    "restart": "from the first job's last force call to the next job's first (s)",
-    "until_result": "from the first job's last force call to the result (s)",
+    "first_result": ("from calling a flow to its first result", "s"),
+    "redone": ("steps redone after a walltime, of those done before it", "%"),
+    "restart": ("from the walltime to the next force call", "s"),
+    "until_result": ("from the walltime to the result", "s"),
 }
-"""Key of each figure in the result: how the table calls it."""
+"""Key of each figure in the result: how the table calls it, and its unit."""
 
 
 # --- in the measured processes, which run one flow each, and on their workers ------------------
@@ -112,10 +112,7 @@ def walltime_worker(side: str) -> dict[str, float]:
 
 def dynamics(side: str, folder: str) -> float:
     """Run the same dynamics with quacc or with ASE alone; note every force call in a file."""
-    from ase.build import bulk
     from ase.calculators.emt import EMT
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-    from numpy.random import default_rng
 
     def calculate(self: EMT, *args: Any, **kwargs: Any) -> None:
         with open(f"{folder}/calls", "a") as stream:
@@ -123,33 +120,42 @@ def dynamics(side: str, folder: str) -> float:
         time.sleep(PAUSE)
         calculate_emt(self, *args, **kwargs)
 
-    atoms = bulk("Cu", cubic=True) * (3, 3, 3)
-    MaxwellBoltzmannDistribution(
-        atoms, temperature_K=DYNAMICS["temperature"], rng=default_rng(SEED)
-    )
     Path(folder, "ready").touch()
     while not Path(folder, "go").exists():
         time.sleep(0.05)
     calculate_emt, EMT.calculate = EMT.calculate, calculate
     try:
-        return (_quacc_dynamics if side == "ours" else _ase_dynamics)(atoms)
+        return _quacc_dynamics() if side == "ours" else ase_dynamics()
     finally:
         EMT.calculate = calculate_emt
 
 
-def _quacc_dynamics(atoms: Any) -> float:
+def _crystal() -> Any:
+    from ase.build import bulk
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+    from numpy.random import default_rng
+
+    atoms = bulk("Cu", cubic=True) * (3, 3, 3)
+    temperature = DYNAMICS["temperature"]
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=default_rng(SEED))
+    return atoms
+
+
+def _quacc_dynamics() -> float:
     from quacc.recipes.emt.core import md_job
 
-    result = md_job(atoms, dynamics="Langevin", steps=STEPS, seed=SEED, **DYNAMICS)
-    return result["results"]["energy"]
+    result = md_job(_crystal(), dynamics="Langevin", steps=STEPS, seed=SEED, **DYNAMICS)
+    energy: float = result["results"]["energy"]
+    return energy
 
 
-def _ase_dynamics(atoms: Any) -> float:
+def ase_dynamics() -> float:
     from ase import units
     from ase.calculators.emt import EMT
     from ase.md.langevin import Langevin
     from numpy.random import default_rng
 
+    atoms = _crystal()
     atoms.calc = EMT()
     integrator = Langevin(
         atoms,
@@ -173,7 +179,7 @@ WORKERS: dict[str, Callable[[str], dict[str, float]]] = {
 
 
 class Laboratory:
-    """A Slurm cluster, a Prefect server, and folders for the runs.
+    """A Slurm cluster, a Prefect server, and a folder for every run.
 
     Parameters
     ----------
@@ -187,40 +193,238 @@ class Laboratory:
 
     def __init__(self, slurm: Any, root: Path, server: dict[str, str]) -> None:
         self.slurm, self.root, self.server = slurm, root, server
-        slurm.call("scontrol", "setdebug", "debug2")  # so that it logs when it looks at times
+        self.energy = ase_dynamics()
+        slurm.call("scontrol", "setdebug", "debug2")  # so that it logs its looks at the clock
 
     def first_result(self, side: str) -> dict[str, float] | None:
         """Return the seconds from calling a flow to its first result."""
-        with self._started("first", side) as (process, folder):
-            return self._outcome(process, folder)
+        with self._started("first", side) as (_, outcome):
+            return outcome()
 
     def walltime(self, side: str) -> dict[str, float] | None:
         """Return what a walltime in the middle of a dynamics costs; None if it never ended."""
-        with self._started("walltime", side) as (process, folder):
+        with self._started("walltime", side) as (folder, outcome):
             wait_until((folder / "ready").exists)
-            wait_until(lambda: time.time() > self._next_check() - STEPS * PAUSE / 2)
+            wait_until(self._half_before_check)
             (folder / "go").touch()
             wait_until((folder / "calls").exists)
-            job = _calls(folder)[0][1]
+            [job] = self.slurm.call("squeue", "-h", "-o", "%A").split()
             self.slurm.call("scontrol", "update", f"jobid={job}", "EndTime=now+2")
-            outcome = self._outcome(process, folder)
-        calls = _calls(folder)
-        first = [when for when, where in calls if where == job]
-        if outcome is None:
+            result = outcome()
+            calls = [line.split() for line in (folder / "calls").read_text().splitlines()]
+        if result is None:
             return None
-        if abs(outcome["energy"] - self.energy) > 1e-6:
-            raise SystemExit(f"{side}: energy {outcome['energy']}, so not the same dynamics.")
-        if len(first) == len(calls):
-            raise SystemExit(f"{side}: the walltime came after the end.")
+        if abs(result["energy"] - self.energy) > 1e-6:
+            raise SystemExit(f"{side}: energy {result['energy']}, so not the same dynamics.")
+        before = [float(when) for when, where in calls if where == job]
+        after = [float(when) for when, where in calls if where != job]
+        if not after:
+            raise SystemExit(f"{side}: the walltime came too late.")
         return {
-            "done": len(first) - 1,
-            "redone": len(calls) - STEPS - 1,
-            "restart": next(when for when, where in calls if where != job) - first[-1],
-            "until_result": outcome["arrived"] - first[-1],
+            "done": len(before) - 1,
+            "redone": 100 * (len(calls) - STEPS - 1) / (len(before) - 1),
+            "restart": after[0] - before[-1],
+            "until_result": result["arrived"] - before[-1],
         }
 
-    def _next_check(self) -> float:
-        """Return when Slurm looks at the jobs' times again."""
+    def _half_before_check(self) -> bool:
+        """Tell whether half of the dynamics fits in until Slurm looks at the jobs' times."""
         log = (self.slurm.folder / "log" / "slurmctld.log").read_text()
-        stamp = re.findall(r"\[(\S+)\] debug2: Testing job time limits", log)[-1]
-        return datetime.fromisoformat(stamp).timestamp() + CHECK
+        stamps = re.findall(r"\[(\S+)\] debug2: Testing job time limits", log)
+        if not stamps:
+            return False
+        check = datetime.fromisoformat(stamps[-1]).timestamp() + CHECK
+        return 0 <= time.time() - (check - STEPS * PAUSE / 2) < 1
+
+    @contextmanager
+    def _started(self, kind: str, side: str) -> Iterator[tuple[Path, Callable[[], Any]]]:
+        """Start a process; give its folder, and what waits for its outcome."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{side}-", dir=self.root))
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "HOME": str(folder),
+            "SLURM_CONF": str(self.slurm.config),
+            **self.server,
+        }
+        began = time.monotonic()
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).resolve()), "--worker", kind, side],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+        def outcome() -> Any:
+            try:
+                code = process.wait(BOUND - (time.monotonic() - began))
+            except subprocess.TimeoutExpired:
+                return None
+            if code:
+                raise SystemExit(f"{side} failed:\n{(folder / 'log').read_text()[-3000:]}")
+            return json.loads((folder / "outcome.json").read_text())
+
+        try:
+            yield folder, outcome
+        finally:
+            process.kill()
+            process.wait()
+            if jobs := self.slurm.call("squeue", "-h", "-o", "%A").split():
+                self.slurm.call("scancel", *jobs)
+            wait_until(lambda: not self.slurm.call("squeue", "-h", "-o", "%A"))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + BOUND
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"Something did not happen within {BOUND:g} s.")
+        time.sleep(0.1)
+
+
+@contextmanager
+def laboratory() -> Iterator[Laboratory]:
+    """Start Slurm and a Prefect server in a temporary folder."""
+    script = str(HERE.parent / "slurm" / "devcluster")
+    loader = SourceFileLoader("devcluster", script)
+    devcluster = module_from_spec(cast(ModuleSpec, spec_from_loader("devcluster", loader)))
+    loader.exec_module(devcluster)
+    with tempfile.TemporaryDirectory(prefix="quacc-benchmark-") as folder:
+        root = Path(folder).resolve()
+        os.environ["PREFECT_HOME"] = str(root / "prefect")  # Prefect reads it at import
+        for name in [name for name in os.environ if name.startswith("PREFECT_API_")]:
+            del os.environ[name]
+        from prefect.settings import get_current_settings
+
+        from quacc.prefect.server import prefect_api
+
+        with devcluster.DevCluster(root / "slurm") as slurm, prefect_api():
+            server = get_current_settings().to_environment_variables(exclude_unset=True)
+            yield Laboratory(slurm, root, server)
+
+
+def measure(rounds: int, walltimes: int) -> dict[str, Any]:
+    pairs: dict[str, list[dict[str, Any]]] = {"first_result": [], "walltime": []}
+    with laboratory() as lab:
+        for side in ("ours", "plain"):  # compiles Python files
+            lab.first_result(side)
+        for name, count in (("first_result", rounds), ("walltime", walltimes)):
+            for number in range(count):
+                print(f"\r{name}: {number + 1} of {count}", end="", file=sys.stderr)
+                order = ("ours", "plain") if number % 2 else ("plain", "ours")
+                pairs[name].append({side: getattr(lab, name)(side) for side in order})
+            print(file=sys.stderr)
+    return {
+        name: summary(pairs["first_result" if name == "first_result" else "walltime"], name)
+        for name in MEASURES
+    }
+
+
+def summary(pairs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the medians of both sides, all values, and the median ratio."""
+    values = {
+        side: [pair[side] and round(pair[side][name], 2) for pair in pairs]
+        for side in ("ours", "plain")
+    }
+    both = [(pair["ours"][name], pair["plain"][name]) for pair in pairs if all(pair.values())]
+    ratios = [ours / plain for ours, plain in both]
+    return {
+        "ratio": round(statistics.median(ratios), 3) if ratios else None,
+        "range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
+        **{
+            side: {
+                "median": round(statistics.median(done), 2) if done else None,
+                "values": values[side],
+            }
+            for side in values
+            for done in [[value for value in values[side] if value is not None]]
+        },
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """Return the report as a table in Markdown."""
+    lines = [
+        "| on Slurm | quacc | plain prefect-dask | quacc / plain |",
+        "|---|---|---|---|",
+    ]
+    for name, (title, unit) in MEASURES.items():
+        one = report["results"][name]
+        cells = []
+        for side in ("ours", "plain"):
+            middle, lost = one[side]["median"], one[side]["values"].count(None)
+            cell = "no result" if middle is None else f"{middle:.3g} {unit}"
+            cells.append(f"{cell}, and {lost} without a result" if lost and middle else cell)
+        ratio = "" if one["ratio"] is None else "**{:.2f}** ({:.2f} to {:.2f})".format(
+            one["ratio"], *one["range"]
+        )
+        lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio} |")
+    machine, versions = report["machine"], report["versions"]
+    lines += [
+        "",
+        f"Measured on {report['date']}: {machine['cpu']}, {machine['cores']} cores, "
+        f"Python {machine['python']}, Slurm {versions['slurm']}, Prefect {versions['prefect']}, "
+        f"prefect-dask {versions['prefect-dask']}, dask-jobqueue {versions['dask-jobqueue']}.",
+    ]
+    return "\n".join(lines)
+
+
+def update_docs(report: dict[str, Any]) -> None:
+    """Put the table between the two marks of the page."""
+    start, end = "<!-- table: benchmarks/slurm.py -->", "<!-- end of Slurm's table -->"
+    text = f"{start}\n{table(report)}\n{end}"
+    PAGE.write_text(re.sub(f"(?s){start}.*{end}", lambda _: text, PAGE.read_text()))
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _versions() -> dict[str, str]:
+    names = ["quacc", "ase", "prefect", "prefect-dask", "dask", "distributed", "dask-jobqueue"]
+    told = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout
+    return {name: version(name) for name in names} | {"slurm": told.split()[-1]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="of the first result (7)")
+    parser.add_argument("--walltimes", type=int, default=3, help="on each side (3)")
+    parser.add_argument("--update-docs", action="store_true", help="measure nothing")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        kind, side = options.worker
+        Path("outcome.json").write_text(json.dumps(WORKERS[kind](side)))
+        return
+    if options.update_docs:
+        update_docs(json.loads(RESULT.read_text()))
+        return
+    report = {
+        "command": "python benchmarks/slurm.py",
+        "date": date.today().isoformat(),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "versions": _versions(),
+        "results": measure(options.rounds, options.walltimes),
+    }
+    RESULT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,7 @@ class Attempts:
     """The attempts at one calculation."""
 
     count: int = 1
-    progress: int | None = None
+    progress: int = 0
     _stalls: int = 0
     _losses: int = 0
     _suspected: bool = False
@@ -67,8 +67,8 @@ class Attempts:
             The attempt had at least half of a job's walltime to itself.
         """
         self.count += 1
-        if progress is not None and (self.progress is None or progress > self.progress):
-            self.progress = progress
+        if (progress or 0) > self.progress:
+            self.progress = progress or 0
             self._stalls = self._losses = 0
         else:
             self._losses += 1

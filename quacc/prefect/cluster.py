@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from distributed import LocalCluster
+from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import ProcessInterface
+from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import Scheduler, TaskState
 from tornado.ioloop import PeriodicCallback
 
@@ -49,12 +51,28 @@ CONFIG = {
 """What Dask is to do otherwise than by default, while a cluster starts."""
 
 
+class _Starts(SchedulerPlugin):
+    """Notes when calculations are handed to workers."""
+
+    name = "quacc-starts"
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    def transition(self, key: str, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        if finish == "processing":
+            self.times[key] = time.monotonic()
+
+
 class WorkScheduler(Scheduler):
     """A scheduler that hands every calculation only to a free worker."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.silent: set[str] = set()  # names of workers that were not heard of for too long
+        self.left: set[str] = set()  # names of workers that went because their job ends
+        self._starts = _Starts()
+        self.add_plugin(self._starts)
 
     def is_rootish(self, ts: TaskState) -> bool:
         """Tell that a task waits in the scheduler's queue, not in a worker's."""
@@ -72,11 +90,23 @@ class WorkScheduler(Scheduler):
             self.silent |= {str(self.workers[address].name) for address in workers}
         return await super().restart_workers(workers, **kwargs)
 
+    async def remove_worker(self, address: str, **kwargs: Any) -> Any:
+        """Note which workers go by themselves, and let them go."""
+        worker = self.workers.get(self.coerce_address(address))
+        if worker is not None and worker.status is Status.closing_gracefully:
+            self.left.add(str(worker.name))
+        return await super().remove_worker(address, **kwargs)
+
     def was_silent(self, worker: str) -> bool:
         """Tell once whether a worker was lost because it was silent."""
         silent = worker in self.silent
         self.silent.discard(worker)
         return silent
+
+    def seconds_since_start(self, key: str) -> float:
+        """Return how long ago a calculation was handed to a worker; to be asked once."""
+        now = time.monotonic()
+        return now - self._starts.times.pop(key, now)
 
     def unfinished(self) -> int:
         """Return how many calculations run or wait."""
@@ -232,7 +262,7 @@ class SlurmCluster(SLURMCluster):
         self._states: dict[str, JobState] = {}
         self._numbers = itertools.count()
         self._looking = asyncio.Lock()
-        self._refusal: str | None = None
+        self._trouble = False  # somebody may want to read the logs
         super().__init__(
             scheduler_cls=WorkScheduler,
             log_directory=str(self.logs),
@@ -261,8 +291,11 @@ class SlurmCluster(SLURMCluster):
         name = self._job_names().get(worker, worker.rsplit("-", 1)[0])
         name = worker if worker in self.job_ids else name
         job_id = self.job_ids.get(name)
+        self._trouble = True
         if job_id is None:
             return Cause.OUTSIDE, "its Slurm job is unknown"
+        if worker in self.scheduler.left:
+            return Cause.WALLTIME, f"Slurm job {job_id} ends"
         silent = self.scheduler.was_silent(worker)
         started = time.monotonic()
         while True:
@@ -302,7 +335,6 @@ class SlurmCluster(SLURMCluster):
         self.loop.call_later(FIRST_LOOK, self._look_now)
 
     def _job_refused(self, name: str, told: str) -> None:
-        self._refusal = told
         alive = any(job.job_id for job in self.workers.values())
         if alive or slurm.can_pass(told):
             self.report(f"Slurm does not take another job just now: {told}")
@@ -314,12 +346,18 @@ class SlurmCluster(SLURMCluster):
 
     def _fail(self, text: str) -> None:
         self.problem = SubmissionError(text)
+        self._trouble = True
         self._adaptive.stop()
         self.on_problem(self.problem)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # SpecCluster would cancel a job as soon as one of its workers goes, but a nanny starts
         # the worker again; what became of the job, only Slurm knows.
+        if op == "add":
+            names = self._job_names()
+            for worker in msg["workers"].values():
+                if name := names.get(str(worker["name"])):
+                    self._pool.joined(name, time.monotonic())
         Cluster._update_worker_status(self, op, msg)
         if op == "remove":
             for delay in (1, 4):
@@ -393,6 +431,9 @@ class SlurmCluster(SLURMCluster):
                 for job in running:
                     job.job_id = None
         await super()._close()
+        if not self._trouble:  # people pay for files
+            for job_id in self.job_ids.values():
+                (self.logs / f"{job_id}.log").unlink(missing_ok=True)
 
 
 def batch_keywords(

@@ -86,6 +86,12 @@ class Pool:
     def submitted(self, name: str, job_id: str, now: float) -> None:
         self.jobs[name] = _Job(job_id, now)
 
+    def joined(self, name: str, now: float) -> None:
+        """Note that a worker of a job is connected."""
+        if name in self.jobs:
+            self.jobs[name].joined, self.jobs[name].seen = True, now
+            self.failed_starts = 0
+
     def forget(self, name: str) -> None:
         self.jobs.pop(name, None)
 
@@ -107,8 +113,7 @@ class Pool:
         for name, job in list(self.jobs.items()):
             if name in connected:
                 # Whatever the queue says: Slurm may take a node for dead whose jobs run on.
-                job.joined, job.seen = True, now
-                self.failed_starts = 0
+                self.joined(name, now)
                 continue
             state = states.get(job.id, JobState("GONE"))
             failed = self._judge(job, state, now)

@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import dask
 import distributed
 from distributed.scheduler import KilledWorker
 from prefect import Task
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -38,6 +38,7 @@ from quacc.errors import (
     ParameterError,
     PreemptedError,
     QuaccError,
+    require_count,
     require_positive,
 )
 from quacc.prefect.attempts import Attempts, Cause, Verdict
@@ -46,6 +47,7 @@ from quacc.prefect.cluster import (
     PRELOAD,
     SlurmCluster,
     WorkLocalCluster,
+    WorkScheduler,
     batch_keywords,
 )
 from quacc.prefect.jobqueue import JobQueueCluster
@@ -102,6 +104,7 @@ class DaskRunner(DaskTaskRunner):
         self._end: QuaccError | None = None  # why nothing is to run any more
         self._suspects = threading.Lock()
         self._known = Known()
+        self._tell: Callable[[str], None] = logger.info
         return self
 
     def __exit__(self, *args: Any) -> None:
@@ -134,13 +137,15 @@ class DaskRunner(DaskTaskRunner):
         if self._client is None:
             if keys := self.cluster_kwargs.get("shared_temp_directory"):
                 Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+            logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
             with dask.config.set(CONFIG):
                 client = super().client
-            if hasattr(self._cluster, "on_problem"):
-                self._cluster.report = logger.info
-                self._cluster.on_problem = self._cannot_work
-                if self._cluster.problem:
-                    self._cannot_work(self._cluster.problem)
+            cluster: Any = self._cluster
+            if hasattr(cluster, "on_problem"):
+                cluster.report = self._tell
+                cluster.on_problem = self._cannot_work
+                if cluster.problem:
+                    self._cannot_work(cluster.problem)
             return client
         return self._client
 
@@ -158,6 +163,8 @@ class DaskRunner(DaskTaskRunner):
         """Start a task run here, whose function runs on a worker."""
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
+        if self._tell == logger.info and FlowRunContext.get():
+            self._tell = get_run_logger().info
         return self._engine.submit(self._on_worker(task), parameters, wait_for, dependencies)
 
     def _on_worker(self, task: Task[..., Any]) -> Task[..., Any]:
@@ -196,13 +203,13 @@ class DaskRunner(DaskTaskRunner):
         progress: int | None
         verdict = Verdict.AGAIN
         while True:
-            started = time.monotonic()
+            task_key = f"{name}-{uuid4()}"
             try:
                 if verdict is Verdict.ALONE:
                     with self._suspects:
-                        result = self._attempt(call, name)
+                        result = self._attempt(call, task_key)
                 else:
-                    result = self._attempt(call, name)
+                    result = self._attempt(call, task_key)
             except PreemptedError as stop:
                 cause, told, progress = Cause.WALLTIME, stop.reason, stop.progress
             except KilledWorker as loss:
@@ -211,21 +218,23 @@ class DaskRunner(DaskTaskRunner):
             else:
                 self._known.keep(result)
                 return result
-            whole = time.monotonic() - started > 0.5 * self._walltime()
+            finally:
+                seconds = self._seconds_since_start(task_key)
+            whole = seconds > 0.5 * self._walltime()
             verdict = attempts.lost(cause, progress, whole=whole)
             if verdict in (Verdict.CRASHED, Verdict.STUCK):
                 raise _given_up(verdict, told, name, attempts)
             at = f", from step {attempts.progress}" if attempts.progress else ""
             get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
 
-    def _attempt(self, call: bytes, name: str) -> Any:
+    def _attempt(self, call: bytes, task_key: str) -> Any:
         """Return what a packed call returns on a worker."""
         with self._client_lock:
             client = self.client
         with self._running_lock:
             if self._end is not None:
                 raise self._end
-            future = client.submit(run_packed, call, key=f"{name}-{uuid4()}", pure=False)
+            future = client.submit(run_packed, call, key=task_key, pure=False)
             self._running.add(future)
         try:
             outcome = future.result()
@@ -245,6 +254,12 @@ class DaskRunner(DaskTaskRunner):
         if hasattr(cluster, "cause_of"):
             return cluster.sync(cluster.cause_of, worker)
         return Cause.CRASH, f"the worker {worker} died"
+
+    def _seconds_since_start(self, task_key: str) -> float:
+        scheduler = getattr(self._cluster, "scheduler", None)
+        if isinstance(scheduler, WorkScheduler):
+            return scheduler.seconds_since_start(task_key)
+        return 0.0
 
     def _walltime(self) -> float:
         """Return the walltime of a batch job in seconds."""
@@ -364,8 +379,12 @@ def make_runner(
         kwargs |= {"pending_timeout": pending_timeout, "worker_timeout": worker_timeout}
     if adapt_kwargs is None:
         most = max_jobs or jobs or 1
-        least = jobs if min_jobs is None else min_jobs
-        adapt_kwargs = {"minimum_jobs": min(least or 0, most), "maximum_jobs": most}
+        least = min(jobs or 0, most) if min_jobs is None else min_jobs
+        require_count(max_jobs=most)
+        require_count(minimum=0, min_jobs=least)
+        if least > most:
+            raise ParameterError(f"min_jobs={least} is more than max_jobs={most}.")
+        adapt_kwargs = {"minimum_jobs": least, "maximum_jobs": most}
     return DaskRunner(
         cluster_class=cluster_class,
         cluster_kwargs=kwargs,

@@ -17,7 +17,6 @@ from distributed.core import Status
 from distributed.worker import Worker
 
 from quacc.runners import deadline
-from quacc.settings import get_settings
 
 _PAUSE = 0.2  # seconds between two looks at the clock
 
@@ -39,7 +38,8 @@ def dask_teardown(worker: Worker) -> None:
 
 
 async def _leave_in_time(worker: Worker) -> None:
-    margin = get_settings().walltime_margin
+    deadline.limit_margin()
+    margin = deadline.the_margin() if deadline.job_end() else 0.0
     while not (reason := deadline.stopping(margin)):
         await asyncio.sleep(_PAUSE)
     if worker.status in (Status.running, Status.paused):

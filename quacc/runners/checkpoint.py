@@ -17,7 +17,7 @@ from uuid import uuid4
 import ase
 
 from quacc.errors import PreemptedError, StoreError
-from quacc.runners.deadline import job_end, stopping
+from quacc.runners.deadline import job_end, stopping, the_margin
 
 _FORMAT = [1, ase.__version__]
 """Number of the format, and of the ASE whose optimizers are in the file."""
@@ -188,9 +188,7 @@ class Checkpoint:
         if job_end() is None:
             return 0.0
         if self._margin is None:
-            from quacc.settings import get_settings
-
-            self._margin = get_settings().walltime_margin
+            self._margin = the_margin()
         return self._margin + self.longest_step
 
     def _due(self, now: float) -> bool:

@@ -16,6 +16,7 @@ _STALE = 600.0
 a job that this process is no part of."""
 
 _asked: str | None = None
+_longest_margin = math.inf
 
 
 def job_end() -> float | None:
@@ -50,21 +51,31 @@ def stopping(margin: float | None = None) -> str | None:
     Parameters
     ----------
     margin
-        How long before the end of the batch job (s); by default the setting
-        ``walltime_margin``.
+        How long before the end of the batch job (s); by default :func:`the_margin`.
     """
     if _asked is not None:
         return _asked
     end = job_end()
     if end is None:
         return None
-    if margin is None:
-        from quacc.settings import get_settings  # slow to import; most know no end
-
-        margin = get_settings().walltime_margin
-    if time.time() < end - margin:
+    if time.time() < end - (the_margin() if margin is None else margin):
         return None
     return f"its batch job ends at {datetime.fromtimestamp(end):%Y-%m-%d %H:%M:%S}"
+
+
+def the_margin() -> float:
+    """Return how long before the end of the batch job calculations stop (s)."""
+    from quacc.settings import get_settings  # slow to import; most know no end
+
+    return min(get_settings().walltime_margin, _longest_margin)
+
+
+def limit_margin() -> None:
+    """Let the margin be no longer than a quarter of what is left now: a short job works, too."""
+    global _longest_margin
+    end = job_end()
+    if end is not None:
+        _longest_margin = max(0.0, (end - time.time()) / 4)
 
 
 def _number(text: str | None) -> float | None:

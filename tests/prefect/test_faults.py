@@ -19,7 +19,7 @@ from ase.calculators.emt import EMT
 from prefect import flow, task
 from prefect.context import FlowRunContext
 
-from quacc.errors import LostWorkerError, SubmissionError
+from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
@@ -354,4 +354,42 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     assert len(kept) == 10
     assert kept.items() > stored.items()  # none was computed, and stored, again
     assert not any(checkpoints.iterdir())
+    nothing_left(slurm)
+
+
+def kill_the_whole_job():
+    os.kill(os.getppid(), signal.SIGKILL)  # the nanny, and with it all workers of the job
+    time.sleep(60)
+
+
+def test_a_calculation_that_kills_its_job_does_not_blame_its_neighbour(slurm, on_slurm, tmp_path):
+    on_slurm |= {"cores": 2, "job_cpu": 2}
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        neighbour = task(tick).submit(tmp_path / "log", 5)
+        wait_until(lambda: calls(tmp_path / "log") > 0)
+        guilty = task(kill_the_whole_job).submit()
+        guilty.wait()
+        return guilty.state, neighbour.result()
+
+    state, _ = campaign()
+    with pytest.raises(LostWorkerError, match="Slurm job"):
+        state.result()
+    nothing_left(slurm)
+
+
+def stall():
+    """End like a calculation that has used up most of its walltime, and done nothing."""
+    time.sleep(5)
+    raise PreemptedError("stopped", key="0", progress=0, reason="its batch job ends")
+
+
+def test_a_calculation_that_gets_no_further(slurm, on_slurm):
+    @flow(task_runner=make_runner(on_slurm | {"walltime": "00:00:08"}))
+    def campaign():
+        return task(stall).submit().result()
+
+    with pytest.raises(LostWorkerError, match=r"makes no progress: 2 attempts.*longer\s+walltime"):
+        campaign()
     nothing_left(slurm)
