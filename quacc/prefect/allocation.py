@@ -107,7 +107,8 @@ class AllocationCluster(SpecCluster):
             options["host"] = "127.0.0.1"
         command = [
             *("srun", *step, *srun_options, python, "-m", "distributed.cli.dask_worker"),
-            *("--nthreads", "1", "--no-dashboard", "--death-timeout", "60"),
+            *("--nthreads", "1", "--death-timeout", "60"),
+            *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
             # Slurm limits the job's memory; Dask's own limit would pause workers for good.
             *("--memory-limit", "0"),
             *(("--interface", interface) if interface else ()),

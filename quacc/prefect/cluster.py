@@ -454,7 +454,9 @@ def batch_keywords(
     kwargs.setdefault("processes", kwargs["cores"])
     kwargs["worker_extra_args"] = [
         *kwargs.get("worker_extra_args", []),
-        "--no-dashboard",  # it would listen on the cluster's network, and let everybody look
+        "--no-dashboard",
+        "--dashboard-address",  # it listens nevertheless, and would let everybody look
+        "127.0.0.1:0",
         "--preload",
         PRELOAD,
     ]
