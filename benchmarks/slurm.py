@@ -358,8 +358,10 @@ def table(report: dict[str, Any]) -> str:
             middle, lost = one[side]["median"], one[side]["values"].count(None)
             cell = "no result" if middle is None else f"{middle:.3g} {unit}"
             cells.append(f"{cell}, and {lost} without a result" if lost and middle else cell)
-        ratio = "" if one["ratio"] is None else "**{:.2f}** ({:.2f} to {:.2f})".format(
-            one["ratio"], *one["range"]
+        ratio = (
+            ""
+            if one["ratio"] is None
+            else "**{:.2f}** ({:.2f} to {:.2f})".format(one["ratio"], *one["range"])
         )
         lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio} |")
     machine, versions = report["machine"], report["versions"]

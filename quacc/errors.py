@@ -52,10 +52,6 @@ class LostWorkerError(QuaccError):
     """The worker that ran a calculation was lost, and trying again is left to the caller."""
 
 
-class InterruptedFlowError(QuaccError):
-    """The flow was interrupted or cancelled before this job ended."""
-
-
 class PreemptedError(QuaccError):
     """A calculation was stopped on purpose; the same call goes on from where it was.
 

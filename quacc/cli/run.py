@@ -52,9 +52,9 @@ def run(
     started = time.perf_counter()
     try:
         result = _tracked(calculator, workflow, structure, parameters, console)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:  # or the flow was cancelled, or its server has gone
         kept = "Results of finished jobs are kept; see `quacc results ls`."
-        typer.echo(f"quacc: interrupted. {kept}", err=True)
+        typer.echo(f"quacc: {str(error) or 'interrupted.'} {kept}", err=True)
         raise typer.Exit(130) from None
     console.print(surfaces_table(result))
     for warning in result["warnings"]:

@@ -124,7 +124,9 @@ class AllocationCluster(SpecCluster):
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""
-        if "ttl" in self.scheduler.lost.get(worker, ""):
+        if worker in self.scheduler.left:
+            return Cause.WALLTIME, f"Slurm job {self.job_id} ends"
+        if self.scheduler.was_silent(worker):
             return Cause.SILENCE, f"the worker {worker} was not heard of for too long"
         return Cause.CRASH, (
             f"its process was killed in Slurm job {self.job_id}, most often because it used too "

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import httpx
 from prefect import Flow, Task
 from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
@@ -19,6 +20,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import StoreError
+from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.tasks import as_task, describe, formula, full_name
 from quacc.store import Store, Writer
 
@@ -143,6 +145,10 @@ class _Enclosing(TaskRunner[PrefectFuture[Any]]):
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
         return self.runner.submit(*args, **kwargs)
 
+    def __exit__(self, *args: Any) -> None:
+        super().__exit__(*args)
+        pass_on(args[1])
+
 
 class _Storing:
     """Hands the result of every job to the database as soon as the job ends.
@@ -153,7 +159,7 @@ class _Storing:
 
     def __init__(self, store: Store) -> None:
         self.writer = Writer(store)
-        self.submitted = self.ended = 0
+        self.submitted = self.ended = self.kept = 0
         self.problem: str | None = None
         self.closed = False
         self.changed = threading.Condition()
@@ -169,6 +175,7 @@ class _Storing:
     def put(self, result: Any) -> None:
         try:
             self.writer.put(result)
+            self.kept += 1
         except StoreError as error:
             self._report(error)
 
@@ -178,10 +185,7 @@ class _Storing:
 
     def _end(self, future: PrefectFuture[Any]) -> None:
         try:
-            if self.closed:
-                return
-            future.wait()  # else the state would be asked from the API
-            if future.state.is_completed():
+            if not self.closed and _completed(future):
                 self.put(future.result())
         # Nobody sees what a callback raises.
         except Exception as error:
@@ -211,6 +215,17 @@ class _Storing:
             self._report(fault)
         if error and self.problem:
             error.add_note(self.problem)
+        elif error and not isinstance(error, Exception):
+            error.add_note(f"{self.kept} results are in the database: see `quacc results ls`.")
+
+
+def _completed(future: PrefectFuture[Any]) -> bool:
+    try:
+        future.wait()  # else the state would be asked from the API
+    # Of the engine's, or the end of the flow: whoever waits for the job gets it, too.
+    except BaseException:
+        return False
+    return bool(future.state.is_completed())
 
 
 class _StoredJob:
@@ -231,11 +246,14 @@ def _show_tables(result: Any) -> None:
             continue
         if any(isinstance(value, Mapping) for value in rows[0].values()):
             continue  # results of jobs
-        create_table_artifact(
-            key=f"{result['name']}-{name}".lower().replace(".", "-").replace("_", "-"),
-            table=[{column: _cell(value) for column, value in row.items()} for row in rows],
-            description=f"{result['name']} of {result['formula']}, {result['key'][:10]}",
-        )
+        try:
+            create_table_artifact(
+                key=f"{result['name']}-{name}".lower().replace(".", "-").replace("_", "-"),
+                table=[{column: _cell(value) for column, value in row.items()} for row in rows],
+                description=f"{result['name']} of {result['formula']}, {result['key'][:10]}",
+            )
+        except httpx.HTTPError as error:  # the result matters more
+            logger.warning("The dashboard lacks the table of %s: %s", name, error)
 
 
 def _cell(value: Any) -> Any:

@@ -75,9 +75,11 @@ class FlowEndedEarly(Abort, KeyboardInterrupt):
     everybody else this is a Ctrl-C from afar.
     """
 
-    def __init__(self, message: str, state: State[Any]) -> None:
+    def __init__(self, message: str, state: State[Any], error: BaseException | None = None) -> None:
         super().__init__(message)
         self.state = state
+        for note in getattr(error, "__notes__", ()):
+            self.add_note(note)
 
 
 class Watch:
@@ -153,10 +155,7 @@ class Watch:
             self._report_cancelled()
         if isinstance(error, FlowEndedEarly):
             return
-        ended = FlowEndedEarly(self.reason, self._state)
-        for note in getattr(error, "__notes__", ()):
-            ended.add_note(note)
-        raise ended from None
+        raise FlowEndedEarly(self.reason, self._state, error) from None
 
     def _report_cancelled(self) -> None:
         try:
@@ -177,6 +176,7 @@ class Watch:
 
     def _ask_until_ended(self, client: SyncPrefectClient, url: str) -> None:
         answered, failures = time.monotonic(), 0
+        _hush(False)
         while not self._ended():
             time.sleep(PERIOD)
             try:
@@ -186,11 +186,22 @@ class Watch:
                 logger.warning("The Prefect server could not be asked for this flow: %s", error)
             except httpx.HTTPError as error:
                 failures += 1
+                if failures == 1:
+                    _hush(True)
+                    logger.warning(
+                        "The Prefect server at %s does not answer; the flow ends if it stays "
+                        "away for %.0f s.",
+                        url,
+                        PATIENCE,
+                    )
                 silence = time.monotonic() - answered
                 if silence > PATIENCE and failures >= _FAILURES:
                     self._end_lost(url, silence, error)
                     return
             else:
+                if failures:
+                    _hush(False)
+                    logger.warning("The Prefect server at %s answers again.", url)
                 answered, failures = time.monotonic(), 0
                 if cancelled:
                     self._end_cancelled(cancelled)
@@ -220,7 +231,8 @@ class Watch:
     def _end_lost(self, url: str, silence: float, error: Exception) -> None:
         reason = (
             f"The Prefect server at {url} is gone: no answer for {silence:.0f} s "
-            f"({type(error).__name__}: {error}). Start it again, then run the flow again to go on."
+            f"({type(error).__name__}: {error}). Run the flow again, with a server that answers, "
+            "to go on."
         )
         _give_up_queues(reason)
         self._end(reason, Crashed(message=reason))
@@ -284,7 +296,7 @@ def pass_on(error: BaseException | None) -> None:
     """
     if isinstance(error, InterruptedJob):
         message = str(error)
-        raise FlowEndedEarly(message, Crashed(message=message)) from None
+        raise FlowEndedEarly(message, Crashed(message=message), error) from None
 
 
 def _enclosing(context: FlowRunContext | None) -> Iterator[tuple[UUID, FlowRunContext]]:
@@ -303,6 +315,12 @@ def _supervised() -> bool:
 def _client() -> SyncPrefectClient:
     # A client of its own: the flow's may be waiting between two attempts.
     return get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT})
+
+
+def _hush(quiet: bool) -> None:
+    """Keep Prefect from printing whatever it cannot tell its server, in full."""
+    for name in ("prefect._internal.concurrency", "prefect.events.clients"):
+        logging.getLogger(name).disabled = quiet
 
 
 def _give_up_queues(reason: str) -> None:

@@ -28,12 +28,10 @@ from prefect import Task
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.importtools import from_qualified_name
 from prefect_dask.task_runners import DaskTaskRunner
 
 from quacc.errors import (
-    InterruptedFlowError,
     LostWorkerError,
     ParameterError,
     PreemptedError,
@@ -52,6 +50,7 @@ from quacc.prefect.cluster import (
 )
 from quacc.prefect.jobqueue import JobQueueCluster
 from quacc.prefect.known import Known
+from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
 from quacc.prefect.slurm import walltime_seconds
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.remote import pack, run_packed, unpack
@@ -96,20 +95,28 @@ class DaskRunner(DaskTaskRunner):
 
     def __enter__(self) -> DaskRunner:
         super().__enter__()
-        self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_ENGINE_THREADS)
+        self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
         self._client_lock = threading.Lock()  # threads must not race to start the cluster
         self._running_lock = threading.Lock()
         self._running: set[distributed.Future] = set()
-        self._end: QuaccError | None = None  # why nothing is to run any more
+        self._end: BaseException | None = None  # why nothing is to run any more
+        self._watch = Watch(self.interrupt)
         self._suspects = threading.Lock()
         self._known = Known()
         self._tell: Callable[[str], None] = logger.info
         return self
 
     def __exit__(self, *args: Any) -> None:
+        self._watch.leave()
         if args[0] is not None:  # Ctrl-C and its like: nobody waits for what still runs
             self.interrupt("The flow was interrupted before this job ended.")
+        try:
+            self._close(*args)
+        finally:
+            self._watch.close(args[1])
+
+    def _close(self, *args: Any) -> None:
         self._engine.__exit__(*args)  # waits for runs in flight, which need the client
         try:
             super().__exit__(*args)
@@ -124,9 +131,7 @@ class DaskRunner(DaskTaskRunner):
         """End all calculations, from any thread; those that are submitted later end at once."""
         with self._running_lock:
             if self._end is None:
-                self._end = (
-                    reason if isinstance(reason, QuaccError) else InterruptedFlowError(reason)
-                )
+                self._end = reason if isinstance(reason, QuaccError) else InterruptedJob(reason)
             running = list(self._running)
         for future in running:
             future.cancel(force=True)
@@ -163,6 +168,9 @@ class DaskRunner(DaskTaskRunner):
         """Start a task run here, whose function runs on a worker."""
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
+        self._watch.see()
+        if isinstance(self._end, InterruptedJob):
+            raise copy.copy(self._end)
         if self._tell == logger.info and FlowRunContext.get():
             self._tell = get_run_logger().info
         return self._engine.submit(self._on_worker(task), parameters, wait_for, dependencies)
@@ -233,7 +241,7 @@ class DaskRunner(DaskTaskRunner):
             client = self.client
         with self._running_lock:
             if self._end is not None:
-                raise self._end
+                raise copy.copy(self._end)
             future = client.submit(run_packed, call, key=task_key, pure=False)
             self._running.add(future)
         try:
@@ -241,7 +249,7 @@ class DaskRunner(DaskTaskRunner):
         except BaseException:
             future.cancel()
             if self._end is not None:
-                raise self._end from None
+                raise copy.copy(self._end) from None
             raise
         finally:
             with self._running_lock:

@@ -3,6 +3,7 @@
 docs/faults.md has a row for each of these tests.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -17,13 +18,16 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from prefect import flow, task
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
+from prefect.states import Cancelling
 
 from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
+from tests.prefect.programs import Script, Server, states
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
@@ -88,30 +92,52 @@ def calls(log):
     return log.stat().st_size if log.exists() else 0
 
 
-def strike(slurm, runner, function, log, fault, **kwargs):
-    """Run a function on a worker, let a fault happen in the middle; return what came of it.
+class Noticed(logging.Handler):
+    """Notes when the person is told of a fault."""
 
-    Returns the result, the Slurm job and the process that were hit, and the force calls and
-    the time of the fault.
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.time = None
+
+    def emit(self, record):
+        self.time = self.time or time.monotonic()
+
+
+@pytest.fixture
+def strike(slurm, record_property):
+    """Run a function on a worker, and let a fault happen in the middle.
+
+    Returns the result, and the Slurm job and the process that were hit. Records, for the table in
+    the documentation, how long it took until the person was told.
     """
-    seen = {}
 
-    @flow(task_runner=runner)
-    def campaign():
-        future = task(function).submit(log, **kwargs)
-        wait_until(lambda: calls(log) > 60)
-        [seen["job"]] = slurm.call("squeue", "-h", "-o", "%A", "-t", "running").split()
-        client = FlowRunContext.get().task_runner.client
-        seen["pid"] = next(iter(client.run(os.getpid).values()))
-        seen["calls"] = calls(log)
-        seen["time"] = time.monotonic()
-        fault(seen)
-        return future.result()
+    def strike(runner, function, log, fault, **kwargs):
+        seen = {}
 
-    with change_settings(checkpoint_interval=1):
-        result = campaign()
-    nothing_left(slurm)
-    return result, seen
+        @flow(task_runner=runner)
+        def campaign():
+            future = task(function).submit(log, **kwargs)
+            wait_until(lambda: calls(log) > 60)
+            [seen["job"]] = slurm.call("squeue", "-h", "-o", "%A", "-t", "running").split()
+            client = FlowRunContext.get().task_runner.client
+            seen["pid"] = next(iter(client.run(os.getpid).values()))
+            seen["time"] = time.monotonic()
+            fault(seen)
+            return future.result()
+
+        noticed, told = Noticed(), logging.getLogger("prefect.task_runs")
+        told.addHandler(noticed)
+        try:
+            with change_settings(checkpoint_interval=1):
+                result = campaign()
+        finally:
+            told.removeHandler(noticed)
+            if noticed.time:
+                record_property("seconds", round(noticed.time - seen["time"], 1))
+        nothing_left(slurm)
+        return result, seen
+
+    return strike
 
 
 def nothing_left(slurm):
@@ -157,40 +183,40 @@ def test_the_walltime(slurm, on_slurm, tmp_path, uninterrupted):
     nothing_left(slurm)
 
 
-def test_scancel(slurm, on_slurm, tmp_path, uninterrupted):
+def test_scancel(slurm, on_slurm, strike, tmp_path, uninterrupted):
     def cancel(seen):
         slurm.call("scancel", seen["job"])
 
     log = tmp_path / "log"
-    result, seen = strike(slurm, make_runner(on_slurm), long_relaxation, log, cancel)
+    result, seen = strike(make_runner(on_slurm), long_relaxation, log, cancel)
     same(result, uninterrupted["long_relaxation"])
     assert result["provenance"]["job_id"] != seen["job"]
     assert calls(log) <= len(result["history"]["energy"]) + 3
 
 
-def test_a_node_that_goes_down(slurm, on_slurm, tmp_path, uninterrupted):
+def test_a_node_that_goes_down(slurm, on_slurm, strike, tmp_path, uninterrupted):
     def down(seen):
         node = slurm.call("squeue", "-h", "-o", "%N", "-j", seen["job"])
         slurm.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     log = tmp_path / "log"
-    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, down)
+    result, seen = strike(make_runner(on_slurm), long_md, log, down)
     same(result, uninterrupted["long_md"])
     assert result["provenance"]["job_id"] != seen["job"]
 
 
-def test_a_job_that_is_requeued(slurm, on_slurm, tmp_path, uninterrupted):
+def test_a_job_that_is_requeued(slurm, on_slurm, strike, tmp_path, uninterrupted):
     def requeue(seen):
         slurm.call("scontrol", "requeue", seen["job"])
 
     on_slurm["job_extra_directives"] = ["-N 1", "--requeue"]
     log = tmp_path / "log"
-    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, requeue)
+    result, seen = strike(make_runner(on_slurm), long_md, log, requeue)
     same(result, uninterrupted["long_md"])
     assert result["provenance"]["job_id"] != seen["job"]
 
 
-def test_a_worker_that_is_killed(slurm, on_slurm, tmp_path, uninterrupted):
+def test_a_worker_that_is_killed(slurm, on_slurm, strike, tmp_path, uninterrupted):
     """Nobody else runs in it, so that the calculation may be to blame: Prefect's retries."""
 
     def kill(seen):
@@ -198,16 +224,16 @@ def test_a_worker_that_is_killed(slurm, on_slurm, tmp_path, uninterrupted):
 
     log = tmp_path / "log"
     with pytest.raises(LostWorkerError, match="its process was killed in Slurm job"):
-        strike(slurm, make_runner(on_slurm), long_md, log, kill)
+        strike(make_runner(on_slurm), long_md, log, kill)
 
 
-def test_a_worker_that_is_stopped(slurm, on_slurm, tmp_path, uninterrupted):
+def test_a_worker_that_is_stopped(slurm, on_slurm, strike, tmp_path, uninterrupted):
     def stop(seen):
         os.kill(seen["pid"], signal.SIGSTOP)
 
     log = tmp_path / "log"
     with dask.config.set({"distributed.scheduler.worker-ttl": "5s"}):
-        result, seen = strike(slurm, make_runner(on_slurm), long_md, log, stop)
+        result, seen = strike(make_runner(on_slurm), long_md, log, stop)
     same(result, uninterrupted["long_md"])
     assert not psutil.pid_exists(seen["pid"])
 
@@ -268,7 +294,9 @@ def test_too_much_memory(slurm, on_slurm):
     nothing_left(slurm)
 
 
-def test_slurmd_that_is_killed_while_its_job_runs_on(slurm, on_slurm, tmp_path, uninterrupted):
+def test_slurmd_that_is_killed_while_its_job_runs_on(
+    slurm, on_slurm, strike, tmp_path, uninterrupted
+):
     """Slurm takes the node for dead, but the worker is there: its work is not done twice."""
 
     def kill(seen):
@@ -276,7 +304,7 @@ def test_slurmd_that_is_killed_while_its_job_runs_on(slurm, on_slurm, tmp_path, 
         os.kill(int((slurm.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
 
     log = tmp_path / "log"
-    result, seen = strike(slurm, make_runner(on_slurm), long_md, log, kill, pause=0.2)
+    result, seen = strike(make_runner(on_slurm), long_md, log, kill, pause=0.2)
     same(result, uninterrupted["long_md"])
     told = slurm.call("squeue", "-h", "-t", "all", "-o", "%T", "-j", seen["job"])
     assert told in ("NODE_FAIL", "CANCELLED")
@@ -393,3 +421,41 @@ def test_a_calculation_that_gets_no_further(slurm, on_slurm):
     with pytest.raises(LostWorkerError, match=r"makes no progress: 2 attempts.*longer\s+walltime"):
         campaign()
     nothing_left(slurm)
+
+
+@pytest.mark.parametrize("how", ["cancel", "INT", "TERM"])
+def test_a_flow_that_is_ended(slurm, on_slurm, how):
+    """With external programs running in its Slurm jobs."""
+    on_slurm["n_workers"] = 2
+    with Script(f"as_flow(campaign_flow, task_runner=make_runner({on_slurm}))('Cu')") as program:
+        program.wait_for("started")
+        started = time.monotonic()
+        [run] = program.runs()
+        if how == "cancel":
+            with get_client(sync_client=True) as client:  # as the dashboard's button does
+                client.set_flow_run_state(run, Cancelling())
+        else:
+            program.process.send_signal(getattr(signal, f"SIG{how}"))
+        assert program.wait(seconds=30) != 0
+        nothing_left(slurm)
+        assert time.monotonic() - started < 30
+        state, jobs = states(run)
+    assert state == ("Cancelled" if how == "cancel" else "Crashed")
+    assert jobs == ["external Cu: Crashed", "external Cu: Crashed", "relax Cu: Completed"]
+    assert [row.recipe for row in Store().select()] == ["emt.relax_job"]
+
+
+def test_a_prefect_server_that_is_gone_for_good(slurm, on_slurm, tmp_path):
+    on_slurm["n_workers"] = 2
+    lines = (
+        "lifecycle.PERIOD, lifecycle.PATIENCE, lifecycle.GRACE = 1, 10, 3",
+        f"as_flow(campaign_flow, task_runner=make_runner({on_slurm}))('Cu')",
+    )
+    with Server(tmp_path / "prefect") as server, Script(*lines, env=server.env) as program:
+        program.wait_for("started")
+        time.sleep(1)
+        server.kill()
+        assert program.wait(seconds=120) != 0
+        nothing_left(slurm)
+    assert f"The Prefect server at {server.url} is gone" in program.told()
+    assert [row.recipe for row in Store().select()] == ["emt.relax_job"]
