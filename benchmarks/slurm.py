@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,7 @@ JOB = {
 
 STEPS, PAUSE = 250, 0.15
 """Of the dynamics, and how long each force call sleeps (s), as if the code were slow."""
-DYNAMICS = {"timestep": 1.0, "temperature": 300.0, "friction": 0.01}
+DYNAMICS: dict[str, Any] = {"timestep": 1.0, "temperature": 300.0, "friction": 0.01}
 """fs, K and 1/fs."""
 SEED = 3
 
@@ -56,7 +57,7 @@ BOUND = 300.0
 
 MEASURES = {
     "first_result": ("from calling a flow to its first result", "s"),
-    "redone": ("steps redone after a walltime, of those done before it", "%"),
+    "redone": ("force calls repeated after a walltime, of those before it", "%"),
     "restart": ("from the walltime to the next force call", "s"),
     "until_result": ("from the walltime to the result", "s"),
 }
@@ -103,7 +104,7 @@ def walltime_worker(side: str) -> dict[str, float]:
 
     @flow(task_runner=_runner(side, adapt=True))
     def campaign() -> dict[str, float]:
-        job = task(dynamics) if side == "ours" else task(dynamics, retries=3)
+        job: Any = task(retries=0 if side == "ours" else 3)(dynamics)
         energy = job.submit(side, os.getcwd()).result()
         return {"energy": energy, "arrived": time.time()}
 
@@ -114,7 +115,9 @@ def dynamics(side: str, folder: str) -> float:
     """Run the same dynamics with quacc or with ASE alone; note every force call in a file."""
     from ase.calculators.emt import EMT
 
-    def calculate(self: EMT, *args: Any, **kwargs: Any) -> None:
+    emt: Any = EMT
+
+    def calculate(self: Any, *args: Any, **kwargs: Any) -> None:
         with open(f"{folder}/calls", "a") as stream:
             stream.write(f"{time.time()} {os.environ['SLURM_JOB_ID']}\n")
         time.sleep(PAUSE)
@@ -123,11 +126,11 @@ def dynamics(side: str, folder: str) -> float:
     Path(folder, "ready").touch()
     while not Path(folder, "go").exists():
         time.sleep(0.05)
-    calculate_emt, EMT.calculate = EMT.calculate, calculate
+    calculate_emt, emt.calculate = emt.calculate, calculate
     try:
         return _quacc_dynamics() if side == "ours" else ase_dynamics()
     finally:
-        EMT.calculate = calculate_emt
+        emt.calculate = calculate_emt
 
 
 def _crystal() -> Any:
@@ -221,8 +224,7 @@ class Laboratory:
         if not after:
             raise SystemExit(f"{side}: the walltime came too late.")
         return {
-            "done": len(before) - 1,
-            "redone": 100 * (len(calls) - STEPS - 1) / (len(before) - 1),
+            "redone": 100 * (len(calls) - STEPS - 1) / len(before),
             "restart": after[0] - before[-1],
             "until_result": result["arrived"] - before[-1],
         }
@@ -324,8 +326,8 @@ def measure(rounds: int, walltimes: int) -> dict[str, Any]:
 
 
 def summary(pairs: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the medians of both sides, all values, and the median ratio."""
-    values = {
+    """Return the medians of both sides, all values, and the median ratio of neighbours."""
+    values: dict[str, list[float | None]] = {
         side: [pair[side] and round(pair[side][name], 2) for pair in pairs]
         for side in ("ours", "plain")
     }
@@ -333,16 +335,14 @@ def summary(pairs: list[dict[str, Any]], name: str) -> dict[str, Any]:
     ratios = [ours / plain for ours, plain in both]
     return {
         "ratio": round(statistics.median(ratios), 3) if ratios else None,
-        "range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
-        **{
-            side: {
-                "median": round(statistics.median(done), 2) if done else None,
-                "values": values[side],
-            }
-            for side in values
-            for done in [[value for value in values[side] if value is not None]]
-        },
+        "range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else [None, None],
+        **{side: {"median": _median(some), "values": some} for side, some in values.items()},
     }
+
+
+def _median(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return round(statistics.median(there), 2) if there else None
 
 
 def table(report: dict[str, Any]) -> str:
@@ -358,12 +358,9 @@ def table(report: dict[str, Any]) -> str:
             middle, lost = one[side]["median"], one[side]["values"].count(None)
             cell = "no result" if middle is None else f"{middle:.3g} {unit}"
             cells.append(f"{cell}, and {lost} without a result" if lost and middle else cell)
-        ratio = (
-            ""
-            if one["ratio"] is None
-            else "**{:.2f}** ({:.2f} to {:.2f})".format(one["ratio"], *one["range"])
-        )
-        lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio} |")
+        low, high = one["range"]
+        ratio = one["ratio"] and f"**{one['ratio']:.2g}** ({low:.2g} to {high:.2g})"
+        lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio or ''} |")
     machine, versions = report["machine"], report["versions"]
     lines += [
         "",
@@ -412,6 +409,7 @@ def main() -> None:
     if options.update_docs:
         update_docs(json.loads(RESULT.read_text()))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that Slurm's daemons end, too
     report = {
         "command": "python benchmarks/slurm.py",
         "date": date.today().isoformat(),

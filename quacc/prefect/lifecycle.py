@@ -44,6 +44,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Cancelled, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from quacc.prefect import orphans
+
 logger = logging.getLogger(__name__)
 
 PERIOD = 4.0
@@ -100,6 +102,7 @@ class Watch:
         """Why the flow was ended, if it was."""
         self._state: State[Any] | None = None
         self._contexts: dict[UUID, FlowRunContext] = {}
+        self._signed: set[UUID] = set()
         self._flow_thread = threading.get_ident()
         self._lock = threading.RLock()
         self._left = threading.Event()
@@ -177,6 +180,7 @@ class Watch:
     def _ask_until_ended(self, client: SyncPrefectClient, url: str) -> None:
         answered, failures = time.monotonic(), 0
         _hush(False)
+        self._sign(client, dead=True)
         while not self._ended():
             time.sleep(PERIOD)
             try:
@@ -206,6 +210,20 @@ class Watch:
                 if cancelled:
                     self._end_cancelled(cancelled)
                     return
+                self._sign(client)
+
+    def _sign(self, client: SyncPrefectClient, *, dead: bool = False) -> None:
+        """Leave word of whose runs these are; report those of others that were killed."""
+        if _supervised():
+            return
+        new = set(self._runs()) - self._signed
+        try:
+            orphans.sign(client, new)
+            self._signed |= new
+            if dead:
+                orphans.report_dead(client)
+        except httpx.HTTPError as error:
+            logger.warning("The Prefect server was not told where this flow runs: %s", error)
 
     def _ended(self) -> bool:
         """Return whether nothing is left that a lost server could hold up."""

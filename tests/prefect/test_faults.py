@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 import cloudpickle
 import dask
@@ -135,6 +136,11 @@ def strike(slurm, record_property):
             if noticed.time:
                 record_property("seconds", round(noticed.time - seen["time"], 1))
         nothing_left(slurm)
+        # Pauses bound the steps of a checkpoint interval; the structure where it went on is
+        # evaluated again, too.
+        twice = calls(log) - len(result["history"]["energy"])
+        assert 0 <= twice <= 1 / 0.03 + 10
+        record_property("twice", twice)
         return result, seen
 
     return strike
@@ -337,6 +343,7 @@ def test_a_worker_that_dies_with_finished_results(slurm, on_slurm, tmp_path):
 SCRIPT = """
 from ase.build import bulk
 from prefect import flow, task
+from prefect.context import FlowRunContext
 from quacc.prefect import make_runner
 from quacc.prefect.server import prefect_api
 from quacc.recipes.emt.core import md_job
@@ -344,6 +351,7 @@ from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 
 @flow(task_runner=make_runner({on_slurm}))
 def campaign():
+    print("RUN", FlowRunContext.get().flow_run.id, flush=True)
     slabs = bulk_to_slabs_flow("Cu")
     print("SLABS", flush=True)
     return task(md_job).submit(bulk("Cu", cubic=True) * (3, 3, 3), steps=3000, seed=7).result()
@@ -372,6 +380,8 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     wait_until(lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()))
     stored = {row.key: row.created for row in Store().select()}
     assert len(stored) == 9
+    first_run = UUID(said().split("RUN ")[1].split()[0])
+    time.sleep(5)  # until the server has recorded what has happened
     first.kill()
     first.wait()
     nothing_left(slurm)
@@ -382,6 +392,9 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     assert len(kept) == 10
     assert kept.items() > stored.items()  # none was computed, and stored, again
     assert not any(checkpoints.iterdir())
+    state, jobs = states(first_run)
+    assert state == "Crashed"
+    assert {job.split(": ")[1] for job in jobs} == {"Completed", "Crashed"}
     nothing_left(slurm)
 
 
