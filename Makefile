@@ -8,7 +8,7 @@ demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 
 

@@ -359,7 +359,7 @@ def table(report: dict[str, Any]) -> str:
             cell = "no result" if middle is None else f"{middle:.3g} {unit}"
             cells.append(f"{cell}, and {lost} without a result" if lost and middle else cell)
         low, high = one["range"]
-        ratio = one["ratio"] and f"**{one['ratio']:.2g}** ({low:.2g} to {high:.2g})"
+        ratio = one["ratio"] and f"**{one['ratio']:.2f}** ({low:.2f} to {high:.2f})"
         lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio or ''} |")
     machine, versions = report["machine"], report["versions"]
     lines += [

@@ -8,7 +8,7 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class WorkScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self.silent: set[str] = set()  # names of workers that were not heard of for too long
         self.left: set[str] = set()  # names of workers that went because their job ends
+        self.on_work: Callable[[], None] = lambda: None
         self._starts = _Starts()
         self.add_plugin(self._starts)
 
@@ -83,6 +84,12 @@ class WorkScheduler(Scheduler):
             or ts.host_restrictions
         )
         return free or super().is_rootish(ts)
+
+    async def update_graph(self, *args: Any, **kwargs: Any) -> None:
+        """Take on work; the first that comes does not wait for the next look at how much it is."""
+        await super().update_graph(*args, **kwargs)
+        if len(self.tasks) == 1 and not self.workers:
+            self.on_work()
 
     async def restart_workers(self, workers: Any = None, **kwargs: Any) -> Any:
         """Note which workers have to go because they are silent, and restart them."""
@@ -120,9 +127,21 @@ class WorkAdaptive(Adaptive):
     """As many workers as there are calculations; Dask goes by their durations, which vary."""
 
     async def target(self) -> int:
-        """Return how many workers would do."""
-        scheduler = self.cluster.scheduler
-        return math.ceil(scheduler.unfinished() / self.cluster.threads)
+        """Return how many workers would do, those of whole jobs."""
+        job = self.cluster.workers_of_job
+        jobs = math.ceil(self.cluster.scheduler.unfinished() / (job * self.cluster.threads))
+        return job * jobs
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Close jobs all of whose workers are idle; Dask would close those of any idle worker."""
+        of_worker = self.cluster.job_names()
+        busy = {
+            of_worker.get(str(worker.name))
+            for worker in self.cluster.scheduler.workers.values()
+            if worker.processing or worker.has_what
+        }
+        jobs = {of_worker.get(worker) for worker in workers} - busy
+        await super().scale_down([worker for worker, job in of_worker.items() if job in jobs])
 
 
 class WorkLocalCluster(LocalCluster):
@@ -150,13 +169,6 @@ _ALIASES = {
 }
 
 
-_END = (
-    'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-'
-    '$(date +%s -d "$(squeue -h -o %e -j "$SLURM_JOB_ID")")}"'
-)
-"""Slurm tells a job its end only in some versions and builds."""
-
-
 class SlurmJob(SLURMJob):
     """One Slurm job; its script says when it ends, and its log is one file.
 
@@ -176,7 +188,6 @@ class SlurmJob(SLURMJob):
         *,
         job_directives_skip: Iterable[str] = (),
         job_extra_directives: Iterable[str] = (),
-        job_script_prologue: Iterable[str] = (),
         submitted: Callable[[str, str], None] | None = None,
         refused: Callable[[str, str], None] | None = None,
         **kwargs: Any,
@@ -184,7 +195,6 @@ class SlurmJob(SLURMJob):
         super().__init__(
             scheduler,
             name,
-            job_script_prologue=[*job_script_prologue, _END],
             job_directives_skip=["#SBATCH -e "],  # errors go to the log, too
             **kwargs,
         )
@@ -272,6 +282,11 @@ class SlurmCluster(SLURMCluster):
         )
 
     @property
+    def workers_of_job(self) -> int:
+        """Workers that one job brings."""
+        return int(self._dummy_job.worker_processes)
+
+    @property
     def threads(self) -> int:
         """Calculations that one worker runs at a time."""
         return int(self._dummy_job.worker_process_threads)
@@ -284,11 +299,13 @@ class SlurmCluster(SLURMCluster):
     def adapt(self, *args: Any, **kwargs: Any) -> Any:
         """Let the number of jobs follow the work; see ``JobQueueCluster.adapt``."""
         options = {"Adaptive": WorkAdaptive, "interval": "1s", "wait_count": IDLE_FOR}
-        return super().adapt(*args, **(options | kwargs))
+        adaptive = super().adapt(*args, **(options | kwargs))
+        self.scheduler.on_work = lambda: self.loop.add_callback(adaptive.adapt)
+        return adaptive
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""
-        name = self._job_names().get(worker, worker.rsplit("-", 1)[0])
+        name = self.job_names().get(worker, worker.rsplit("-", 1)[0])
         name = worker if worker in self.job_ids else name
         job_id = self.job_ids.get(name)
         self._trouble = True
@@ -310,7 +327,7 @@ class SlurmCluster(SLURMCluster):
         if state.state in ("TIMEOUT", "PREEMPTED", "DEADLINE"):
             return Cause.WALLTIME, told
         if state.state in ("FAILED", "OUT_OF_MEMORY"):
-            alone = self._dummy_job.worker_processes == 1
+            alone = self.workers_of_job == 1
             return Cause.CRASH if alone else Cause.SHARED, told
         if silent or state.state == "COMPLETED":
             return Cause.SILENCE, f"{told}, but it was not heard of for too long"
@@ -354,7 +371,7 @@ class SlurmCluster(SLURMCluster):
         # SpecCluster would cancel a job as soon as one of its workers goes, but a nanny starts
         # the worker again; what became of the job, only Slurm knows.
         if op == "add":
-            names = self._job_names()
+            names = self.job_names()
             for worker in msg["workers"].values():
                 if name := names.get(str(worker["name"])):
                     self._pool.joined(name, time.monotonic())
@@ -369,6 +386,8 @@ class SlurmCluster(SLURMCluster):
 
     async def _look(self) -> None:
         async with self._looking:
+            for name in self._pool.jobs.keys() - self.worker_spec.keys():
+                self._pool.forget(name)  # closed, because there was no work for it
             if not self._pool.jobs:
                 return
             ids = {job.id for job in self._pool.jobs.values()}
@@ -382,7 +401,7 @@ class SlurmCluster(SLURMCluster):
             if state != self._states.get(job_id):
                 self._states[job_id] = state
                 self.report(f"Slurm job {job_id}: {slurm.in_words(state)}")
-        of_worker = self._job_names()
+        of_worker = self.job_names()
         connected = {
             of_worker[str(worker.name)]
             for worker in self.scheduler.workers.values()
@@ -403,10 +422,10 @@ class SlurmCluster(SLURMCluster):
                 f"job is {slurm.in_words(verdict.waited)}. Nothing has been computed."
             )
 
-    def _job_names(self) -> dict[str, str]:
+    def job_names(self) -> dict[str, str]:
         """Return the job of every worker, by name."""
-        processes = self._dummy_job.worker_processes
-        suffixes = [f"-{i}" for i in range(processes)] if processes > 1 else [""]
+        count = self.workers_of_job
+        suffixes = [f"-{i}" for i in range(count)] if count > 1 else [""]
         return {f"{name}{suffix}": name for name in self.job_ids for suffix in suffixes}
 
     def _give_up_job(self, name: str) -> None:
@@ -463,15 +482,28 @@ def batch_keywords(
     # The scheduler runs whatever it is sent, and listens on the cluster's network.
     kwargs.setdefault("security", True)
     kwargs.setdefault("shared_temp_directory", str(Path.home() / ".cache" / "quacc"))
-    if isinstance(walltime := kwargs.get("walltime"), str):  # few queueing systems tell the end
-        seconds = slurm.walltime_seconds(walltime)
-        end = f"export _QUACC_JOB_END=$(( $(date +%s) + {seconds} ))"
-        kwargs["job_script_prologue"] = [*kwargs.get("job_script_prologue", []), end]
+    kwargs["job_script_prologue"] = [
+        *kwargs.get("job_script_prologue", []),
+        *_tell_end(kwargs.get("walltime"), ask_slurm=issubclass(cluster_class, SLURMCluster)),
+    ]
     kwargs["scheduler_options"] = {
         "dashboard_address": "127.0.0.1:0",
         **kwargs.get("scheduler_options", {}),
     }
     return kwargs
+
+
+def _tell_end(walltime: Any, *, ask_slurm: bool) -> list[str]:
+    """Return shell lines that tell the workers when their job ends, and nobody else's job."""
+    known = isinstance(walltime, str)
+    end = f"$(( $(date +%s) + {slurm.walltime_seconds(walltime)} ))" if known else ""
+    if not ask_slurm:
+        return [f"export _QUACC_JOB_END={end}"]
+    # Few versions of Slurm tell a job its end, which may be earlier than it was asked for.
+    return [
+        '_quacc_end=$(squeue -h -o %e -j "$SLURM_JOB_ID" 2> /dev/null)',
+        f'export _QUACC_JOB_END=$(date +%s -d "${{_quacc_end:-none}}" 2> /dev/null || echo {end})',
+    ]
 
 
 def job_script(

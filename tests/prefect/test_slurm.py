@@ -3,12 +3,14 @@
 import getpass
 import os
 import sys
+import time
 from pathlib import Path
 
+import cloudpickle
 import distributed
 import psutil
 import pytest
-from prefect import flow
+from prefect import flow, task
 from prefect.context import FlowRunContext
 
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
@@ -16,6 +18,8 @@ from quacc.store import Store
 from quacc.util.wflows import make_runner
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
@@ -76,3 +80,38 @@ def test_the_devcluster_leaves_nothing_behind(tmp_path, devcluster):
     zombie = psutil.STATUS_ZOMBIE
     left = [one for one in daemons if psutil.pid_exists(one)]
     assert all(psutil.Process(one).status() == zombie for one in left)
+
+
+def hold(seconds):
+    time.sleep(seconds)
+    return os.environ["SLURM_JOB_ID"], os.getpid()
+
+
+def test_jobs_come_and_go_with_the_work(slurm, on_slurm, monkeypatch):
+    """A job goes when all of its workers are idle, and never takes a busy one along."""
+    monkeypatch.setattr("quacc.prefect.cluster.IDLE_FOR", 2)
+    del on_slurm["n_workers"]
+    on_slurm |= {"cores": 2, "memory": "2GB"}
+    jobs = {}
+
+    def running():
+        return len(slurm.call("squeue", "-h", "-o", "%A", "-t", "running,pending").split())
+
+    @flow(task_runner=make_runner(on_slurm, max_jobs=2))
+    def campaign():
+        first = [task(hold).submit(seconds) for seconds in (25, 1, 25, 1)]
+        [future.wait() for future in first[1::2]]
+        jobs["two tasks left"] = running()
+        time.sleep(8)  # half of the workers of each job are idle
+        jobs["half idle"] = running()
+        results = [future.result() for future in first]
+        time.sleep(10)
+        jobs["idle"] = running()
+        return results, task(hold).submit(0).result()
+
+    results, later = campaign()
+    assert len({job for job, _ in results}) == 2
+    assert len({process for _, process in results}) == 4
+    assert later[0] not in {job for job, _ in results}
+    assert jobs == {"two tasks left": 2, "half idle": 2, "idle": 0}
+    assert running() == 0

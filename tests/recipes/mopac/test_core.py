@@ -223,7 +223,11 @@ def test_earlier_output_is_not_taken_for_that_of_a_silent_failure(tmp_path):
         static_job("H2O", copy_files=earlier)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"cut short" * 99)[:20]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"cut short" * 99)[:20]],
+    ids=["no gzip", "cut short"],
+)
 def test_a_damaged_file_to_copy_is_refused(tmp_path, content):
     (tmp_path / "mopac.arc.gz").write_bytes(content)
     with pytest.raises(ParameterError, match=r"mopac\.arc\.gz' cannot be read"):
