@@ -29,6 +29,9 @@ from quacc.prefect.pool import ENDED, WAITING, JobState, Pool
 
 PRELOAD = "quacc.prefect.worker"
 
+KEYS = "~/.cache/quacc"
+"""Where the certificates of all runs are, each in a folder of its own."""
+
 LOOK_EVERY = 10.0
 """Seconds between two looks at the queue: one squeue for all jobs of a run."""
 
@@ -481,7 +484,7 @@ def batch_keywords(
     ]
     # The scheduler runs whatever it is sent, and listens on the cluster's network.
     kwargs.setdefault("security", True)
-    kwargs.setdefault("shared_temp_directory", str(Path.home() / ".cache" / "quacc"))
+    kwargs.setdefault("shared_temp_directory", KEYS)
     kwargs["job_script_prologue"] = [
         *kwargs.get("job_script_prologue", []),
         *_tell_end(kwargs.get("walltime"), ask_slurm=issubclass(cluster_class, SLURMCluster)),

@@ -15,6 +15,7 @@ import functools
 import logging
 import math
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ from quacc.errors import (
 from quacc.prefect.attempts import Attempts, Cause, Verdict
 from quacc.prefect.cluster import (
     CONFIG,
+    KEYS,
     PRELOAD,
     SlurmCluster,
     WorkLocalCluster,
@@ -49,6 +51,7 @@ from quacc.prefect.cluster import (
     batch_keywords,
 )
 from quacc.prefect.jobqueue import JobQueueCluster
+from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known
 from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
 from quacc.prefect.slurm import walltime_seconds
@@ -103,6 +106,7 @@ class DaskRunner(DaskTaskRunner):
         self._end: BaseException | None = None  # why nothing is to run any more
         self._watch = Watch(self.interrupt)
         self._suspects = threading.Lock()
+        self._keys: Path | None = None  # folder of this run's certificates
         self._known = Known()
         self._tell: Callable[[str], None] = logger.info
         return self
@@ -122,10 +126,8 @@ class DaskRunner(DaskTaskRunner):
             super().__exit__(*args)
         finally:
             self._known.close()
-        # dask-jobqueue leaves the files with this run's certificates to the garbage collector.
-        for name, value in vars(self._cluster).items() if self._cluster else ():
-            if name.startswith("_job_") and hasattr(value, "close"):
-                value.close()
+            if self._keys:
+                shutil.rmtree(self._keys, ignore_errors=True)
 
     def interrupt(self, reason: str | QuaccError) -> None:
         """End all calculations, from any thread; those that are submitted later end at once."""
@@ -140,11 +142,14 @@ class DaskRunner(DaskTaskRunner):
     def client(self) -> Any:
         """The Dask client; the first use starts the cluster."""
         if self._client is None:
-            if keys := self.cluster_kwargs.get("shared_temp_directory"):
-                Path(keys).expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+            given = self.cluster_kwargs
+            if base := given.get("shared_temp_directory"):
+                self._keys = make_folder(base)
+                self.cluster_kwargs = given | {"shared_temp_directory": str(self._keys)}
             logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
             with dask.config.set(CONFIG):
                 client = super().client
+            self.cluster_kwargs = given
             cluster: Any = self._cluster
             if hasattr(cluster, "on_problem"):
                 cluster.report = self._tell
@@ -353,7 +358,7 @@ def make_runner(
     if inside_allocation:
         from quacc.prefect.allocation import AllocationCluster
 
-        kwargs = {"preload": [PRELOAD], "secure": secure} | kwargs
+        kwargs = {"preload": [PRELOAD], "secure": secure, "shared_temp_directory": KEYS} | kwargs
         return DaskRunner(cluster_class=AllocationCluster, cluster_kwargs=kwargs)
     if site is not None:
         from quacc.prefect.site import load_site

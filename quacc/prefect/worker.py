@@ -18,6 +18,8 @@ from distributed.worker import Worker
 
 from quacc.runners import deadline
 
+_SIGTERM = "its batch job is being ended, or it used too much memory"
+
 _PAUSE = 0.2  # seconds between two looks at the clock
 
 _kept: list[Any] = []  # what must live as long as the process
@@ -27,8 +29,9 @@ def dask_setup(worker: Worker) -> None:
     """Prepare this process; Dask calls it when the worker starts."""
     _end_programs_with_this_process()
     # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
-    # job is cancelled or preempted. Dask's worker processes would die of it at once.
-    signal.signal(signal.SIGTERM, lambda *_: deadline.stop_soon("its batch job is being ended"))
+    # job is cancelled or preempted, and so does Dask's nanny to a worker with too much memory.
+    # Dask's worker processes would die of it at once.
+    signal.signal(signal.SIGTERM, lambda *_: deadline.stop_soon(_SIGTERM))
     _kept.append(asyncio.ensure_future(_leave_in_time(worker)))
 
 
@@ -42,11 +45,14 @@ async def _leave_in_time(worker: Worker) -> None:
     margin = deadline.the_margin() if deadline.job_end() else 0.0
     while not (reason := deadline.stopping(margin)):
         await asyncio.sleep(_PAUSE)
+    in_time = reason != _SIGTERM
     if worker.status in (Status.running, Status.paused):
-        worker.status = Status.closing_gracefully  # the scheduler sends no more tasks
+        # In either state, the scheduler sends no more tasks; the first tells it why.
+        worker.status = Status.closing_gracefully if in_time else Status.paused
     while worker.state.executing_count or worker.data:  # until results have been fetched
         await asyncio.sleep(_PAUSE)
-    await worker.close(reason=f"quacc: {reason}")
+    # After a SIGTERM because of its memory, the nanny starts the worker anew.
+    await worker.close(nanny=in_time, reason=f"quacc: {reason}")
 
 
 def _end_programs_with_this_process() -> None:

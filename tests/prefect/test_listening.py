@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from prefect import flow, task
 from prefect.context import FlowRunContext
 
 from quacc.prefect import make_runner
+from quacc.prefect.keys import make_folder
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
@@ -89,17 +91,30 @@ def test_everything_beyond_the_loopback_asks_for_a_certificate(on_slurm):
 
 
 def test_certificates_are_for_the_user_alone_and_for_one_run(on_slurm):
+    cache = Path.home() / ".cache" / "quacc"
+    before = list(cache.glob("run-*"))
+
     @flow(task_runner=make_runner(on_slurm))
     def campaign():
         task(job_processes).submit().result()
-        keys = Path.home() / ".cache" / "quacc"
+        [keys] = [file for file in cache.glob("run-*") if file not in before]
         return {file: file.stat().st_mode & 0o777 for file in [keys, *keys.iterdir()]}
 
     first, second = campaign(), campaign()
-    keys = Path.home() / ".cache" / "quacc"
     assert set(first.values()) == {0o700, 0o600}
-    assert set(first) & set(second) == {keys}
-    assert not [file for file in {*first, *second} - {keys} if file.exists()]
+    assert len(first) == 4
+    assert not set(first) & set(second)
+    assert not [file for file in {*first, *second} if file.exists()]
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_certificates_of_a_run_that_was_killed_are_removed_by_the_next(tmp_path):
+    killed = f"from quacc.prefect.keys import make_folder; make_folder({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", killed], check=True)
+    mine = make_folder(tmp_path)
+    assert make_folder(tmp_path) != mine
+    assert len(list(tmp_path.iterdir())) == 2
+    assert mine.exists()
 
 
 def test_without_tls_only_when_asked(on_slurm):

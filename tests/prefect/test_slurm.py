@@ -4,7 +4,6 @@ import getpass
 import os
 import sys
 import time
-from pathlib import Path
 
 import cloudpickle
 import distributed
@@ -42,7 +41,7 @@ def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
         result = bulk_to_slabs_flow("Cu")
         client = FlowRunContext.get().task_runner.client
         seen["jobs"] = slurm.call("squeue", "-h", "-o", "%A").split()
-        seen["keys"] = list((Path.home() / ".cache" / "quacc").iterdir())
+        seen["keys"] = list(FlowRunContext.get().task_runner._keys.iterdir())
         seen["modes"] = {oct(file.stat().st_mode & 0o777) for file in seen["keys"]}
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
