@@ -27,7 +27,7 @@ from distributed.deploy.spec import ProcessInterface, SpecCluster
 
 from quacc.errors import MissingProgramError, ParameterError, SubmissionError, require_count
 from quacc.prefect.attempts import Cause
-from quacc.prefect.cluster import WorkScheduler
+from quacc.prefect.scheduler import WorkScheduler
 
 _PATIENCE = 10.0
 """Seconds for workers to end by themselves before Slurm kills them."""

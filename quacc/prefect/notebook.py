@@ -16,7 +16,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.task_runners import TaskRunner
 
 from quacc.errors import ParameterError
-from quacc.prefect.runner import DaskRunner
+from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.server import prefect_api
 
 _EVERY = 1.0

@@ -326,11 +326,11 @@ def job_script(site: Site, explicit: Mapping[str, Any] | None = None) -> str:
     """
     if site.scheduler == "local":
         raise SettingsError(f"The site {site.name} starts processes on this machine, no jobs.")
-    from quacc.prefect import cluster
+    from quacc.prefect import batch
 
     module, _, name = str(site.cluster_class).rpartition(".")
     kwargs = site.cluster_kwargs(explicit)
-    return cluster.job_script(kwargs, getattr(import_module(module), name))
+    return batch.job_script(kwargs, getattr(import_module(module), name))
 
 
 def user_folder() -> Path:

@@ -21,7 +21,7 @@ from prefect_dask import DaskTaskRunner
 
 from quacc.errors import MissingProgramError, ParameterError, StructureError
 from quacc.prefect import make_runner
-from quacc.prefect.cluster import job_script
+from quacc.prefect.batch import job_script
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 from quacc.settings import change_settings, get_settings

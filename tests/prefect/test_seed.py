@@ -83,7 +83,7 @@ def test_the_efficient_way():
 
 
 def test_make_runner():
-    from quacc.prefect.cluster import job_script
+    from quacc.prefect.batch import job_script
     from quacc.util.wflows import make_runner
 
     cluster_kwargs = {

@@ -6,7 +6,7 @@ import pytest
 
 from quacc.errors import ParameterError
 from quacc.prefect import slurm as words
-from quacc.prefect.cluster import job_script
+from quacc.prefect.batch import job_script
 from quacc.prefect.pool import JobState
 
 GIVEN = {"cores": 2, "memory": "1GB", "queue": "regular", "account": "mine", "walltime": "01:00:00"}

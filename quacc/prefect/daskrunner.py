@@ -1,0 +1,270 @@
+"""A Prefect task runner whose workers only compute.
+
+The task run engine (states, retries, caching, logs, API calls) runs in the flow process, on
+threads. What travels to a Dask worker is the plain function and its arguments; what comes back
+is its result or its exception. So compute nodes need no way to the Prefect API, no server is
+started on a worker, and a worker that dies is an exception inside its task run, where Prefect's
+retries work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import logging
+import math
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dask
+import distributed
+from distributed.scheduler import KilledWorker
+from prefect import Task
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
+from prefect_dask.task_runners import DaskTaskRunner
+
+from quacc.errors import (
+    LostWorkerError,
+    ParameterError,
+    PreemptedError,
+    QuaccError,
+)
+from quacc.prefect.attempts import Attempts, Cause, Verdict
+from quacc.prefect.keys import make_folder
+from quacc.prefect.known import Known
+from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
+from quacc.prefect.scheduler import CONFIG, WorkScheduler
+from quacc.prefect.slurm import walltime_seconds
+from quacc.runners.checkpoint import progress_of
+from quacc.runners.remote import pack, run_packed, unpack
+from quacc.settings import overrides
+
+_ENGINE_THREADS = 512
+"""Task runs in flight. Each keeps one thread of the flow process, which mostly waits; the rest
+queue in order, so that a run never waits for one behind it."""
+
+logger = logging.getLogger(__name__)
+
+
+class DaskRunner(DaskTaskRunner):
+    """A ``DaskTaskRunner`` that keeps Prefect's engine in the flow process.
+
+    Parameters
+    ----------
+    worker_settings
+        Settings of quacc's that hold on the workers.
+    **kwargs
+        Of ``DaskTaskRunner``.
+    """
+
+    def __init__(self, *, worker_settings: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.worker_settings = dict(worker_settings or {})
+
+    def duplicate(self) -> DaskRunner:
+        """Return a runner with the same settings, which has not been started."""
+        copied: DaskRunner = super().duplicate()
+        copied.worker_settings = self.worker_settings
+        return copied
+
+    def __enter__(self) -> DaskRunner:
+        super().__enter__()
+        self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
+        self._engine.__enter__()
+        self._client_lock = threading.Lock()  # threads must not race to start the cluster
+        self._running_lock = threading.Lock()
+        self._running: set[distributed.Future] = set()
+        self._end: BaseException | None = None  # why nothing is to run any more
+        self._watch = Watch(self.interrupt)
+        self._suspects = threading.Lock()
+        self._keys: Path | None = None  # folder of this run's certificates
+        self._known = Known()
+        self._tell: Callable[[str], None] = logger.info
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self._watch.leave()
+        if args[0] is not None:  # Ctrl-C and its like: nobody waits for what still runs
+            self.interrupt("The flow was interrupted before this job ended.")
+        try:
+            self._close(*args)
+        finally:
+            self._watch.close(args[1])
+
+    def _close(self, *args: Any) -> None:
+        self._engine.__exit__(*args)  # waits for runs in flight, which need the client
+        try:
+            super().__exit__(*args)
+        finally:
+            self._known.close()
+            if self._keys:
+                shutil.rmtree(self._keys, ignore_errors=True)
+
+    def interrupt(self, reason: str | QuaccError) -> None:
+        """End all calculations, from any thread; those that are submitted later end at once."""
+        with self._running_lock:
+            if self._end is None:
+                self._end = reason if isinstance(reason, QuaccError) else InterruptedJob(reason)
+            running = list(self._running)
+        for future in running:
+            future.cancel(force=True)
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the first use starts the cluster."""
+        if self._client is None:
+            given = self.cluster_kwargs
+            if base := given.get("shared_temp_directory"):
+                self._keys = make_folder(base)
+                self.cluster_kwargs = given | {"shared_temp_directory": str(self._keys)}
+            logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
+            with dask.config.set(CONFIG):
+                client = super().client
+            self.cluster_kwargs = given
+            cluster: Any = self._cluster
+            if hasattr(cluster, "on_problem"):
+                cluster.report = self._tell
+                cluster.on_problem = self._cannot_work
+                if cluster.problem:
+                    self._cannot_work(cluster.problem)
+            return client
+        return self._client
+
+    def _cannot_work(self, problem: QuaccError) -> None:
+        # From the cluster's event loop, which cancelling would wait for.
+        threading.Thread(target=self.interrupt, args=(problem,)).start()
+
+    def submit(  # type: ignore[override]
+        self,
+        task: Task[..., Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+        dependencies: dict[str, set[Any]] | None = None,
+    ) -> PrefectFuture[Any]:
+        """Start a task run here, whose function runs on a worker."""
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
+        self._watch.see()
+        if isinstance(self._end, InterruptedJob):
+            raise copy.copy(self._end)
+        if self._tell == logger.info and FlowRunContext.get():
+            self._tell = get_run_logger().info
+        return self._engine.submit(self._on_worker(task), parameters, wait_for, dependencies)
+
+    def _on_worker(self, task: Task[..., Any]) -> Task[..., Any]:
+        """Return a copy of a task whose function is called on a worker."""
+        if task.isgenerator:
+            raise ParameterError(
+                f"The task {task.name!r} is a generator, which cannot run on a Dask worker. "
+                "Return a list instead."
+            )
+        function = task.fn
+        announce: Callable[..., None] | None = getattr(function, "announce", None)
+        plain: Callable[..., Any] = getattr(function, "plain", function)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if announce:
+                announce(*args, **kwargs)
+            return self._call(plain, args, kwargs, name=task.name)
+
+        @functools.wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(call, *args, **kwargs)
+
+        remote = copy.copy(task)
+        remote.fn = call_async if task.isasync else call
+        return remote
+
+    def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
+        """Return what a function returns on a worker, however many workers it takes."""
+        key, result = self._known.look_up(function, args, kwargs)
+        if result is not None:
+            get_run_logger().info("%s is in the results database already", name)
+            return result
+        call = pack(self.worker_settings | overrides(), function, args, kwargs)
+        attempts = Attempts()
+        progress: int | None
+        verdict = Verdict.AGAIN
+        while True:
+            task_key = f"{name}-{uuid4()}"
+            try:
+                if verdict is Verdict.ALONE:
+                    with self._suspects:
+                        result = self._attempt(call, task_key)
+                else:
+                    result = self._attempt(call, task_key)
+            except PreemptedError as stop:
+                cause, told, progress = Cause.WALLTIME, stop.reason, stop.progress
+            except KilledWorker as loss:
+                cause, told = self._cause_of(str(loss.last_worker.name))
+                progress = progress_of(key) if key else None
+            else:
+                self._known.keep(result)
+                return result
+            finally:
+                seconds = self._seconds_since_start(task_key)
+            whole = seconds > 0.5 * self._walltime()
+            verdict = attempts.lost(cause, progress, whole=whole)
+            if verdict in (Verdict.CRASHED, Verdict.STUCK):
+                raise _given_up(verdict, told, name, attempts)
+            at = f", from step {attempts.progress}" if attempts.progress else ""
+            get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
+
+    def _attempt(self, call: bytes, task_key: str) -> Any:
+        """Return what a packed call returns on a worker."""
+        with self._client_lock:
+            client = self.client
+        with self._running_lock:
+            if self._end is not None:
+                raise copy.copy(self._end)
+            future = client.submit(run_packed, call, key=task_key, pure=False)
+            self._running.add(future)
+        try:
+            outcome = future.result()
+        except BaseException:
+            future.cancel()
+            if self._end is not None:
+                raise copy.copy(self._end) from None
+            raise
+        finally:
+            with self._running_lock:
+                self._running.discard(future)
+        return unpack(outcome)
+
+    def _cause_of(self, worker: str) -> tuple[Cause, str]:
+        """Return why a worker was lost, for decisions and for people."""
+        cluster: Any = self._cluster
+        if hasattr(cluster, "cause_of"):
+            return cluster.sync(cluster.cause_of, worker)
+        return Cause.CRASH, f"the worker {worker} died"
+
+    def _seconds_since_start(self, task_key: str) -> float:
+        scheduler = getattr(self._cluster, "scheduler", None)
+        if isinstance(scheduler, WorkScheduler):
+            return scheduler.seconds_since_start(task_key)
+        return 0.0
+
+    def _walltime(self) -> float:
+        """Return the walltime of a batch job in seconds."""
+        walltime = self.cluster_kwargs.get("walltime")
+        return walltime_seconds(walltime) if isinstance(walltime, str) else math.inf
+
+
+def _given_up(verdict: Verdict, told: str, name: str, attempts: Attempts) -> QuaccError:
+    """Return the error of a calculation that is not to be run again."""
+    if verdict is Verdict.CRASHED:
+        return LostWorkerError(f"{name} lost its worker: {told}.")
+    far = f"step {attempts.progress}" if attempts.progress else "its beginning"
+    return LostWorkerError(
+        f"{name} makes no progress: {attempts.count - 1} attempts ended at {far}, the last one "
+        f"because of this: {told}. If single steps take longer than a job may, ask for a longer "
+        "walltime; functions of your own, which write no checkpoints, must end within one."
+    )

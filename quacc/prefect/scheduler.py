@@ -1,0 +1,132 @@
+"""A Dask scheduler that keeps calculations apart, and workers on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from distributed import LocalCluster
+from distributed.core import Status
+from distributed.deploy.adaptive import Adaptive
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.scheduler import Scheduler, TaskState
+
+from quacc.prefect.attempts import Cause
+
+CONFIG = {
+    # A lost calculation comes back to the flow, which decides what becomes of it.
+    "distributed.scheduler.allowed-failures": 0,
+    # A worker gets a calculation when it is free, so that none waits on one that dies.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.deploy.lost-worker-timeout": "1s",
+}
+"""What Dask is to do otherwise than by default, while a cluster starts."""
+
+
+class _Starts(SchedulerPlugin):
+    """Notes when calculations are handed to workers."""
+
+    name = "quacc-starts"
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    def transition(self, key: str, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        if finish == "processing":
+            self.times[key] = time.monotonic()
+
+
+class WorkScheduler(Scheduler):
+    """A scheduler that hands every calculation only to a free worker."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.silent: set[str] = set()  # names of workers that were not heard of for too long
+        self.left: set[str] = set()  # names of workers that went because their job ends
+        self.on_work: Callable[[], None] = lambda: None
+        self._starts = _Starts()
+        self.add_plugin(self._starts)
+
+    def is_rootish(self, ts: TaskState) -> bool:
+        """Tell that a task waits in the scheduler's queue, not in a worker's."""
+        free = not (
+            ts.dependencies
+            or ts.resource_restrictions
+            or ts.worker_restrictions
+            or ts.host_restrictions
+        )
+        return free or super().is_rootish(ts)
+
+    async def update_graph(self, *args: Any, **kwargs: Any) -> None:
+        """Take on work; the first that comes does not wait for the next look at how much it is."""
+        await super().update_graph(*args, **kwargs)
+        if len(self.tasks) == 1 and not self.workers:
+            self.on_work()
+
+    async def restart_workers(self, workers: Any = None, **kwargs: Any) -> Any:
+        """Note which workers have to go because they are silent, and restart them."""
+        if "ttl" in kwargs.get("stimulus_id", ""):
+            self.silent |= {str(self.workers[address].name) for address in workers}
+        return await super().restart_workers(workers, **kwargs)
+
+    async def remove_worker(self, address: str, **kwargs: Any) -> Any:
+        """Note which workers go by themselves, and let them go."""
+        worker = self.workers.get(self.coerce_address(address))
+        if worker is not None and worker.status is Status.closing_gracefully:
+            self.left.add(str(worker.name))
+        return await super().remove_worker(address, **kwargs)
+
+    def was_silent(self, worker: str) -> bool:
+        """Tell once whether a worker was lost because it was silent."""
+        silent = worker in self.silent
+        self.silent.discard(worker)
+        return silent
+
+    def seconds_since_start(self, key: str) -> float:
+        """Return how long ago a calculation was handed to a worker; to be asked once."""
+        now = time.monotonic()
+        return now - self._starts.times.pop(key, now)
+
+    def unfinished(self) -> int:
+        """Return how many calculations run or wait."""
+        return sum(
+            task.state in ("waiting", "queued", "processing", "no-worker")
+            for task in self.tasks.values()
+        )
+
+
+class WorkAdaptive(Adaptive):
+    """As many workers as there are calculations; Dask goes by their durations, which vary."""
+
+    async def target(self) -> int:
+        """Return how many workers would do, those of whole jobs."""
+        job = self.cluster.workers_of_job
+        jobs = math.ceil(self.cluster.scheduler.unfinished() / (job * self.cluster.threads))
+        return job * jobs
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Close jobs all of whose workers are idle; Dask would close those of any idle worker."""
+        of_worker = self.cluster.job_names()
+        busy = {
+            of_worker.get(str(worker.name))
+            for worker in self.cluster.scheduler.workers.values()
+            if worker.processing or worker.has_what
+        }
+        jobs = {of_worker.get(worker) for worker in workers} - busy
+        await super().scale_down([worker for worker, job in of_worker.items() if job in jobs])
+
+
+class WorkLocalCluster(LocalCluster):
+    """Worker processes on this machine."""
+
+    async def _start(self) -> None:
+        self.scheduler_spec["cls"] = WorkScheduler  # LocalCluster takes no other way
+        await super()._start()
+
+    async def cause_of(self, worker: str) -> tuple[Cause, str]:
+        """Return why a worker was lost, for decisions and for people."""
+        if self.scheduler.was_silent(worker):
+            return Cause.SILENCE, "it was not heard of for too long"
+        return Cause.CRASH, "its process was killed, most often because it used too much memory"

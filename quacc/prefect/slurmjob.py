@@ -1,0 +1,106 @@
+"""One Slurm job that runs workers: its script, its submission, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.deploy.spec import ProcessInterface
+
+from quacc.errors import ParameterError
+from quacc.prefect.jobqueue import SLURMJob
+
+_ALIASES = {
+    "-A": "--account",
+    "-c": "--cpus-per-task",
+    "-J": "--job-name",
+    "-n": "--ntasks",
+    "-o": "--output",
+    "-p": "--partition",
+    "-t": "--time",
+}
+
+
+class SlurmJob(SLURMJob):
+    """One Slurm job; its script says when it ends, and its log is one file.
+
+    Parameters
+    ----------
+    job_directives_skip
+        Options of dask-jobqueue's own that the script goes without, such as ``-n``: whole
+        options, where dask-jobqueue skips every line that holds the text.
+    submitted, refused
+        Called with the job's name, and its id or Slurm's words.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any = None,
+        name: Any = None,
+        *,
+        job_directives_skip: Iterable[str] = (),
+        job_extra_directives: Iterable[str] = (),
+        submitted: Callable[[str, str], None] | None = None,
+        refused: Callable[[str, str], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            scheduler,
+            name,
+            job_directives_skip=["#SBATCH -e "],  # errors go to the log, too
+            **kwargs,
+        )
+        header: str = vars(self)["job_header"]
+        lines = [
+            line.replace(f"{self.job_name or 'worker'}-%J.out", "%j.log")
+            for line in header.splitlines()
+        ]
+        options = [_option(line) for line in lines]
+        for skip in job_directives_skip:
+            if _option(skip) not in [*options, "--account", "--partition", "--error", "--time"]:
+                raise ParameterError(
+                    f"job_directives_skip: {skip!r} is no option that dask-jobqueue sets; those "
+                    f"are {', '.join(options)}."
+                )
+        skipped = {_option(skip) for skip in job_directives_skip}
+        lines = [line for line, option in zip(lines, options, strict=True) if option not in skipped]
+        extra = list(job_extra_directives)
+        if not any("requeue" in directive for directive in extra):
+            extra.append("--no-requeue")  # a lost job is replaced at once, with a new name
+        self.job_header = "\n".join([*lines, *(f"#SBATCH {directive}" for directive in extra)])
+        self._submitted, self._refused = submitted, refused
+
+    async def start(self) -> None:
+        """Submit the job; a refusal is reported, not raised."""
+        try:
+            await super().start()
+        # Raised by dask-jobqueue where sbatch fails, or is not there.
+        except (RuntimeError, OSError, ValueError) as error:
+            if self._refused is None:
+                raise
+            self._refused(str(self.name), _words(error))
+            await ProcessInterface.start(self)
+        else:
+            if self._submitted is not None:
+                self._submitted(str(self.name), self.job_id)
+
+    async def close(self) -> None:
+        """Cancel the job."""
+        await super().close()
+        await ProcessInterface.close(self)
+
+
+def _option(line: str) -> str:
+    """Return the option that a line of a job script, or a word, is about, in its long form."""
+    word = line.removeprefix("#SBATCH").split()[0].split("=")[0]
+    return _ALIASES.get(word, word)
+
+
+def _words(error: Exception) -> str:
+    """Return what sbatch said, out of dask-jobqueue's exception."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no sbatch command here; is this a login node?"
+    _, found, told = str(error).partition("stderr:\n")
+    text = told if found else str(error)
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
+    return "; ".join(line.strip() for line in lines if line.strip())
