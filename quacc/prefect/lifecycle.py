@@ -183,6 +183,8 @@ class Watch:
         self._sign(client, dead=True)
         while not self._ended():
             time.sleep(PERIOD)
+            if self._ended():  # and perhaps its server, too
+                return
             try:
                 cancelled = self._cancelled(client)
             except httpx.HTTPStatusError as error:  # it is there, and has troubles of its own

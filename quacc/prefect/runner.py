@@ -53,7 +53,8 @@ def make_runner(
     site
         Name or file of a site's profile; see :mod:`quacc.prefect.site`.
     inside_allocation
-        Compute on the nodes of the Slurm job that the flow itself runs in.
+        Compute on the nodes of the Slurm job that the flow itself runs in; of the site, only the
+        launcher and the network interface matter then.
     cluster_class
         Another cluster class, or its full name.
     adapt_kwargs
@@ -82,27 +83,40 @@ def make_runner(
         require_positive(pending_timeout=pending_timeout)
     kwargs = dict(cluster_kwargs or {})
     settings: dict[str, Any] = {}
+    usual = (0, 1)  # jobs
     if changes and site is None:
         raise ParameterError(
             f"make_runner has no keyword {next(iter(changes))!r}; fields of a site's profile can "
             "be changed where a site is given."
         )
-    if inside_allocation:
-        from quacc.prefect.allocation import AllocationCluster
-
-        kwargs = {"preload": [PRELOAD], "secure": secure, "shared_temp_directory": KEYS} | kwargs
-        return DaskRunner(cluster_class=AllocationCluster, cluster_kwargs=kwargs)
     if site is not None:
         from quacc.prefect.site import load_site
 
         profile = load_site(site).with_changes(**changes)
         settings = {"launcher": profile.launcher_command()}
+        usual = (profile.min_jobs, profile.max_jobs)
+    if inside_allocation:
+        from quacc.prefect.allocation import AllocationCluster
+
+        cluster_class = AllocationCluster
+        interface = {"interface": profile.interface} if site is not None else {}
+        ours = {"preload": [PRELOAD], "secure": secure, "shared_temp_directory": KEYS}
+        kwargs = interface | ours | kwargs
+    elif site is not None:
         kwargs = profile.cluster_kwargs(kwargs)
         cluster_class = profile.cluster_class
-        min_jobs = profile.min_jobs if min_jobs is None else min_jobs
-        max_jobs = profile.max_jobs if max_jobs is None else max_jobs
     elif cluster_class is None and cluster_kwargs is not None:
         cluster_class = SlurmCluster
+    if isinstance(cluster_class, str):
+        cluster_class = from_qualified_name(cluster_class)
+    batch = cluster_class is not None and issubclass(cluster_class, JobQueueCluster)
+    numbers = {"min_jobs": min_jobs, "max_jobs": max_jobs}
+    for name, value in (numbers | {"pending_timeout": pending_timeout}).items():
+        if value is not None and not (batch if name in numbers else cluster_class is SlurmCluster):
+            raise ParameterError(
+                f"{name} is for {'batch' if name in numbers else 'Slurm'} jobs, which this runner "
+                "does not submit. Name a site, or give cluster_kwargs."
+            )
     if cluster_class is None:
         return DaskRunner(
             cluster_class=WorkLocalCluster,
@@ -110,11 +124,12 @@ def make_runner(
             adapt_kwargs=adapt_kwargs,
             worker_settings=settings,
         )
-    if isinstance(cluster_class, str):
-        cluster_class = from_qualified_name(cluster_class)
-    if not issubclass(cluster_class, JobQueueCluster):
+    if not batch:
         return DaskRunner(
-            cluster_class=cluster_class, cluster_kwargs=kwargs, adapt_kwargs=adapt_kwargs
+            cluster_class=cluster_class,
+            cluster_kwargs=kwargs,
+            adapt_kwargs=adapt_kwargs,
+            worker_settings=settings,
         )
     jobs = kwargs.pop("n_workers", None)
     kwargs = batch_keywords(cluster_class, kwargs)
@@ -123,19 +138,24 @@ def make_runner(
     if cluster_class is SlurmCluster:
         kwargs |= {"pending_timeout": pending_timeout, "worker_timeout": worker_timeout}
     if adapt_kwargs is None:
-        most = max_jobs or jobs or 1
-        least = min(jobs or 0, most) if min_jobs is None else min_jobs
-        require_count(max_jobs=most)
-        require_count(minimum=0, min_jobs=least)
-        if least > most:
-            raise ParameterError(f"min_jobs={least} is more than max_jobs={most}.")
-        adapt_kwargs = {"minimum_jobs": least, "maximum_jobs": most}
+        adapt_kwargs = _jobs(min_jobs, max_jobs, (jobs, jobs) if jobs is not None else usual)
     return DaskRunner(
         cluster_class=cluster_class,
         cluster_kwargs=kwargs,
         adapt_kwargs=adapt_kwargs,
         worker_settings=settings,
     )
+
+
+def _jobs(least: int | None, most: int | None, usual: tuple[int, int]) -> dict[str, int]:
+    """Return the keywords of ``adapt``: what was asked for, or what is usual."""
+    most = usual[1] if most is None else most
+    require_count(max_jobs=most)
+    least = min(usual[0], most) if least is None else least
+    require_count(minimum=0, min_jobs=least)
+    if least > most:
+        raise ParameterError(f"min_jobs={least} is more than max_jobs={most}.")
+    return {"minimum_jobs": least, "maximum_jobs": most}
 
 
 def _local(secure: bool) -> dict[str, Any]:

@@ -289,3 +289,36 @@ def test_tls_can_be_declined():
     runner = make_runner({"cores": 1, "memory": "1GB", "security": None})
     assert runner.cluster_kwargs["security"] is None
     assert "protocol" not in runner.cluster_kwargs
+
+
+def test_how_many_jobs():
+    given = {"cores": 1, "memory": "1GB"}
+
+    def jobs(*args, **kwargs):
+        return tuple(make_runner(*args, **kwargs).adapt_kwargs.values())
+
+    assert jobs(given) == (0, 1)
+    assert jobs(given | {"n_workers": 3}) == (3, 3)
+    assert jobs(given | {"n_workers": 3}, min_jobs=0) == (0, 3)
+    assert jobs(given, max_jobs=5) == (0, 5)
+    assert jobs(site="devcluster") == (0, 2)
+    assert jobs(site="devcluster", max_jobs=7) == (0, 7)
+    assert jobs({"n_workers": 3}, site="devcluster") == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "told"),
+    [
+        ({"max_jobs": 3}, "max_jobs is for batch jobs"),
+        ({"pending_timeout": 3}, "pending_timeout is for Slurm jobs"),
+        ({"site": "local", "min_jobs": 1}, "min_jobs is for batch jobs"),
+        ({"site": "devcluster", "min_jobs": 3, "max_jobs": 2}, "min_jobs=3 is more than"),
+        ({"site": "devcluster", "max_jobs": 0}, "max_jobs must be a whole number"),
+        ({"site": "devcluster", "worker_timeout": 0}, "worker_timeout must be"),
+        ({"site": "devcluster", "wall_time": "1"}, "Did you mean .walltime"),
+        ({"walltime": "1"}, "make_runner has no keyword 'walltime'"),
+    ],
+)
+def test_wrong_keywords(kwargs, told):
+    with pytest.raises(ParameterError, match=told):
+        make_runner(**kwargs)
