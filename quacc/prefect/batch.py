@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import dask
+
 from quacc.errors import ParameterError, suggest
 from quacc.prefect import slurm
 from quacc.prefect.cluster import SlurmCluster
-from quacc.prefect.jobqueue import Job, JobQueueCluster, SLURMCluster
+from quacc.prefect.jobqueue import Job, JobQueueCluster, LSFJob, SLURMJob
 
 PRELOAD = "quacc.prefect.worker"
 """What every worker loads first."""
@@ -29,8 +32,9 @@ def batch_keywords(
     ParameterError
         A keyword is unknown, or required ones are missing.
     """
-    _check_keywords(cluster_class, given)
-    kwargs = dict(given)
+    job_class: Any = cluster_class.job_cls
+    kwargs = _from_config(job_class) | dict(given)
+    _check_keywords(cluster_class, kwargs)
     kwargs.setdefault("job_name", "quacc")
     # A calculation at a time in each process: they share no interpreter lock, and one that
     # kills its process kills nothing else.
@@ -47,8 +51,8 @@ def batch_keywords(
     kwargs.setdefault("security", True)
     kwargs.setdefault("shared_temp_directory", KEYS)
     kwargs["job_script_prologue"] = [
+        *_tell_end(job_class, kwargs.get("walltime")),
         *kwargs.get("job_script_prologue", []),
-        *_tell_end(kwargs.get("walltime"), ask_slurm=issubclass(cluster_class, SLURMCluster)),
     ]
     kwargs["scheduler_options"] = {
         "dashboard_address": "127.0.0.1:0",
@@ -57,17 +61,37 @@ def batch_keywords(
     return kwargs
 
 
-def _tell_end(walltime: Any, *, ask_slurm: bool) -> list[str]:
+def job_seconds(job_class: type[Job], walltime: Any) -> float:
+    """Return the walltime of a job as its queueing system reads it (s); infinite if not set."""
+    if not isinstance(walltime, str):
+        return math.inf
+    if issubclass(job_class, LSFJob) and walltime.count(":") == 1:
+        walltime = f"{walltime}:00"  # hours and minutes
+    return slurm.walltime_seconds(walltime)
+
+
+def _tell_end(job_class: type[Job], walltime: Any) -> list[str]:
     """Return shell lines that tell the workers when their job ends, and nobody else's job."""
-    known = isinstance(walltime, str)
-    end = f"$(( $(date +%s) + {slurm.walltime_seconds(walltime)} ))" if known else ""
-    if not ask_slurm:
+    seconds = job_seconds(job_class, walltime)
+    end = f"$(( $(date +%s) + {seconds:.0f} ))" if math.isfinite(seconds) else ""
+    if not issubclass(job_class, SLURMJob):
         return [f"export _QUACC_JOB_END={end}"]
     # Few versions of Slurm tell a job its end, which may be earlier than it was asked for.
     return [
         '_quacc_end=$(squeue -h -o %e -j "$SLURM_JOB_ID" 2> /dev/null)',
         f'export _QUACC_JOB_END=$(date +%s -d "${{_quacc_end:-none}}" 2> /dev/null || echo {end})',
     ]
+
+
+def _from_config(job_class: Any) -> dict[str, Any]:
+    """Return what the user's own configuration of dask-jobqueue sets, of what quacc changes."""
+    names = (
+        *("cores", "memory", "processes", "walltime", "job_script_prologue", "worker_extra_args"),
+        *("job_directives_skip", "job_extra_directives", "scheduler_options"),
+    )
+    section = f"jobqueue.{job_class.config_name}"
+    found = {name: dask.config.get(f"{section}.{name.replace('_', '-')}", None) for name in names}
+    return {name: value for name, value in found.items() if value}
 
 
 def job_script(

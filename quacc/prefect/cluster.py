@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distributed.deploy.cluster import Cluster
 from tornado.ioloop import PeriodicCallback
 
-from quacc.errors import SubmissionError
 from quacc.prefect import slurm
 from quacc.prefect.attempts import Cause
+from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.jobqueue import SLURMCluster
-from quacc.prefect.pool import ENDED, WAITING, JobState, Pool
-from quacc.prefect.scheduler import WorkAdaptive, WorkScheduler
+from quacc.prefect.pool import ENDED, LOST_AFTER, WAITING, JobState, Pool
 from quacc.prefect.slurmjob import SlurmJob
 
 LOOK_EVERY = 10.0
@@ -26,14 +23,11 @@ LOOK_EVERY = 10.0
 FIRST_LOOK = 3.0
 """Seconds after a submission: mistakes in a script show at once."""
 
-RETRY_AFTER = 15.0
-"""Seconds until a job is submitted again that Slurm could not take just now."""
-
-IDLE_FOR = 60
-"""Seconds that a job without work is kept: the next stage of a workflow is often near."""
+_SETTLED = 2.0
+"""Seconds after which Slurm knows that a job has ended with its worker."""
 
 
-class SlurmCluster(SLURMCluster):
+class SlurmCluster(BatchCluster, SLURMCluster):
     """A ``SLURMCluster`` that replaces lost jobs, and says why it cannot work.
 
     Parameters
@@ -59,44 +53,16 @@ class SlurmCluster(SLURMCluster):
 
             log_directory = str(get_settings().results_dir / "slurm-logs")
         self.logs = Path(log_directory).expanduser().absolute()
-        self.problem: SubmissionError | None = None
-        self.on_problem: Callable[[SubmissionError], None] = lambda problem: None
-        self.report: Callable[[str], None] = lambda text: None
-        self.job_ids: dict[str, str] = {}  # of all jobs so far, by name
         self._pool = Pool(pending_timeout, worker_timeout)
         self._states: dict[str, JobState] = {}
-        self._numbers = itertools.count()
         self._looking = asyncio.Lock()
         self._trouble = False  # somebody may want to read the logs
-        super().__init__(
-            scheduler_cls=WorkScheduler,
-            log_directory=str(self.logs),
-            submitted=self._job_submitted,
-            refused=self._job_refused,
-            **kwargs,
-        )
-
-    @property
-    def workers_of_job(self) -> int:
-        """Workers that one job brings."""
-        return int(self._dummy_job.worker_processes)
-
-    @property
-    def threads(self) -> int:
-        """Calculations that one worker runs at a time."""
-        return int(self._dummy_job.worker_process_threads)
+        super().__init__(pending_timeout=pending_timeout, log_directory=str(self.logs), **kwargs)
 
     async def _start(self) -> None:
         await super()._start()
         self._look_often = PeriodicCallback(self._look, LOOK_EVERY * 1000)
         self._look_often.start()
-
-    def adapt(self, *args: Any, **kwargs: Any) -> Any:
-        """Let the number of jobs follow the work; see ``JobQueueCluster.adapt``."""
-        options = {"Adaptive": WorkAdaptive, "interval": "1s", "wait_count": IDLE_FOR}
-        adaptive = super().adapt(*args, **(options | kwargs))
-        self.scheduler.on_work = lambda: self.loop.add_callback(adaptive.adapt)
-        return adaptive
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""
@@ -114,8 +80,11 @@ class SlurmCluster(SLURMCluster):
             state = await self._state(job_id)
             if state.state in ENDED | WAITING:
                 break
-            # A job that ends with its worker is known to do so after a second or two.
-            if time.monotonic() - started > (3 if state.state == "RUNNING" else 20):
+            # A worker that is back proves that its process alone had died. Else Slurm may need
+            # some time to find out that a node has failed.
+            back = any(str(one.name) == worker for one in self.scheduler.workers.values())
+            waited = time.monotonic() - started
+            if (back and waited > _SETTLED) or waited > LOST_AFTER:
                 break
             await asyncio.sleep(0.5)
         told = f"Slurm job {job_id}: {slurm.in_words(state)}"
@@ -126,13 +95,9 @@ class SlurmCluster(SLURMCluster):
             return Cause.CRASH if alone else Cause.SHARED, told
         if silent or state.state == "COMPLETED":
             return Cause.SILENCE, f"{told}, but it was not heard of for too long"
-        if state.state != "RUNNING":
-            return Cause.OUTSIDE, told
-        limit = self._dummy_job.worker_process_memory
-        return Cause.CRASH, (
-            f"its process was killed in Slurm job {job_id}, most often because it used more "
-            f"than its {limit} of memory"
-        )
+        if state.state != "RUNNING" or not back:
+            return Cause.OUTSIDE, f"{told}, but its worker is gone"
+        return Cause.CRASH, f"{self._killed()}, in Slurm job {job_id}"
 
     async def _state(self, job_id: str) -> JobState:
         try:
@@ -141,26 +106,13 @@ class SlurmCluster(SLURMCluster):
             return self._states.get(job_id, JobState("RUNNING"))
         return found.get(job_id, JobState("GONE"))
 
-    def _job_submitted(self, name: str, job_id: str) -> None:
-        self.job_ids[name] = job_id
+    def _watch_job(self, name: str, job_id: str) -> None:
         self._pool.submitted(name, job_id, time.monotonic())
         self.loop.call_later(FIRST_LOOK, self._look_now)
 
-    def _job_refused(self, name: str, told: str) -> None:
-        alive = any(job.job_id for job in self.workers.values())
-        if alive or slurm.can_pass(told):
-            self.report(f"Slurm does not take another job just now: {told}")
-            self.loop.call_later(RETRY_AFTER, self._give_up_job, name)
-            return
-        field = slurm.field_to_change(told)
-        change = f" Change {field} in cluster_kwargs or the site's profile." if field else ""
-        self._fail(f"Slurm refused the job: {told}.{change} Nothing has been computed.")
-
     def _fail(self, text: str) -> None:
-        self.problem = SubmissionError(text)
         self._trouble = True
-        self._adaptive.stop()
-        self.on_problem(self.problem)
+        super()._fail(text)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # SpecCluster would cancel a job as soon as one of its workers goes, but a nanny starts
@@ -187,22 +139,16 @@ class SlurmCluster(SLURMCluster):
                 return
             ids = {job.id for job in self._pool.jobs.values()}
             try:
-                states = await slurm.states(ids)
+                found = await slurm.states(ids)
             except OSError as error:
                 self.report(f"Slurm does not answer: {error}")
                 return
-        for job_id in ids:
-            state = states.get(job_id, JobState("GONE"))
+        states = {job_id: found.get(job_id, JobState("GONE")) for job_id in ids}
+        for job_id, state in states.items():
             if state != self._states.get(job_id):
                 self._states[job_id] = state
                 self.report(f"Slurm job {job_id}: {slurm.in_words(state)}")
-        of_worker = self.job_names()
-        connected = {
-            of_worker[str(worker.name)]
-            for worker in self.scheduler.workers.values()
-            if str(worker.name) in of_worker
-        }
-        verdict = self._pool.look(time.monotonic(), states, connected)
+        verdict = self._pool.look(time.monotonic(), states, self.connected())
         for name in verdict.replace:
             self._give_up_job(name)
         if verdict.unstarted:
@@ -214,26 +160,12 @@ class SlurmCluster(SLURMCluster):
         elif verdict.waited and not self._pool.failed_starts:
             self._fail(
                 f"No worker after {self._pool.pending_timeout:g} s (pending_timeout): the Slurm "
-                f"job is {slurm.in_words(verdict.waited)}. Nothing has been computed."
+                f"job is {slurm.in_words(verdict.waited)}."
             )
 
-    def job_names(self) -> dict[str, str]:
-        """Return the job of every worker, by name."""
-        count = self.workers_of_job
-        suffixes = [f"-{i}" for i in range(count)] if count > 1 else [""]
-        return {f"{name}{suffix}": name for name in self.job_ids for suffix in suffixes}
-
     def _give_up_job(self, name: str) -> None:
-        """Cancel a job and forget it; another one is submitted if there is work."""
         self._pool.forget(name)
-        self.worker_spec.pop(name, None)
-        job = self.workers.pop(name, None)
-        if job is not None:
-            self._futures.add(asyncio.ensure_future(job.close()))
-
-    def _new_worker_name(self, worker_number: int) -> str:
-        # Never one again: Dask refuses a worker whose name one has that it takes for alive.
-        return f"{self._name}-{next(self._numbers)}"
+        super()._give_up_job(name)
 
     async def _close(self) -> None:
         if (often := getattr(self, "_look_often", None)) is not None:

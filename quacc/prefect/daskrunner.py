@@ -13,9 +13,9 @@ import asyncio
 import copy
 import functools
 import logging
-import math
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from prefect import Task
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
 from quacc.errors import (
@@ -37,11 +38,12 @@ from quacc.errors import (
     QuaccError,
 )
 from quacc.prefect.attempts import Attempts, Cause, Verdict
+from quacc.prefect.batch import job_seconds
+from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known
 from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
-from quacc.prefect.slurm import walltime_seconds
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.remote import pack, run_packed, unpack
 from quacc.settings import overrides
@@ -49,6 +51,9 @@ from quacc.settings import overrides
 _ENGINE_THREADS = 512
 """Task runs in flight. Each keeps one thread of the flow process, which mostly waits; the rest
 queue in order, so that a run never waits for one behind it."""
+
+_LEAVING = 1.0
+"""Seconds until the scheduler knows that a worker takes no more work."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +72,10 @@ class DaskRunner(DaskTaskRunner):
     def __init__(self, *, worker_settings: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.worker_settings = dict(worker_settings or {})
+        self._client_lock = threading.Lock()  # threads must not race to start the cluster
+        self._running_lock = threading.Lock()
+        self._running: set[distributed.Future] = set()
+        self._end: BaseException | None = None  # why nothing is to run any more
 
     def duplicate(self) -> DaskRunner:
         """Return a runner with the same settings, which has not been started."""
@@ -78,10 +87,6 @@ class DaskRunner(DaskTaskRunner):
         super().__enter__()
         self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
-        self._client_lock = threading.Lock()  # threads must not race to start the cluster
-        self._running_lock = threading.Lock()
-        self._running: set[distributed.Future] = set()
-        self._end: BaseException | None = None  # why nothing is to run any more
         self._watch = Watch(self.interrupt)
         self._suspects = threading.Lock()
         self._keys: Path | None = None  # folder of this run's certificates
@@ -96,6 +101,7 @@ class DaskRunner(DaskTaskRunner):
         try:
             self._close(*args)
         finally:
+            self._end = None
             self._watch.close(args[1])
 
     def _close(self, *args: Any) -> None:
@@ -120,22 +126,30 @@ class DaskRunner(DaskTaskRunner):
     def client(self) -> Any:
         """The Dask client; the first use starts the cluster."""
         if self._client is None:
-            given = self.cluster_kwargs
-            if base := given.get("shared_temp_directory"):
-                self._keys = make_folder(base)
-                self.cluster_kwargs = given | {"shared_temp_directory": str(self._keys)}
-            logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
-            with dask.config.set(CONFIG):
-                client = super().client
-            self.cluster_kwargs = given
-            cluster: Any = self._cluster
-            if hasattr(cluster, "on_problem"):
-                cluster.report = self._tell
-                cluster.on_problem = self._cannot_work
-                if cluster.problem:
-                    self._cannot_work(cluster.problem)
-            return client
+            self._client = self._start_cluster()
         return self._client
+
+    def _start_cluster(self) -> Any:
+        # Prefect's own would take any Dask client that is open in this process, and its cluster.
+        kwargs = self.cluster_kwargs
+        if base := kwargs.get("shared_temp_directory"):
+            self._keys = make_folder(base)
+            kwargs = kwargs | {"shared_temp_directory": str(self._keys)}
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
+        make_cluster: Any = self.resolved_cluster_class or self.cluster_class
+        with dask.config.set(CONFIG):
+            cluster = self._exit_stack.enter_context(make_cluster(**kwargs))
+        self._cluster = cluster
+        if self.adapt_kwargs:
+            cluster.adapt(**self.adapt_kwargs)
+        client = self._exit_stack.enter_context(PrefectDaskClient(cluster, **self.client_kwargs))
+        self._tell(f"The Dask dashboard is at {client.dashboard_link}")
+        if hasattr(cluster, "on_problem"):
+            cluster.report = self._tell
+            cluster.on_problem = self._cannot_work
+            if cluster.problem:
+                self._cannot_work(cluster.problem)
+        return client
 
     def _cannot_work(self, problem: QuaccError) -> None:
         # From the cluster's event loop, which cancelling would wait for.
@@ -203,6 +217,7 @@ class DaskRunner(DaskTaskRunner):
                     result = self._attempt(call, task_key)
             except PreemptedError as stop:
                 cause, told, progress = Cause.WALLTIME, stop.reason, stop.progress
+                time.sleep(_LEAVING)
             except KilledWorker as loss:
                 cause, told = self._cause_of(str(loss.last_worker.name))
                 progress = progress_of(key) if key else None
@@ -230,6 +245,7 @@ class DaskRunner(DaskTaskRunner):
         try:
             outcome = future.result()
         except BaseException:
+            self._stop_function(task_key)
             future.cancel()
             if self._end is not None:
                 raise copy.copy(self._end) from None
@@ -237,7 +253,18 @@ class DaskRunner(DaskTaskRunner):
         finally:
             with self._running_lock:
                 self._running.discard(future)
+            # The traceback of an exception would keep it, and it the result on the worker.
+            future.release()
         return unpack(outcome)
+
+    def _stop_function(self, task_key: str) -> None:
+        """Start the worker anew that still runs what nobody waits for, such as after a timeout."""
+        cluster: Any = self._cluster
+        scheduler = getattr(cluster, "scheduler", None)
+        if self._end is None and isinstance(scheduler, WorkScheduler):
+            task = scheduler.tasks.get(task_key)
+            if task is not None and task.processing_on is not None:
+                cluster.loop.add_callback(scheduler.start_anew, task.processing_on.address)
 
     def _cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""
@@ -254,8 +281,8 @@ class DaskRunner(DaskTaskRunner):
 
     def _walltime(self) -> float:
         """Return the walltime of a batch job in seconds."""
-        walltime = self.cluster_kwargs.get("walltime")
-        return walltime_seconds(walltime) if isinstance(walltime, str) else math.inf
+        job_class = getattr(self.cluster_class, "job_cls", None)
+        return job_seconds(job_class or Job, self.cluster_kwargs.get("walltime"))
 
 
 def _given_up(verdict: Verdict, told: str, name: str, attempts: Attempts) -> QuaccError:

@@ -11,8 +11,22 @@ _set = signal.signal
 signal.signal = lambda *_: None
 try:
     from dask_jobqueue.core import Job, JobQueueCluster
+    from dask_jobqueue.lsf import LSFCluster, LSFJob
+    from dask_jobqueue.pbs import PBSCluster, PBSJob
+    from dask_jobqueue.sge import SGECluster, SGEJob
     from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 finally:
     signal.signal = _set
 
-__all__ = ["Job", "JobQueueCluster", "SLURMCluster", "SLURMJob"]
+__all__ = [
+    "Job",
+    "JobQueueCluster",
+    "LSFCluster",
+    "LSFJob",
+    "PBSCluster",
+    "PBSJob",
+    "SGECluster",
+    "SGEJob",
+    "SLURMCluster",
+    "SLURMJob",
+]

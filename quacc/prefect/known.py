@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from quacc.errors import StoreError
-from quacc.recipes.common.verbs import innermost
-from quacc.runners.calculation import only_checking
+from ase import Atoms
+
+from quacc.errors import MissingProgramError, StoreError
+from quacc.recipes.common.verbs import recipe_of
+from quacc.runners.calculation import Calculation, only_checking
+from quacc.schemas import Result
 from quacc.store import Store, Writer
 
 logger = logging.getLogger(__name__)
@@ -25,22 +30,28 @@ class Known:
     def look_up(
         self, function: Callable[..., Any], args: Any, kwargs: Any
     ) -> tuple[str | None, Any]:
-        """Return the key of a call, and its result if that is stored and converged.
+        """Return the key of a call, and its result if that is stored, converged and whole.
+
+        The key is None for functions that are no jobs of quacc's, and for codes that are not
+        installed on this machine, since they may be on the workers'.
 
         Raises
         ------
-        InputError, MissingProgramError
+        InputError
             The job refuses its arguments.
         """
-        key = key_of(function, args, kwargs)
-        if key is None:
+        calculation = calculation_of(function, args, kwargs)
+        if calculation is None:
             return None, None
+        key = calculation.key
         try:
-            result = Store().find([key]).get(key)
+            stored = Store().find([key]).get(key)
         except StoreError as error:  # an old result that cannot be read costs only time
             logger.warning("Stored results cannot be looked up: %s", error)
             return key, None
-        return key, None if result is None or result.get("converged") is False else result
+        if stored is None or not _is_usable(stored, calculation):
+            return key, None
+        return key, _as_asked(stored, calculation)
 
     def keep(self, result: Any) -> None:
         """Store a result of a job of quacc's soon; what cannot be stored is logged."""
@@ -65,11 +76,69 @@ class Known:
                 logger.error("Results could not be stored in the database: %s", error)
 
 
-def key_of(function: Callable[..., Any], args: Any, kwargs: Any) -> str | None:
-    """Return the key of the calculation that a call would make; None for others' functions."""
-    module = getattr(innermost(function), "__module__", None) or ""
-    if not module.startswith("quacc.recipes."):
+def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
+    """Return the calculation that a call would make, if it is all that the function does.
+
+    Raises
+    ------
+    InputError
+        The job refuses its arguments.
+    """
+    recipe = recipe_of(function)
+    if recipe is None:
         return None
-    with only_checking() as found:
-        function(*args, **kwargs)
-    return found.key
+    try:
+        with only_checking() as found:
+            function(*args, **kwargs)
+    except MissingProgramError:  # the worker decides, and says it better
+        return None
+    calculation = found.calculation
+    return calculation if calculation and calculation.recipe == recipe else None
+
+
+def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
+    """Tell whether a stored result is what the calculation would give."""
+    return (
+        Result.__required_keys__ <= stored.keys()
+        and isinstance(stored["atoms"], Atoms)
+        and isinstance(stored["input_atoms"], Atoms)
+        and stored["name"] == calculation.recipe
+        # One that is required to converge has the same key.
+        and stored.get("converged") is not False
+        and (stored["directory"] is None or os.path.isdir(stored["directory"]))
+    )
+
+
+def _as_asked(stored: Any, calculation: Calculation) -> Any:
+    """Return a stored result with what this caller's structure carries, and no key counts.
+
+    Whoever computed it first may have had other tags, other ``info``, other arrays.
+    """
+    before, given = stored["input_atoms"], calculation.input_atoms
+    moved = {"numbers", "positions"} | ({"momenta"} if calculation.momenta else set())
+    _carry(stored["atoms"], before, given, moved)
+    relaxed = "converged" in stored  # then every frame has its own energy and forces
+    for frame in stored.get("trajectory", []):
+        if relaxed:
+            _carry(frame, before, given, moved | {"forces"}, {"energy"})
+        else:
+            _carry(frame, before, given, moved)
+    stored["input_atoms"] = copy.deepcopy(given)
+    return stored
+
+
+def _carry(
+    atoms: Atoms, before: Atoms, given: Atoms, arrays: Set[str], info: Set[str] = frozenset()
+) -> None:
+    """Give atoms all that a structure carries, but for the arrays and info that were computed."""
+    atoms.arrays = _carried(atoms.arrays, before.arrays, given.arrays, arrays)
+    atoms.info = _carried(atoms.info, before.info, given.info, info)
+    atoms.set_celldisp(given.get_celldisp())
+
+
+def _carried(
+    final: dict[str, Any], before: dict[str, Any], given: dict[str, Any], computed: Set[str]
+) -> dict[str, Any]:
+    made = {name: value for name, value in final.items() if name in computed or name not in before}
+    carried = {name: value for name, value in given.items() if name not in computed}
+    return made | copy.deepcopy(carried)

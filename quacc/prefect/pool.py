@@ -32,7 +32,9 @@ ENDED = frozenset(
 )
 """Slurm's states of jobs that are over; GONE are those that it no longer knows."""
 
-WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
+WAITING = frozenset(
+    {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class _Job:
     id: str
     submitted: float
     running: float | None = None
+    completing: float | None = None
     joined: bool = False  # a worker of it has been connected
     seen: float = 0.0  # when one was last
 
@@ -105,17 +108,20 @@ class Pool:
         now
             Seconds, on any clock.
         states
-            By job id.
+            By job id; those that are not among them are left alone.
         connected
             Names of the jobs that have a connected worker.
         """
         verdict = Verdict()
+        failed_job: _Job | None = None
         for name, job in list(self.jobs.items()):
             if name in connected:
                 # Whatever the queue says: Slurm may take a node for dead whose jobs run on.
                 self.joined(name, now)
                 continue
-            state = states.get(job.id, JobState("GONE"))
+            state = states.get(job.id)
+            if state is None:  # submitted since they were asked for
+                continue
             failed = self._judge(job, state, now)
             if failed is None:
                 if state.state in WAITING and not connected and self._too_long(job, now):
@@ -125,8 +131,12 @@ class Pool:
             del self.jobs[name]
             if failed:
                 self.failed_starts += 1
-                if self.failed_starts >= FAILED_STARTS:
-                    verdict.unstarted = job.id
+                failed_job = job
+        # While another job works or starts, these may have met a bad node.
+        if failed_job and self.failed_starts >= FAILED_STARTS and not connected:
+            older = [job for job in self.jobs.values() if job.submitted <= failed_job.submitted]
+            if not any(job.running is not None for job in older):
+                verdict.unstarted = failed_job.id
         return verdict
 
     def _judge(self, job: _Job, state: JobState, now: float) -> bool | None:
@@ -137,7 +147,10 @@ class Pool:
         if state.state in WAITING:
             # Requeued: it would wait for minutes, and a new job starts as soon.
             return False if job.running is not None or job.joined else None
-        if state.state != "RUNNING":  # configuring, completing, …
+        if state.state == "COMPLETING":  # for ever, on a node that does not answer
+            job.completing = now if job.completing is None else job.completing
+            return not job.joined if now - job.completing > LOST_AFTER else None
+        if state.state != "RUNNING":  # configuring, suspended, …
             return None
         if job.running is None:
             job.running = now

@@ -9,6 +9,7 @@ from prefect.utilities.importtools import from_qualified_name
 
 from quacc.errors import ParameterError, require_count, require_positive
 from quacc.prefect.batch import KEYS, PRELOAD, batch_keywords
+from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.jobqueue import JobQueueCluster
@@ -110,12 +111,12 @@ def make_runner(
     if isinstance(cluster_class, str):
         cluster_class = from_qualified_name(cluster_class)
     batch = cluster_class is not None and issubclass(cluster_class, JobQueueCluster)
-    numbers = {"min_jobs": min_jobs, "max_jobs": max_jobs}
-    for name, value in (numbers | {"pending_timeout": pending_timeout}).items():
-        if value is not None and not (batch if name in numbers else cluster_class is SlurmCluster):
+    for_jobs = {"min_jobs": min_jobs, "max_jobs": max_jobs, "pending_timeout": pending_timeout}
+    for name, value in for_jobs.items():
+        if value is not None and not batch:
             raise ParameterError(
-                f"{name} is for {'batch' if name in numbers else 'Slurm'} jobs, which this runner "
-                "does not submit. Name a site, or give cluster_kwargs."
+                f"{name} is for batch jobs, which this runner does not submit. Name a site, or "
+                "give cluster_kwargs."
             )
     if cluster_class is None:
         return DaskRunner(
@@ -135,9 +136,11 @@ def make_runner(
     kwargs = batch_keywords(cluster_class, kwargs)
     if not secure:
         kwargs["security"] = None
+    if issubclass(cluster_class, BatchCluster):
+        kwargs["pending_timeout"] = pending_timeout
     if cluster_class is SlurmCluster:
-        kwargs |= {"pending_timeout": pending_timeout, "worker_timeout": worker_timeout}
-    if adapt_kwargs is None:
+        kwargs["worker_timeout"] = worker_timeout
+    if not adapt_kwargs:  # nothing at all would wait for ever
         adapt_kwargs = _jobs(min_jobs, max_jobs, (jobs, jobs) if jobs is not None else usual)
     return DaskRunner(
         cluster_class=cluster_class,

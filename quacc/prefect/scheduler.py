@@ -78,6 +78,13 @@ class WorkScheduler(Scheduler):
             self.left.add(str(worker.name))
         return await super().remove_worker(address, **kwargs)
 
+    async def start_anew(self, address: str) -> None:
+        """Start a worker anew, to stop what it runs."""
+        if address in self.workers:
+            await self.restart_workers(
+                [address], wait_for_workers=False, stimulus_id="quacc-start-anew"
+            )
+
     def was_silent(self, worker: str) -> bool:
         """Tell once whether a worker was lost because it was silent."""
         silent = worker in self.silent

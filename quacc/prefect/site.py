@@ -33,9 +33,9 @@ _PACKAGED = Path(__file__).parent / "sites"
 
 _CLUSTERS = {
     "slurm": "quacc.prefect.cluster.SlurmCluster",
-    "pbs": "dask_jobqueue.PBSCluster",
-    "sge": "dask_jobqueue.SGECluster",
-    "lsf": "dask_jobqueue.LSFCluster",
+    "pbs": "quacc.prefect.batchcluster.PBSBatchCluster",
+    "sge": "quacc.prefect.batchcluster.SGEBatchCluster",
+    "lsf": "quacc.prefect.batchcluster.LSFBatchCluster",
 }
 
 _OTHER_WORDS = {

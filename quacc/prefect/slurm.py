@@ -50,10 +50,8 @@ _PASSING = (
     "temporarily unable",
     "transport endpoint",
     "connection refused",
-    "submit limit",
-    "submitlimit",
+    "submitjob",  # QOSMaxSubmitJobPerUserLimit and its like
     "slurm controller not responding",
-    "job violates accounting/qos policy",
 )
 """Refusals that may be over when a job is submitted again."""
 

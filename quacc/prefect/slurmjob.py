@@ -1,13 +1,12 @@
-"""One Slurm job that runs workers: its script, its submission, its end."""
+"""One Slurm job that runs workers: its script."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from distributed.deploy.spec import ProcessInterface
-
 from quacc.errors import ParameterError
+from quacc.prefect.batchcluster import ReportingJob
 from quacc.prefect.jobqueue import SLURMJob
 
 _ALIASES = {
@@ -21,7 +20,7 @@ _ALIASES = {
 }
 
 
-class SlurmJob(SLURMJob):
+class SlurmJob(ReportingJob, SLURMJob):
     """One Slurm job; its script says when it ends, and its log is one file.
 
     Parameters
@@ -29,8 +28,8 @@ class SlurmJob(SLURMJob):
     job_directives_skip
         Options of dask-jobqueue's own that the script goes without, such as ``-n``: whole
         options, where dask-jobqueue skips every line that holds the text.
-    submitted, refused
-        Called with the job's name, and its id or Slurm's words.
+    **kwargs
+        Of ``dask_jobqueue.slurm.SLURMJob``, and of :class:`ReportingJob`.
     """
 
     def __init__(
@@ -40,8 +39,6 @@ class SlurmJob(SLURMJob):
         *,
         job_directives_skip: Iterable[str] = (),
         job_extra_directives: Iterable[str] = (),
-        submitted: Callable[[str, str], None] | None = None,
-        refused: Callable[[str, str], None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -68,39 +65,9 @@ class SlurmJob(SLURMJob):
         if not any("requeue" in directive for directive in extra):
             extra.append("--no-requeue")  # a lost job is replaced at once, with a new name
         self.job_header = "\n".join([*lines, *(f"#SBATCH {directive}" for directive in extra)])
-        self._submitted, self._refused = submitted, refused
-
-    async def start(self) -> None:
-        """Submit the job; a refusal is reported, not raised."""
-        try:
-            await super().start()
-        # Raised by dask-jobqueue where sbatch fails, or is not there.
-        except (RuntimeError, OSError, ValueError) as error:
-            if self._refused is None:
-                raise
-            self._refused(str(self.name), _words(error))
-            await ProcessInterface.start(self)
-        else:
-            if self._submitted is not None:
-                self._submitted(str(self.name), self.job_id)
-
-    async def close(self) -> None:
-        """Cancel the job."""
-        await super().close()
-        await ProcessInterface.close(self)
 
 
 def _option(line: str) -> str:
     """Return the option that a line of a job script, or a word, is about, in its long form."""
     word = line.removeprefix("#SBATCH").split()[0].split("=")[0]
     return _ALIASES.get(word, word)
-
-
-def _words(error: Exception) -> str:
-    """Return what sbatch said, out of dask-jobqueue's exception."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no sbatch command here; is this a login node?"
-    _, found, told = str(error).partition("stderr:\n")
-    text = told if found else str(error)
-    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
-    return "; ".join(line.strip() for line in lines if line.strip())

@@ -27,6 +27,9 @@ _kept: list[Any] = []  # what must live as long as the process
 
 def dask_setup(worker: Worker) -> None:
     """Prepare this process; Dask calls it when the worker starts."""
+    # A worker with much in memory would be paused for good, and one that leaves go on; the
+    # nanny's limit remains.
+    worker.memory_manager.memory_pause_fraction = False
     _end_programs_with_this_process()
     # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
     # job is cancelled or preempted, and so does Dask's nanny to a worker with too much memory.

@@ -39,29 +39,34 @@ _checking = ContextVar("quacc_checking", default=False)
 class Checked(BaseException):
     """Inside :func:`only_checking`: everything was in order, the calculation could start."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    def __init__(self, calculation: Calculation) -> None:
+        super().__init__(calculation.key)
+        self.calculation = calculation
 
 
 class Found:
-    """What :func:`only_checking` learned: the key of the calculation, once it passed."""
+    """What :func:`only_checking` learned: the calculation, once it passed."""
 
-    key: str | None = None
+    calculation: Calculation | None = None
+
+    @property
+    def key(self) -> str | None:
+        """Of the calculation."""
+        return self.calculation.key if self.calculation else None
 
 
 @contextmanager
 def only_checking() -> Iterator[Found]:
     """Let jobs inside the ``with`` block do all their checks, and end before they compute.
 
-    Leaves the block at the first calculation that passes its checks, and then knows its key.
+    Leaves the block at the first calculation that passes its checks, and then knows it.
     """
     found = Found()
     token = _checking.set(True)
     try:
         yield found
     except Checked as passed:
-        found.key = passed.key
+        found.calculation = passed.calculation
     finally:
         _checking.reset(token)
 
@@ -118,6 +123,7 @@ class Calculation:
         self.parameters = {**parameters, **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
         self.copies = files_to_copy(copy_files)
+        self.momenta = momenta
         self.key = calculation_key(
             recipe=recipe,
             version=version,
@@ -150,7 +156,7 @@ class Calculation:
             There is no time to start, or the body was stopped between two steps.
         """
         if _checking.get():
-            raise Checked(self.key)
+            raise Checked(self)
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
         atoms = self.input_atoms.copy()

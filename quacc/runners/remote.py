@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from quacc.errors import MissingProgramError
+from quacc.errors import MissingProgramError, PreemptedError
+from quacc.runners.deadline import stop_soon
 
 
 class WorkerTracebackError(Exception):
@@ -41,6 +42,8 @@ def run_packed(call: bytes) -> bytes:
         outcome = (_run(call), None, "")
     # Every exception travels back, and unpack() raises it; sys.exit would end the worker.
     except (Exception, SystemExit) as error:
+        if isinstance(error, PreemptedError):  # nor is there time for what comes next
+            stop_soon(error.reason)
         outcome = (None, error, traceback.format_exc())
     try:
         packed: bytes = cloudpickle.dumps(outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,7 +93,8 @@ class Store:
         UnknownKeyError
             No result has this key.
         StoreError
-            Several results have it; or a part of a workflow's result was removed.
+            Several results have it; or a part of a workflow's result was removed; or it is
+            damaged.
         """
         key = self.resolve(key)
         found, missing = self._load([key])
@@ -108,7 +109,13 @@ class Store:
         return found[key]
 
     def find(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return those of the results that are known, by their (whole) keys."""
+        """Return those of the results that are known, by their (whole) keys.
+
+        Raises
+        ------
+        StoreError
+            One of them is damaged.
+        """
         return self._load(keys)[0]
 
     def resolve(self, key: str) -> str:
@@ -161,7 +168,7 @@ class Store:
         with open_database(self._location, write=False) as database:
             # All at once, because an open cursor would keep writers waiting.
             rows = [] if database is None else fetch(database, statement, values)
-        return (summary(row) for row in rows)
+        return (self._read(row[0], summary, row) for row in rows)
 
     def remove(self, keys: Iterable[str]) -> int:
         """Remove results by their whole keys and return how many there were."""
@@ -187,7 +194,7 @@ class Store:
 
         with open_database(self._location, write=True) as database:
             known = by_key(database, "unique_id, id, key_value_pairs", [row.key for row in rows])
-            stale = {key: number for key, number, pairs in known if is_converged(pairs) is False}
+            stale = {key: number for key, number, pairs in known if _is_stale(pairs)}
             settled = {key for key, _, _ in known} - stale.keys()
             new: dict[str, Row] = {}
             for row in rows:
@@ -211,10 +218,10 @@ class Store:
             while more:
                 referred: set[str] = set()
                 for key, data in by_key(database, "unique_id, data", more):
-                    body = decode(data)
-                    if "key" in body:  # else somebody else's row
+                    body, parts = self._read(key, _body, data)
+                    if body.get("key") == key:  # else somebody else's row
                         bodies[key] = body
-                        _fill(body, {}, referred)
+                        referred |= parts
                 more = sorted(referred - bodies.keys())  # of what was found just now
         found, missing = {}, set[str]()
         for key in wanted:
@@ -225,6 +232,33 @@ class Store:
                 if not gone:
                     found[key] = whole
         return found, missing
+
+    def _read(self, key: str, reader: Callable[[Any], Any], stored: Any) -> Any:
+        try:
+            return reader(stored)
+        # Damage can have made anything of it, which fails in its own way.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise StoreError(
+                f"The row {key[:10]} in {self} cannot be read ({reason[:200]}). If quacc wrote it, "
+                f"it is damaged: delete it with `quacc results rm {key[:10]}`, and compute it "
+                "again."
+            ) from error
+
+
+def _body(stored: Any) -> tuple[dict[str, Any], set[str]]:
+    """Return the content of a ``data`` column, and the keys of the results it refers to."""
+    body, parts = decode(stored), set[str]()
+    _fill(body, {}, parts)
+    return (body if isinstance(body, dict) else {}), parts
+
+
+def _is_stale(pairs: Any) -> bool:
+    """Tell whether a new result should take the place of the one with these pairs."""
+    try:
+        return is_converged(pairs) is False
+    except (AttributeError, ValueError):  # damaged
+        return True
 
 
 def _fill(value: Any, bodies: Mapping[str, Any], missing: set[str]) -> Any:

@@ -25,6 +25,9 @@ from prefect.states import Cancelling
 
 from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
+from quacc.prefect.batchcluster import BatchCluster
+from quacc.prefect.cluster import SlurmCluster
+from quacc.prefect.slurmjob import SlurmJob
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
@@ -33,6 +36,13 @@ from tests.prefect.programs import Script, Server, states
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class OtherQueue(BatchCluster):
+    """What is left for PBS, SGE and LSF, where nobody asks the queue."""
+
+    job_cls = SlurmJob
+
 
 STEPS = 250
 
@@ -82,10 +92,10 @@ def hog():
         held.append(os.urandom(20_000_000))
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=60, told=str):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, f"it did not happen in time: {told()}"
         time.sleep(0.1)
 
 
@@ -189,12 +199,14 @@ def test_the_walltime(slurm, on_slurm, tmp_path, uninterrupted):
     nothing_left(slurm)
 
 
-def test_scancel(slurm, on_slurm, strike, tmp_path, uninterrupted):
+@pytest.mark.parametrize("queue", [SlurmCluster, OtherQueue])
+def test_scancel(slurm, on_slurm, strike, tmp_path, uninterrupted, queue):
     def cancel(seen):
         slurm.call("scancel", seen["job"])
 
     log = tmp_path / "log"
-    result, seen = strike(make_runner(on_slurm), long_relaxation, log, cancel)
+    runner = make_runner(on_slurm, cluster_class=queue)
+    result, seen = strike(runner, long_relaxation, log, cancel)
     same(result, uninterrupted["long_relaxation"])
     assert result["provenance"]["job_id"] != seen["job"]
     assert calls(log) <= len(result["history"]["energy"]) + 3
@@ -229,7 +241,7 @@ def test_a_worker_that_is_killed(slurm, on_slurm, strike, tmp_path, uninterrupte
         os.kill(seen["pid"], signal.SIGKILL)
 
     log = tmp_path / "log"
-    with pytest.raises(LostWorkerError, match="its process was killed in Slurm job"):
+    with pytest.raises(LostWorkerError, match="its process was killed.*in Slurm job"):
         strike(make_runner(on_slurm), long_md, log, kill)
 
 
@@ -244,10 +256,11 @@ def test_a_worker_that_is_stopped(slurm, on_slurm, strike, tmp_path, uninterrupt
     assert not psutil.pid_exists(seen["pid"])
 
 
-def test_a_partition_that_is_not_there(slurm, on_slurm):
+@pytest.mark.parametrize("queue", [SlurmCluster, OtherQueue])
+def test_a_partition_that_is_not_there(slurm, on_slurm, queue):
     on_slurm["queue"] = "nowhere"
 
-    @flow(task_runner=make_runner(on_slurm))
+    @flow(task_runner=make_runner(on_slurm, cluster_class=queue))
     def campaign():
         return task(relax_job).submit("Cu").result()
 
@@ -258,14 +271,16 @@ def test_a_partition_that_is_not_there(slurm, on_slurm):
     nothing_left(slurm)
 
 
-def test_jobs_that_stay_pending(slurm, on_slurm):
+@pytest.mark.parametrize("queue", [SlurmCluster, OtherQueue])
+def test_jobs_that_stay_pending(slurm, on_slurm, queue):
     slurm.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
+    told = r"PENDING \(.*(DOWN|nodes)" if queue is SlurmCluster else "from the jobs 1"
 
-    @flow(task_runner=make_runner(on_slurm, pending_timeout=3))
+    @flow(task_runner=make_runner(on_slurm, cluster_class=queue, pending_timeout=3))
     def campaign():
         return task(relax_job).submit("Cu").result()
 
-    with pytest.raises(SubmissionError, match=r"No worker after 3 s .*PENDING \(.*(DOWN|nodes)"):
+    with pytest.raises(SubmissionError, match=rf"No worker after 3 s .*{told}"):
         campaign()
     nothing_left(slurm)
 
@@ -377,7 +392,9 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
         return (tmp_path / "out").read_text()
 
     first = start()
-    wait_until(lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()))
+    wait_until(
+        lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()), told=said
+    )
     stored = {row.key: row.created for row in Store().select()}
     assert len(stored) == 9
     first_run = UUID(said().split("RUN ")[1].split()[0])
@@ -472,3 +489,56 @@ def test_a_prefect_server_that_is_gone_for_good(slurm, on_slurm, tmp_path):
         nothing_left(slurm)
     assert f"The Prefect server at {server.url} is gone" in program.told()
     assert [row.recipe for row in Store().select()] == ["emt.relax_job"]
+
+
+def slow_steps(log):
+    return counted(relax_job, log, 4, crystal(), fmax=1e-12, steps=12, optimizer="FIRE")
+
+
+def test_steps_that_take_a_good_part_of_the_walltime(slurm, on_slurm, tmp_path):
+    """Its worker has time for another calculation, but not for a step of this one."""
+
+    @flow(task_runner=make_runner(on_slurm | {"walltime": "00:01:00"}))
+    def campaign():
+        return task(slow_steps).submit(tmp_path / "log").result()
+
+    result = campaign()
+    assert result["steps"] == 12
+    assert result["provenance"]["attempts"] == 2
+    assert calls(tmp_path / "log") <= 14
+    nothing_left(slurm)
+
+
+def test_a_node_that_dies(slurm, on_slurm, strike, tmp_path, uninterrupted):
+    """At first, Slurm still takes its job for running."""
+
+    def die(seen):
+        node = slurm.call("squeue", "-h", "-o", "%N", "-j", seen["job"])
+        daemon = int((slurm.folder / "run" / f"slurmd.{node}.pid").read_text())
+        worker = psutil.Process(seen["pid"])
+        nanny = worker.parent()
+        shell = nanny.parent()
+        step = shell.parent()
+        os.kill(daemon, signal.SIGKILL)
+        for process in (step, shell, nanny, worker):
+            process.kill()
+
+    log = tmp_path / "log"
+    result, seen = strike(make_runner(on_slurm), long_md, log, die)
+    same(result, uninterrupted["long_md"])
+    assert result["provenance"]["job_id"] != seen["job"]
+
+
+def test_a_bad_node(slurm, on_slurm):
+    """One of two nodes ends every job at once; the other one works."""
+    on_slurm |= {
+        "n_workers": 2,
+        "job_script_prologue": ['[ "$SLURMD_NODENAME" = n1 ] || exit 1'],
+    }
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return [task(tick).submit(Path("log"), 1) for _ in range(4)]
+
+    campaign()
+    nothing_left(slurm)

@@ -27,11 +27,11 @@ def test_a_job_that_runs_and_works_is_kept():
         assert not verdict.waited
 
 
-@pytest.mark.parametrize("state", [*sorted(ENDED), None])
+@pytest.mark.parametrize("state", sorted(ENDED))
 def test_a_job_that_has_ended_is_replaced(state):
     one = pool()
     look(one, 1, RUNNING, ["a"])
-    verdict = look(one, 2, state and JobState(state))
+    verdict = look(one, 2, JobState(state))
     assert verdict.replace == ["a"]
     assert one.jobs == {}
     assert verdict.unstarted is None
@@ -66,6 +66,30 @@ def test_a_worker_in_between_forgives_failed_starts():
     look(one, 2, RUNNING, ["a"])
     one.submitted("a", "1", 3.0)
     assert look(one, 4, JobState("FAILED")).unstarted is None
+
+
+def test_one_that_was_submitted_since_the_queue_was_asked_is_kept():
+    assert look(pool(), 1, None).replace == []
+
+
+def test_a_bad_node_does_not_end_what_works_or_starts_elsewhere():
+    for state, connected in [(RUNNING, ["b"]), (RUNNING, [])]:
+        one = pool()
+        one.submitted("b", "2", 0.0)
+        for number in range(1, FAILED_STARTS + 3):
+            one.submitted("a", "1", 0.0)
+            verdict = one.look(number, {"1": JobState("FAILED"), "2": state}, connected)
+            if not connected and number == 1:
+                continue
+            assert verdict.replace == ["a"]
+            assert verdict.unstarted is None
+
+
+def test_a_job_that_never_completes_is_replaced():
+    one = pool()
+    look(one, 1, RUNNING, ["a"])
+    assert look(one, 2, JobState("COMPLETING")).replace == []
+    assert look(one, 3 + LOST_AFTER, JobState("COMPLETING")).replace == ["a"]
 
 
 def test_a_running_job_without_a_worker():

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -310,7 +311,7 @@ def test_how_many_jobs():
     ("kwargs", "told"),
     [
         ({"max_jobs": 3}, "max_jobs is for batch jobs"),
-        ({"pending_timeout": 3}, "pending_timeout is for Slurm jobs"),
+        ({"pending_timeout": 3}, "pending_timeout is for batch jobs"),
         ({"site": "local", "min_jobs": 1}, "min_jobs is for batch jobs"),
         ({"site": "devcluster", "min_jobs": 3, "max_jobs": 2}, "min_jobs=3 is more than"),
         ({"site": "devcluster", "max_jobs": 0}, "max_jobs must be a whole number"),
@@ -322,3 +323,63 @@ def test_how_many_jobs():
 def test_wrong_keywords(kwargs, told):
     with pytest.raises(ParameterError, match=told):
         make_runner(**kwargs)
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_a_task_that_times_out_leaves_its_worker_free():
+    one_worker = make_runner()
+    one_worker.cluster_kwargs["n_workers"] = 1
+
+    @flow(task_runner=one_worker)
+    def times_out():
+        task(sleep).submit(0).result()  # the worker is there
+        late = task(sleep, timeout_seconds=1).submit(600)
+        late.wait()
+        return late.state.name, task(sleep).submit(0).result()
+
+    name, pid = times_out()
+    assert name == "TimedOut"
+    assert pid != os.getpid()
+
+
+def test_a_dask_client_of_the_users_own_is_left_alone():
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client:
+            theirs = set(client.run(os.getpid).values())
+
+            @flow(task_runner=make_runner())
+            def mine():
+                return task(sleep).submit(0).result()
+
+            assert mine() not in theirs
+
+
+def test_an_interrupt_before_the_start_counts():
+    runner = make_runner()
+    runner.interrupt("too early")
+    with runner, pytest.raises(KeyboardInterrupt, match="too early"):
+        runner.submit(task(sleep), {"seconds": 0})
+
+
+def test_a_failed_task_keeps_nothing_on_its_worker():
+    @flow(task_runner=make_runner())
+    def fails():
+        futures = [task(raises).submit() for _ in range(3)]
+        for future in futures:
+            future.wait()
+        cluster = FlowRunContext.get().task_runner.client.cluster
+        wait_until(lambda: not cluster.scheduler.tasks)
+        return futures
+
+    fails(return_state=True)
+
+
+def wait_until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -102,11 +102,13 @@ def test_a_refusal_names_the_field(refusal, field):
 
 
 def test_refusals_that_pass():
-    assert words.can_pass("Batch job submission failed: Unable to contact slurm controller")
-    assert words.can_pass(
-        "Batch job submission failed: Job violates accounting/QOS policy (job "
-        "submit limit, user's size and/or time limits)"
+    policy = (
+        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
+        "size and/or time limits)"
     )
+    assert words.can_pass("Batch job submission failed: Unable to contact slurm controller")
+    assert words.can_pass(f"QOSMaxSubmitJobPerUserLimit; {policy}")
+    assert not words.can_pass(f"QOSMaxWallDurationPerJobLimit; {policy}")
     assert not words.can_pass("invalid partition specified: nowhere")
 
 

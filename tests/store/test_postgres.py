@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -135,6 +136,37 @@ def test_workflow_select_and_remove(url: str) -> None:
     assert store.remove([key_of("InF"), result["bulk"]["key"], "unknown"]) == 2
     with pytest.raises(StoreError, match="which is no longer in"):
         store.get(result["key"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"__ndarray__": [[3], "float64", [1, 2]]},
+        {"__ndarray__": [[1], "floax64", [1]]},
+        {"__special_number__": None},
+        {"__complex__": "x"},
+        {"__ase_objtype__": "atomz"},
+        {"__labelled_atoms__": {"numbers": [1]}},
+    ],
+)
+def test_a_damaged_row_is_named_with_what_to_do(url: str, damage: Any) -> None:
+    import psycopg2
+
+    store, bad = Store(url), key_of("bad")
+    store.add([make(bulk("Cu"), bad), make(bulk("Cu"), key_of("good"))])
+    with psycopg2.connect(url) as connection:
+        connection.cursor().execute(
+            "UPDATE systems SET data = jsonb_set(data, '{results}', %s) WHERE unique_id = %s",
+            [json.dumps(damage), bad],
+        )
+    connection.close()
+    with pytest.raises(StoreError, match=f"quacc results rm {bad[:10]}") as caught:
+        store.find([bad])
+    assert QUOTED not in str(caught.value)
+    assert store.get(key_of("good"))
+    assert store.remove([bad]) == 1
+    assert store.add([make(bulk("Cu"), bad)]) == 1
+    assert store.get(bad)
 
 
 def test_a_failing_batch_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ of one item follow one another without waiting for other items.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from quacc.errors import JobsFailedError, ParameterError
+from quacc.errors import JobsFailedError, MissingProgramError, ParameterError
 from quacc.runners.calculation import only_checking
 
 Job = Callable[..., Any]
@@ -38,6 +39,24 @@ def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def recipe_of(function: Callable[..., Any]) -> str | None:
+    """Return the name of the recipe that a function is, such as emt.relax_job.
+
+    None for workflows and for others' functions, also where those took over the name and the
+    module of a recipe, as ``functools.wraps`` does.
+    """
+    function = innermost(function)
+    name = getattr(function, "__name__", None) or ""
+    module = getattr(function, "__module__", None) or ""
+    if not (name.endswith("_job") and module.startswith("quacc.recipes.")):
+        return None
+    if hasattr(function, "__wrapped__"):
+        return None
+    if getattr(sys.modules.get(module), name, None) is not function:
+        return None
+    return f"{module.split('.')[2]}.{name}"
+
+
 def check(job: Job, item: Any, /, **kwargs: Any) -> None:
     """Let a job check its input, without computing anything.
 
@@ -46,7 +65,9 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> None:
 
     Raises
     ------
-    InputError, MissingProgramError
+    InputError
+    MissingProgramError
+        Not for a job that may run elsewhere, where the program is.
     """
     if not (callable(job) or hasattr(job, "submit")):
         raise ParameterError(
@@ -55,9 +76,14 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> None:
         )
     function = getattr(job, "fn", job)  # of a task
     function = getattr(function, "plain", function)
-    if (getattr(innermost(function), "__module__", None) or "").startswith("quacc.recipes."):
+    if recipe_of(function) is None:
+        return
+    try:
         with only_checking():
             function(item, **kwargs)
+    except MissingProgramError:
+        if not hasattr(job, "submit"):
+            raise
 
 
 def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:
