@@ -48,10 +48,8 @@ class SlurmJob(ReportingJob, SLURMJob):
             **kwargs,
         )
         header: str = vars(self)["job_header"]
-        lines = [
-            line.replace(f"{self.job_name or 'worker'}-%J.out", "%j.log")
-            for line in header.splitlines()
-        ]
+        log = f'#SBATCH -o "{self.log_directory}/%j.log"'
+        lines = [log if line.startswith("#SBATCH -o ") else line for line in header.splitlines()]
         options = [_option(line) for line in lines]
         for skip in job_directives_skip:
             if _option(skip) not in [*options, "--account", "--partition", "--error", "--time"]:

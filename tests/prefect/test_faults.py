@@ -393,7 +393,9 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
 
     first = start()
     wait_until(
-        lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()), told=said
+        lambda: "SLABS" in said() and checkpoints.exists() and any(checkpoints.iterdir()),
+        seconds=120,
+        told=said,
     )
     stored = {row.key: row.created for row in Store().select()}
     assert len(stored) == 9

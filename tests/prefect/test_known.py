@@ -255,9 +255,9 @@ MD = {"steps": 5, "temperature": 500.0}
     ("job", "kwargs", "momenta"),
     [
         (static_job, {}, None),
-        (relax_job, {}, None),
-        (relax_job, {"trajectory": True, "optimizer": "FIRE"}, None),
-        (relax_job, {"relax_cell": True, "fmax": 0.05, "trajectory": True}, None),
+        (relax_job, {"fmax": 0.1}, None),
+        (relax_job, {"fmax": 0.2, "trajectory": True, "optimizer": "FIRE"}, None),
+        (relax_job, {"relax_cell": True, "fmax": 0.3, "trajectory": True}, None),
         (md_job, MD, False),
         (md_job, MD, True),
         (md_job, {**MD, "trajectory": True, "dynamics": "Langevin"}, True),

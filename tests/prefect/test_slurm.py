@@ -31,7 +31,7 @@ def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
             "job_extra_directives": ["-N 1"],
             "python": sys.executable,
             "interface": "lo",
-            "log_directory": str(tmp_path / "logs"),
+            "log_directory": str(tmp_path / "my logs"),
         }
     )
     seen = {}
@@ -88,7 +88,7 @@ def hold(seconds):
 
 def test_jobs_come_and_go_with_the_work(slurm, on_slurm, monkeypatch):
     """A job goes when all of its workers are idle, and never takes a busy one along."""
-    monkeypatch.setattr("quacc.prefect.cluster.IDLE_FOR", 2)
+    monkeypatch.setattr("quacc.prefect.batchcluster.IDLE_FOR", 2)
     del on_slurm["n_workers"]
     on_slurm |= {"cores": 2, "memory": "2GB"}
     jobs = {}

@@ -53,7 +53,7 @@ def test_a_job_is_not_requeued_unless_asked():
 
 def test_one_log_for_each_job_and_one_calculation_for_each_process(tmp_path):
     script = job_script(GIVEN | {"log_directory": str(tmp_path)})
-    assert f"#SBATCH -o {tmp_path}/%j.log" in script
+    assert f'#SBATCH -o "{tmp_path}/%j.log"' in script
     assert "#SBATCH -e" not in script
     assert "--nthreads 1 " in script
     assert "--nworkers 2" in script
