@@ -44,6 +44,8 @@ class Provenance(Costs):
     pid: int
     job_id: str | None
     """The batch job (Slurm, PBS, …), if any."""
+    checksum: str
+    """Of ``results`` and the structure: numbers that were changed later are not taken for these."""
 
 
 class Result(TypedDict):

@@ -44,6 +44,7 @@ from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known
 from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
+from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.remote import pack, run_packed, unpack
 from quacc.settings import overrides
@@ -222,7 +223,8 @@ class DaskRunner(DaskTaskRunner):
                 cause, told = self._cause_of(str(loss.last_worker.name))
                 progress = progress_of(key) if key else None
             else:
-                self._known.keep(result)
+                if recipe_of(function):  # others may have changed what a job returned
+                    self._known.keep(result)
                 return result
             finally:
                 seconds = self._seconds_since_start(task_key)

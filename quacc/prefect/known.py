@@ -16,6 +16,7 @@ from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation, only_checking
 from quacc.schemas import Result
 from quacc.store import Store, Writer
+from quacc.store.checksum import checksum
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,13 @@ class Known:
             logger.warning("Stored results cannot be looked up: %s", error)
             return key, None
         if stored is None or not _is_usable(stored, calculation):
+            return key, None
+        if stored["provenance"].get("checksum") != checksum(stored["results"], stored["atoms"]):
+            logger.warning(
+                "The stored result %s is not what %s computed, and is not used. Remove it with "
+                "`quacc results rm %s`.",
+                *(key[:10], calculation.recipe, key[:10]),
+            )
             return key, None
         return key, _as_asked(stored, calculation)
 

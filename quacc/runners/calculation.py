@@ -31,6 +31,7 @@ from quacc.runners.checkpoint import Checkpoint
 from quacc.runners.deadline import stopping
 from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
 from quacc.schemas import Costs, Provenance, Result
+from quacc.store.checksum import checksum
 from quacc.store.key import calculation_key
 
 _checking = ContextVar("quacc_checking", default=False)
@@ -237,6 +238,7 @@ class Calculation:
             "host": platform.node(),
             "pid": os.getpid(),
             "job_id": next((os.environ[name] for name in _JOB_IDS if name in os.environ), None),
+            "checksum": checksum(results, final),
             **self._costs(),
         }
         return {

@@ -295,3 +295,15 @@ def test_served_is_fresh_for_a_molecule_and_a_result_as_the_structure():
     served = look_up(relax_job, start, fmax=0.1)[1]
     assert isinstance(served["atoms"], Atoms)
     assert served["atoms"].info == {"name": "ethane"}
+
+
+def test_numbers_that_a_function_of_the_users_has_changed_are_not_served():
+    changed = relax_job("Al")
+    changed["results"]["energy"] += 1.0
+    Store().add([changed])
+    assert Known().look_up(relax_job, ("Al",), {})[1] is None
+
+
+def test_what_is_stored_keeps_its_checksum():
+    Store().add([relax_job("Al")])
+    assert Known().look_up(relax_job, ("Al",), {})[1]["results"]["energy"] < 1

@@ -98,7 +98,7 @@ def test_jobs_come_and_go_with_the_work(slurm, on_slurm, monkeypatch):
 
     @flow(task_runner=make_runner(on_slurm, max_jobs=2))
     def campaign():
-        first = [task(hold).submit(seconds) for seconds in (25, 1, 25, 1)]
+        first = [task(hold).submit(seconds) for seconds in (28, 8, 28, 8)]
         [future.wait() for future in first[1::2]]
         jobs["two tasks left"] = running()
         time.sleep(8)  # half of the workers of each job are idle
