@@ -126,8 +126,8 @@ class AllocationCluster(SpecCluster):
         """Return why a worker was lost, for decisions and for people."""
         if worker in self.scheduler.left:
             return Cause.WALLTIME, f"Slurm job {self.job_id} ends"
-        if self.scheduler.was_silent(worker):
-            return Cause.SILENCE, f"the worker {worker} was not heard of for too long"
+        if excuse := self.scheduler.excuse(worker):
+            return Cause.SILENCE, excuse
         return Cause.CRASH, (
             f"its process was killed in Slurm job {self.job_id}, most often because it used too "
             "much memory"

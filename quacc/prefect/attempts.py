@@ -18,7 +18,7 @@ class Cause(Enum):
     OUTSIDE = auto()
     """Its batch job was cancelled, or its node failed."""
     SILENCE = auto()
-    """It was not heard of for too long."""
+    """It was not heard of for too long, or was started anew because of another calculation."""
     SHARED = auto()
     """Its batch job died with several calculations in it, one of which may be to blame."""
     CRASH = auto()

@@ -135,8 +135,8 @@ class BatchCluster(JobQueueCluster):
         job = f"the batch job {self.job_ids.get(self.job_names().get(worker, ''), 'of ' + worker)}"
         if worker in self.scheduler.left:
             return Cause.WALLTIME, f"{job} ends"
-        if self.scheduler.was_silent(worker):
-            return Cause.SILENCE, f"{job} was not heard of for too long"
+        if excuse := self.scheduler.excuse(worker):
+            return Cause.SILENCE, f"{job}: {excuse}"
         end = time.monotonic() + _BACK_AFTER
         while time.monotonic() < end:
             if any(str(one.name) == worker for one in self.scheduler.workers.values()):

@@ -74,7 +74,8 @@ class SlurmCluster(BatchCluster, SLURMCluster):
             return Cause.OUTSIDE, "its Slurm job is unknown"
         if worker in self.scheduler.left:
             return Cause.WALLTIME, f"Slurm job {job_id} ends"
-        silent = self.scheduler.was_silent(worker)
+        if excuse := self.scheduler.excuse(worker):
+            return Cause.SILENCE, f"Slurm job {job_id}: {excuse}"
         started = time.monotonic()
         while True:
             state = await self._state(job_id)
@@ -93,8 +94,8 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         if state.state in ("FAILED", "OUT_OF_MEMORY"):
             alone = self.workers_of_job == 1
             return Cause.CRASH if alone else Cause.SHARED, told
-        if silent or state.state == "COMPLETED":
-            return Cause.SILENCE, f"{told}, but it was not heard of for too long"
+        if state.state == "COMPLETED":
+            return Cause.SILENCE, told
         if state.state != "RUNNING" or not back:
             return Cause.OUTSIDE, f"{told}, but its worker is gone"
         return Cause.CRASH, f"{self._killed()}, in Slurm job {job_id}"

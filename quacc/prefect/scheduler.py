@@ -25,6 +25,9 @@ CONFIG = {
 """What Dask is to do otherwise than by default, while a cluster starts."""
 
 
+_RECENT = 30.0  # seconds; later, a worker of the same name may be lost for another reason
+
+
 class _Starts(SchedulerPlugin):
     """Notes when calculations are handed to workers."""
 
@@ -43,7 +46,7 @@ class WorkScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.silent: set[str] = set()  # names of workers that were not heard of for too long
+        self._excuses: dict[str, tuple[float, str]] = {}  # when a worker was ended here, and why
         self.left: set[str] = set()  # names of workers that went because their job ends
         self.on_work: Callable[[], None] = lambda: None
         self._starts = _Starts()
@@ -66,9 +69,11 @@ class WorkScheduler(Scheduler):
             self.on_work()
 
     async def restart_workers(self, workers: Any = None, **kwargs: Any) -> Any:
-        """Note which workers have to go because they are silent, and restart them."""
-        if "ttl" in kwargs.get("stimulus_id", ""):
-            self.silent |= {str(self.workers[address].name) for address in workers}
+        """Note why workers are started anew, and do so."""
+        silent = "ttl" in kwargs.get("stimulus_id", "")
+        why = "it was not heard of for too long" if silent else "its worker was started anew"
+        for address in workers or self.workers:
+            self._excuses[str(self.workers[address].name)] = time.monotonic(), why
         return await super().restart_workers(workers, **kwargs)
 
     async def remove_worker(self, address: str, **kwargs: Any) -> Any:
@@ -85,11 +90,10 @@ class WorkScheduler(Scheduler):
                 [address], wait_for_workers=False, stimulus_id="quacc-start-anew"
             )
 
-    def was_silent(self, worker: str) -> bool:
-        """Tell once whether a worker was lost because it was silent."""
-        silent = worker in self.silent
-        self.silent.discard(worker)
-        return silent
+    def excuse(self, worker: str) -> str | None:
+        """Return why this scheduler has just ended a worker; None if it has not."""
+        when, why = self._excuses.get(worker, (-math.inf, ""))
+        return why if time.monotonic() - when < _RECENT else None
 
     def seconds_since_start(self, key: str) -> float:
         """Return how long ago a calculation was handed to a worker; to be asked once."""
@@ -134,6 +138,6 @@ class WorkLocalCluster(LocalCluster):
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""
-        if self.scheduler.was_silent(worker):
-            return Cause.SILENCE, "it was not heard of for too long"
+        if excuse := self.scheduler.excuse(worker):
+            return Cause.SILENCE, excuse
         return Cause.CRASH, "its process was killed, most often because it used too much memory"
