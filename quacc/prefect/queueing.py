@@ -14,7 +14,6 @@ DIRECTIVE = {"pbs": "#PBS", "sge": "#$", "lsf": "#BSUB"}
 def _slurm(site: Site, kwargs: dict[str, Any]) -> None:
     extra, skip = kwargs["job_extra_directives"], kwargs["job_directives_skip"]
     extra.append(f"-N {site.nodes}")
-    extra.append("--no-requeue")  # lost jobs are replaced by the runner
     if site.exclusive or site.nodes > 1:
         skip += ["-n", "--cpus-per-task"]
     if site.exclusive:

@@ -101,7 +101,7 @@ def make_runner(
 
         cluster_class = AllocationCluster
         interface = {"interface": profile.interface} if site is not None else {}
-        ours = {"preload": [PRELOAD], "secure": secure, "shared_temp_directory": KEYS}
+        ours = {"secure": secure, "shared_temp_directory": KEYS}
         kwargs = interface | ours | kwargs
     elif site is not None:
         kwargs = profile.cluster_kwargs(kwargs)
@@ -119,29 +119,18 @@ def make_runner(
                 "give cluster_kwargs."
             )
     if cluster_class is None:
-        return DaskRunner(
-            cluster_class=WorkLocalCluster,
-            cluster_kwargs=_local(secure) | kwargs,
-            adapt_kwargs=adapt_kwargs,
-            worker_settings=settings,
-        )
-    if not batch:
-        return DaskRunner(
-            cluster_class=cluster_class,
-            cluster_kwargs=kwargs,
-            adapt_kwargs=adapt_kwargs,
-            worker_settings=settings,
-        )
-    jobs = kwargs.pop("n_workers", None)
-    kwargs = batch_keywords(cluster_class, kwargs)
-    if not secure:
-        kwargs["security"] = None
-    if issubclass(cluster_class, BatchCluster):
-        kwargs["pending_timeout"] = pending_timeout
-    if cluster_class is SlurmCluster:
-        kwargs["worker_timeout"] = worker_timeout
-    if not adapt_kwargs:  # nothing at all would wait for ever
-        adapt_kwargs = _jobs(min_jobs, max_jobs, (jobs, jobs) if jobs is not None else usual)
+        cluster_class, kwargs = WorkLocalCluster, _local(secure) | kwargs
+    elif batch:
+        jobs = kwargs.pop("n_workers", None)
+        kwargs = batch_keywords(cluster_class, kwargs)
+        if not secure:
+            kwargs["security"] = None
+        if issubclass(cluster_class, BatchCluster):
+            kwargs["pending_timeout"] = pending_timeout
+        if cluster_class is SlurmCluster:
+            kwargs["worker_timeout"] = worker_timeout
+        if not adapt_kwargs:  # nothing at all would wait for ever
+            adapt_kwargs = _jobs(min_jobs, max_jobs, (jobs, jobs) if jobs is not None else usual)
     return DaskRunner(
         cluster_class=cluster_class,
         cluster_kwargs=kwargs,

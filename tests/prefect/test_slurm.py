@@ -21,19 +21,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, tmp_path):
-    runner = make_runner(
-        {
-            "n_workers": 2,
-            "cores": 1,
-            "memory": "1GB",
-            "walltime": "00:10:00",
-            "job_extra_directives": ["-N 1"],
-            "python": sys.executable,
-            "interface": "lo",
-            "log_directory": str(tmp_path / "my logs"),
-        }
-    )
+def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, on_slurm, tmp_path):
+    on_slurm |= {"n_workers": 2, "log_directory": str(tmp_path / "my logs")}
+    runner = make_runner(on_slurm)
     seen = {}
 
     @flow(task_runner=runner)
