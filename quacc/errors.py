@@ -52,6 +52,27 @@ class LostWorkerError(QuaccError):
     """The worker that ran a calculation was lost, and trying again is left to the caller."""
 
 
+class StuckError(LostWorkerError):
+    """A calculation makes no progress, however often it is run again."""
+
+
+class TimeLimitError(QuaccError):
+    """An item of a fan-out took longer than its time limit.
+
+    Attributes
+    ----------
+    number : int
+        Of the item.
+    """
+
+    def __init__(self, message: str, number: int = -1) -> None:
+        super().__init__(message, number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class PreemptedError(QuaccError):
     """A calculation was stopped on purpose; the same call goes on from where it was.
 

@@ -36,9 +36,9 @@ def check_structure(atoms: Atoms) -> None:
             f"Atom {unknown[0]} has the atomic number {atoms.numbers[unknown[0]]}, which is no "
             "element. Replace dummy atoms before computing."
         )
-    wrong = np.flatnonzero(~(np.abs(atoms.positions) < _LARGEST).all(axis=1))
-    if len(wrong):
-        bad = int(wrong[0])
+    fine = np.abs(atoms.positions) < _LARGEST
+    if not fine.all():
+        bad = int(np.flatnonzero(~fine.all(axis=1))[0])
         raise StructureError(
             f"The position of atom {bad} ({atoms.symbols[bad]}) is not finite, or no length in "
             f"Å: {atoms.positions[bad].tolist()}. The structure comes from a calculation that "
@@ -60,18 +60,18 @@ def check_structure(atoms: Atoms) -> None:
 def _check_overlap(atoms: Atoms) -> None:
     radii = covalent_radii[atoms.numbers]
     cutoff = OVERLAP * 2 * float(radii.max())
-    if atoms.pbc.any():
+    cell = atoms.cell.complete().array if atoms.pbc.any() else atoms.cell.array
+    if atoms.pbc.any() and cutoff >= _heights(cell)[atoms.pbc].min() / 2:
         # The shortest vectors of the same lattice; what follows depends on them being short.
-        cell, _ = minkowski_reduce(atoms.cell.complete(), pbc=atoms.pbc)
+        cell, _ = minkowski_reduce(cell, pbc=atoms.pbc)
         lengths = np.linalg.norm(cell, axis=1)[atoms.pbc]
         if lengths.min() < cutoff:
             _report(atoms, int(radii.argmax()), int(radii.argmax()), lengths.min(), cutoff)
-        atoms = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=atoms.pbc)
-    pairs = _dense_pairs(atoms, cutoff)
+    pairs = _dense_pairs(atoms, cell, cutoff)
     if pairs is None:
-        from ase.neighborlist import neighbor_list
+        from ase.neighborlist import primitive_neighbor_list
 
-        pairs = neighbor_list("ijd", atoms, cutoff)
+        pairs = primitive_neighbor_list("ijd", atoms.pbc, cell, atoms.positions, cutoff)
     first, second, distance = pairs
     limit = OVERLAP * (radii[first] + radii[second])
     close = np.flatnonzero(distance < limit)
@@ -89,7 +89,14 @@ def _report(atoms: Atoms, i: int, j: int, distance: float, limit: float) -> NoRe
     )
 
 
-def _dense_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _heights(cell: np.ndarray) -> np.ndarray:
+    """Return the distances between the opposite faces of a cell (Å)."""
+    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def _dense_pairs(
+    atoms: Atoms, cell: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return index, index, distance of all pairs of different atoms that may be too close.
 
     Done with arrays over all pairs; None for structures where a neighbour list is better.
@@ -100,10 +107,8 @@ def _dense_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
     vectors = atoms.positions[second] - atoms.positions[first]
     if not atoms.pbc.any():
         return first, second, np.linalg.norm(vectors, axis=1)
-    cell = atoms.cell.array
-    inverse = np.linalg.inv(cell)
-    heights = 1 / np.linalg.norm(inverse, axis=0)
-    shifts = np.round(vectors @ inverse)
+    heights = _heights(cell)
+    shifts = np.round(vectors @ np.linalg.inv(cell))
     shifts[:, ~atoms.pbc] = 0
     vectors = vectors - shifts @ cell
     if cutoff < heights[atoms.pbc].min() / 2:

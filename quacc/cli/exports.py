@@ -65,6 +65,11 @@ def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
 def write_json(file: Path, database: Any, rows: list[Any]) -> int:
     from ase.io.jsonio import encode
 
-    results = list(_results(database, rows))
-    file.write_text(encode(results))
-    return len(results)
+    count = 0
+    with file.open("w") as stream:
+        for result in _results(database, rows):
+            stream.write(",\n" if count else "[")
+            stream.write(encode(result))
+            count += 1
+        stream.write("]" if count else "[]")
+    return count

@@ -6,13 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # workers import quacc.prefect.worker, and must not load Prefect with it
+    from quacc.prefect.fanout import fan_out
     from quacc.prefect.flows import as_flow
+    from quacc.prefect.once import cached
     from quacc.prefect.runner import make_runner
     from quacc.prefect.tasks import as_task
 
-__all__ = ["as_flow", "as_task", "make_runner"]
+__all__ = ["as_flow", "as_task", "cached", "fan_out", "make_runner"]
 
-_HOMES = {"as_flow": "flows", "as_task": "tasks", "make_runner": "runner"}
+_HOMES = {
+    "as_flow": "flows",
+    "as_task": "tasks",
+    "cached": "once",
+    "fan_out": "fanout",
+    "make_runner": "runner",
+}
 
 
 def __getattr__(name: str) -> Any:

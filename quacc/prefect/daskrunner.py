@@ -36,22 +36,30 @@ from quacc.errors import (
     ParameterError,
     PreemptedError,
     QuaccError,
+    StuckError,
+    TimeLimitError,
 )
 from quacc.prefect.attempts import Attempts, Cause, Verdict
 from quacc.prefect.batch import job_seconds
+from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known
 from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
+from quacc.prefect.loads import Load, compute, compute_elsewhere
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
+from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.checkpoint import progress_of
-from quacc.runners.remote import pack, run_packed, unpack
+from quacc.runners.remote import Outcome, pack, run_calls_at_once, run_packed, unpack
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
 """Task runs in flight. Each keeps one thread of the flow process, which mostly waits; the rest
 queue in order, so that a run never waits for one behind it."""
+
+_LOOK = 0.5
+"""Seconds between two looks at the clock, for time limits."""
 
 _LEAVING = 1.0
 """Seconds until the scheduler knows that a worker takes no more work."""
@@ -130,6 +138,22 @@ class DaskRunner(DaskTaskRunner):
             self._client = self._start_cluster()
         return self._client
 
+    def _started_cluster(self) -> Any:
+        with self._client_lock:
+            _ = self.client
+        return self._cluster
+
+    @property
+    def width(self) -> int:
+        """How many calculations can run at a time, when all workers are there."""
+        jobs = self.adapt_kwargs.get("maximum_jobs") or self.adapt_kwargs.get("maximum")
+        most = jobs or self.cluster_kwargs.get("n_workers") or 1
+        cluster: Any = self._cluster
+        if isinstance(cluster, BatchCluster):
+            most *= cluster.workers_of_job * cluster.threads
+        scheduler = getattr(cluster, "scheduler", None)
+        return max(int(most), scheduler.total_nthreads if scheduler else 0)
+
     def _start_cluster(self) -> Any:
         # Prefect's own would take any Dask client that is open in this process, and its cluster.
         kwargs = self.cluster_kwargs
@@ -181,6 +205,10 @@ class DaskRunner(DaskTaskRunner):
                 "Return a list instead."
             )
         function = task.fn
+        if function is compute:
+            remote = copy.copy(task)
+            remote.fn = lambda load: compute_elsewhere(load, self._compute)  # type: ignore[misc]
+            return remote
         announce: Callable[..., None] | None = getattr(function, "announce", None)
         plain: Callable[..., Any] = getattr(function, "plain", function)
 
@@ -205,47 +233,101 @@ class DaskRunner(DaskTaskRunner):
             get_run_logger().info("%s is in the results database already", name)
             return result
         call = pack(self.worker_settings | overrides(), function, args, kwargs)
+
+        def progress(steps: int | None) -> int | None:
+            return progress_of(key) if steps is None and key else steps
+
+        result = self._again(name, lambda task_key: self._attempt(call, task_key), progress, _steps)
+        if recipe_of(function):  # others may have changed what a job returned
+            self._known.keep(result)
+        return result
+
+    def _compute(self, load: Load) -> None:
+        """Compute all items of a load on workers; each outcome goes to the load at once."""
+        settings = self.worker_settings | overrides()
+
+        def attempt(task_key: str) -> None:
+            calls, budget = load.packed(settings), load.chunk.budget
+            scheduler = getattr(self._started_cluster(), "scheduler", None)
+            if not isinstance(scheduler, WorkScheduler):
+                call = pack(settings, run_calls_at_once, (calls, budget), {})
+                for outcome in self._attempt(call, task_key):
+                    load.take(outcome)
+                return
+
+            stream = _Stream(load)
+            load.streamed = True
+            scheduler.sinks[task_key] = stream.take
+            try:
+                call = pack(settings, compute_chunk, (calls, budget, task_key), {})
+                self._attempt(call, task_key, stream)
+            finally:
+                del scheduler.sinks[task_key]
+
+        while load.calls:
+            try:
+                self._again(load.title, attempt, load.progress, load.how_far)
+                return  # with all, or with what was begun within its budget
+            except TimeLimitError as error:
+                load.fail(error.number, error)
+            except StuckError as error:
+                load.fail(load.first, error)
+
+    def _again(
+        self,
+        name: str,
+        attempt: Callable[[str], Any],
+        progress: Callable[[int | None], int | None],
+        how_far: Callable[[int], str],
+    ) -> Any:
+        """Return what an attempt returns, however many workers it takes.
+
+        Parameters
+        ----------
+        name
+            For people, and for Dask.
+        attempt
+            Is given a new key for Dask each time.
+        progress
+            Returns how far it is; is given the steps that a stopped calculation told.
+        how_far
+            Puts this into words.
+        """
         attempts = Attempts()
-        progress: int | None
         verdict = Verdict.AGAIN
         while True:
             task_key = f"{name}-{uuid4()}"
             try:
                 if verdict is Verdict.ALONE:
                     with self._suspects:
-                        result = self._attempt(call, task_key)
-                else:
-                    result = self._attempt(call, task_key)
+                        return attempt(task_key)
+                return attempt(task_key)
             except PreemptedError as stop:
-                cause, told, progress = Cause.WALLTIME, stop.reason, stop.progress
+                cause, told, far = Cause.WALLTIME, stop.reason, progress(stop.progress)
                 time.sleep(_LEAVING)
             except KilledWorker as loss:
                 cause, told = self._cause_of(str(loss.last_worker.name))
-                progress = progress_of(key) if key else None
-            else:
-                if recipe_of(function):  # others may have changed what a job returned
-                    self._known.keep(result)
-                return result
+                far = progress(None)
             finally:
                 seconds = self._seconds_since_start(task_key)
             whole = seconds > 0.5 * self._walltime()
-            verdict = attempts.lost(cause, progress, whole=whole)
+            verdict = attempts.lost(cause, far, whole=whole)
+            reached = how_far(attempts.progress)
             if verdict in (Verdict.CRASHED, Verdict.STUCK):
-                raise _given_up(verdict, told, name, attempts)
-            at = f", from step {attempts.progress}" if attempts.progress else ""
+                raise _given_up(verdict, told, name, attempts.count, reached)
+            at = f", from {reached}" if attempts.progress else ""
             get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
 
-    def _attempt(self, call: bytes, task_key: str) -> Any:
+    def _attempt(self, call: bytes, task_key: str, stream: _Stream | None = None) -> Any:
         """Return what a packed call returns on a worker."""
-        with self._client_lock:
-            client = self.client
+        self._started_cluster()
         with self._running_lock:
             if self._end is not None:
                 raise copy.copy(self._end)
-            future = client.submit(run_packed, call, key=task_key, pure=False)
+            future = self.client.submit(run_packed, call, key=task_key, pure=False)
             self._running.add(future)
         try:
-            outcome = future.result()
+            outcome = stream.end_of(future) if stream else future.result()
         except BaseException:
             self._stop_function(task_key)
             future.cancel()
@@ -287,13 +369,46 @@ class DaskRunner(DaskTaskRunner):
         return job_seconds(job_class or Job, self.cluster_kwargs.get("walltime"))
 
 
-def _given_up(verdict: Verdict, told: str, name: str, attempts: Attempts) -> QuaccError:
+def _steps(progress: int) -> str:
+    return f"step {progress}" if progress else "its beginning"
+
+
+class _Stream:
+    """What a worker streams of one attempt at a load."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.end: bytes | None = None
+        self.wake = threading.Event()
+
+    def take(self, news: Outcome | bytes | None) -> None:
+        if news is None:
+            self.load.begin()
+        elif isinstance(news, Outcome):
+            self.load.take(news)
+        else:
+            self.end = news
+            self.wake.set()
+
+    def end_of(self, future: distributed.Future) -> bytes:
+        """Return what became of the load as a whole, packed.
+
+        It comes by the stream, since the worker may die before its result can be fetched.
+        """
+        future.add_done_callback(lambda _: self.wake.set())
+        while not self.wake.wait(_LOOK):
+            self.load.check()
+        if self.end is None:
+            return bytes(future.result())
+        return self.end
+
+
+def _given_up(verdict: Verdict, told: str, name: str, count: int, far: str) -> QuaccError:
     """Return the error of a calculation that is not to be run again."""
     if verdict is Verdict.CRASHED:
         return LostWorkerError(f"{name} lost its worker: {told}.")
-    far = f"step {attempts.progress}" if attempts.progress else "its beginning"
-    return LostWorkerError(
-        f"{name} makes no progress: {attempts.count - 1} attempts ended at {far}, the last one "
+    return StuckError(
+        f"{name} makes no progress: {count - 1} attempts ended at {far}, the last one "
         f"because of this: {told}. If single steps take longer than a job may, ask for a longer "
         "walltime; functions of your own, which write no checkpoints, must end within one."
     )

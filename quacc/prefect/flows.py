@@ -20,7 +20,9 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import StoreError
+from quacc.prefect.dispatcher import Job
 from quacc.prefect.lifecycle import pass_on
+from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
 from quacc.store import Store, Writer
 
@@ -30,7 +32,8 @@ logger = logging.getLogger(__name__)
 def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
     """Return a Prefect flow that runs a serial workflow, every job a task run of its own.
 
-    The jobs among the workflow's arguments become tasks with :func:`as_task`; those that are
+    The jobs among the workflow's arguments are looked up in the results database and packed into
+    task runs as :func:`quacc.prefect.fan_out` does; a few get a task run each. Those that are
     tasks already stay as they are. They run on the task runner of the enclosing flow, or on the
     flow's own where it was given one or there is no enclosing flow. Every result goes to the
     results database as soon as its job ends, the workflow's own result at the end.
@@ -62,7 +65,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
             for name, value in bound.arguments.items():
                 job = jobs.get(value, value) if isinstance(value, str) else value
                 if callable(job):
-                    bound.arguments[name] = storing.job(as_task(job))
+                    bound.arguments[name] = storing.job(job)
             result = serial(*bound.args, **bound.kwargs)
             storing.put(result)
         if storing.problem:
@@ -159,13 +162,14 @@ class _Storing:
 
     def __init__(self, store: Store) -> None:
         self.writer = Writer(store)
+        self.packer = Packer(self.put, self._tell)
         self.submitted = self.ended = self.kept = 0
         self.problem: str | None = None
         self.closed = False
         self.changed = threading.Condition()
 
-    def job(self, task: Task[..., Any]) -> _StoredJob:
-        return _StoredJob(task, self)
+    def job(self, job: Callable[..., Any]) -> _StoredJob | _PackedJob:
+        return _StoredJob(job, self) if isinstance(job, Task) else _PackedJob(job, self.packer)
 
     def watch(self, future: PrefectFuture[Any]) -> None:
         with self.changed:
@@ -195,7 +199,10 @@ class _Storing:
                 self.ended += 1
                 self.changed.notify_all()
             if not self.closed:
-                logger.info("%d of %d jobs ended", self.ended, self.submitted)
+                self._tell(self.ended, self.submitted)
+
+    def _tell(self, ended: int, submitted: int) -> None:
+        logger.info("%d of %d jobs ended", ended, submitted)
 
     def __enter__(self) -> _Storing:
         self.writer.__enter__()
@@ -204,7 +211,9 @@ class _Storing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
     ) -> None:
-        if kind is None or issubclass(kind, Exception):  # else nobody waits for what still runs
+        wait = kind is None or issubclass(kind, Exception)  # else nobody waits for what still runs
+        self.packer.close(wait=wait)
+        if wait:
             # A future's result can be read before its callback has run.
             with self.changed:
                 self.changed.wait_for(lambda: self.ended == self.submitted)
@@ -228,7 +237,21 @@ def _completed(future: PrefectFuture[Any]) -> bool:
     return bool(future.state.is_completed())
 
 
+class _PackedJob:
+    """A function, whose calls are packed."""
+
+    def __init__(self, function: Callable[..., Any], packer: Packer) -> None:
+        self.job = Job(function)
+        self.fn = self.job.function
+        self.packer = packer
+
+    def submit(self, *args: Any, **kwargs: Any) -> Slot:
+        return self.packer.submit(self.job, args, kwargs)
+
+
 class _StoredJob:
+    """A task of the user's."""
+
     def __init__(self, task: Task[..., Any], storing: _Storing) -> None:
         self.task = task
         self.storing = storing

@@ -6,14 +6,16 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ase import Atoms
 
 from quacc.errors import MissingProgramError, StoreError
 from quacc.recipes.common.verbs import recipe_of
-from quacc.runners.calculation import Calculation, only_checking
+from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
 from quacc.schemas import Result
 from quacc.store import Store, Writer
 from quacc.store.checksum import checksum
@@ -44,32 +46,46 @@ class Known:
         calculation = calculation_of(function, args, kwargs)
         if calculation is None:
             return None, None
-        key = calculation.key
-        try:
-            stored = Store().find([key]).get(key)
-        except StoreError as error:  # an old result that cannot be read costs only time
-            logger.warning("Stored results cannot be looked up: %s", error)
-            return key, None
-        if stored is None or not _is_usable(stored, calculation):
-            return key, None
-        if stored["provenance"].get("checksum") != checksum(stored["results"], stored["atoms"]):
-            logger.warning(
-                "The stored result %s is not what %s computed, and is not used. Remove it with "
-                "`quacc results rm %s`.",
-                *(key[:10], calculation.recipe, key[:10]),
-            )
-            return key, None
-        return key, _as_asked(stored, calculation)
+        return calculation.key, self.find([calculation])[0]
 
-    def keep(self, result: Any) -> None:
-        """Store a result of a job of quacc's soon; what cannot be stored is logged."""
+    def find(self, calculations: Sequence[Calculation]) -> list[Any]:
+        """Return the stored result of each calculation; None if it has to be computed.
+
+        Only results that are converged and whole; each is the caller's own.
+        """
+
+        def tell(key: str, error: StoreError) -> None:
+            logger.warning("A stored result cannot be read: %s", error)
+
+        try:
+            stored = Store().find({one.key for one in calculations}, on_damage=tell)
+        except StoreError as error:  # costs only time
+            logger.warning("Stored results cannot be looked up: %s", error)
+            return [None] * len(calculations)
+        wanted = Counter(one.key for one in calculations)
+        found: list[Any] = []
+        for calculation in calculations:
+            result = stored.get(calculation.key)
+            if result is not None and _is_usable(result, calculation):
+                if wanted[calculation.key] > 1:
+                    result = copy.deepcopy(result)
+                found.append(as_asked(result, calculation))
+            else:
+                found.append(None)
+        return found
+
+    def keep(self, result: Any, *, replace: bool = False) -> None:
+        """Store a result of a job of quacc's soon; what cannot be stored is logged.
+
+        ``replace`` writes over the result of the same key, should there be one.
+        """
         if not (isinstance(result, Mapping) and {"key", "provenance", "results"} <= result.keys()):
             return
         with self._lock:
             if self._writer is None:
                 self._writer = Writer(Store()).__enter__()
             try:
-                self._writer.put(result)
+                self._writer.put(result, replace=replace)
             except StoreError as error:
                 logger.error("Results could not be stored in the database: %s", error)
 
@@ -92,11 +108,31 @@ def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calc
     InputError
         The job refuses its arguments.
     """
+    return _calculation(only_checking, function, args, kwargs)
+
+
+def key_only(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
+    """Return the same, for its key: quicker, because the structure is not checked.
+
+    Raises
+    ------
+    InputError
+        There is no key; not for every input that the job refuses.
+    """
+    return _calculation(only_keys, function, args, kwargs)
+
+
+def _calculation(
+    until: Callable[[], AbstractContextManager[Found]],
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+) -> Calculation | None:
     recipe = recipe_of(function)
     if recipe is None:
         return None
     try:
-        with only_checking() as found:
+        with until() as found:
             function(*args, **kwargs)
     except MissingProgramError:  # the worker decides, and says it better
         return None
@@ -106,7 +142,7 @@ def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calc
 
 def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
     """Tell whether a stored result is what the calculation would give."""
-    return (
+    if not (
         Result.__required_keys__ <= stored.keys()
         and isinstance(stored["atoms"], Atoms)
         and isinstance(stored["input_atoms"], Atoms)
@@ -114,10 +150,19 @@ def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
         # One that is required to converge has the same key.
         and stored.get("converged") is not False
         and (stored["directory"] is None or os.path.isdir(stored["directory"]))
+    ):
+        return False
+    if stored["provenance"].get("checksum") == checksum(stored["results"], stored["atoms"]):
+        return True
+    logger.warning(
+        "The stored result %s is not what %s computed, and is not used. Remove it with "
+        "`quacc results rm %s`.",
+        *(calculation.key[:10], calculation.recipe, calculation.key[:10]),
     )
+    return False
 
 
-def _as_asked(stored: Any, calculation: Calculation) -> Any:
+def as_asked(stored: Any, calculation: Calculation) -> Any:
     """Return a stored result with what this caller's structure carries, and no key counts.
 
     Whoever computed it first may have had other tags, other ``info``, other arrays.
@@ -131,7 +176,8 @@ def _as_asked(stored: Any, calculation: Calculation) -> Any:
             _carry(frame, before, given, moved | {"forces"}, {"energy"})
         else:
             _carry(frame, before, given, moved)
-    stored["input_atoms"] = copy.deepcopy(given)
+    stored["input_atoms"] = given.copy()
+    stored["input_atoms"].info = copy.deepcopy(given.info)
     return stored
 
 

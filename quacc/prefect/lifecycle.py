@@ -51,8 +51,9 @@ logger = logging.getLogger(__name__)
 PERIOD = 4.0
 """Seconds between two questions to the server."""
 
-PATIENCE = 75.0
-"""Seconds without an answer after which a server is lost; one that restarts is back earlier."""
+PATIENCE = 600.0
+"""Seconds without an answer after which a server is lost. Until then what was sent to workers goes
+on, and what follows waits: a server that is mended, or moved, must not end a campaign."""
 
 GRACE = 5.0
 """Seconds that an interrupted flow has to notice, before a signal wakes it up."""
@@ -60,6 +61,7 @@ GRACE = 5.0
 _TIMEOUT = 30.0  # a server under load answers late
 _FAILURES = 3  # questions without an answer; else a process that was stopped blames the server
 _DRAIN = 10.0
+_PASSING = frozenset({408, 429, 502, 503, 504})  # that a server under load, or its proxy, answers
 
 
 class InterruptedJob(KeyboardInterrupt):
@@ -278,8 +280,8 @@ class Watch:
 class PatientTaskRunner(ThreadPoolTaskRunner[Any]):
     """Runs tasks in threads; those that start while the server is away start when it is back.
 
-    Prefect asks the server for the concurrency limits of a task's tags, and gives up the task at
-    once where it does not answer.
+    Prefect asks the server for the concurrency limits of a task's tags, and gives up the task
+    where it does not answer, or wants fewer questions, for some tries.
     """
 
     def __enter__(self) -> PatientTaskRunner:
@@ -299,11 +301,21 @@ def _patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return call(*args, **kwargs)
         except ConcurrencySlotAcquisitionError as error:
-            away = isinstance(error.__cause__, httpx.TransportError)
             # A coroutine cannot be run again.
-            if not away or time.monotonic() > end or any(map(inspect.iscoroutine, args)):
+            if (
+                not _passes(error.__cause__)
+                or time.monotonic() > end
+                or any(map(inspect.iscoroutine, args))
+            ):
                 raise
             time.sleep(PERIOD)
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Return whether a server may answer the same question later."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in _PASSING
+    return isinstance(error, httpx.TransportError)
 
 
 def pass_on(error: BaseException | None) -> None:

@@ -17,6 +17,7 @@ from prefect.task_runners import TaskRunner
 
 from quacc.errors import ParameterError
 from quacc.prefect.daskrunner import DaskRunner
+from quacc.prefect.loads import Load
 from quacc.prefect.server import prefect_api
 
 _EVERY = 1.0
@@ -144,17 +145,20 @@ class Campaign:
             display.update(self)
         display.update(self)
 
-    def _watch(self, future: PrefectFuture[Any], task: Task[..., Any]) -> None:
+    def _watch(self, future: PrefectFuture[Any], task: Task[..., Any], load: Any) -> None:
+        jobs = len(load.names) if isinstance(load, Load) else 1
         with self._lock:
-            self.submitted += 1
+            self.submitted += jobs
 
         def end(future: PrefectFuture[Any]) -> None:
             future.wait()  # else the state would be asked from the API
+            left = len(load.calls) if isinstance(load, Load) else 0  # for another task run
             with self._lock:
-                self.ended += 1
+                self.submitted -= left
+                self.ended += jobs - left
                 self.message = f"{task.name} ended"
                 if not future.state.is_completed():
-                    self.failed += 1
+                    self.failed += load.failed if isinstance(load, Load) else 1
                     self.message = f"{task.name}: {future.state.message}"
 
         future.add_done_callback(end)
@@ -201,9 +205,11 @@ class _Watched(TaskRunner[PrefectFuture[Any]]):
         self.runner.__exit__(*error)
         super().__exit__(*error)
 
-    def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
-        future = self.runner.submit(task, *args, **kwargs)
-        self.campaign._watch(future, task)
+    def submit(
+        self, task: Task[..., Any], parameters: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> PrefectFuture[Any]:
+        future = self.runner.submit(task, parameters, *args, **kwargs)
+        self.campaign._watch(future, task, parameters.get("load"))
         return future
 
     def workers(self) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 from distributed import LocalCluster
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
+from distributed.deploy.cluster import Cluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import Scheduler, TaskState
 
 from quacc.prefect.attempts import Cause
+from quacc.runners.remote import Outcome
 
 CONFIG = {
     # A lost calculation comes back to the flow, which decides what becomes of it.
@@ -49,6 +51,10 @@ class WorkScheduler(Scheduler):
         self._excuses: dict[str, tuple[float, str]] = {}  # when a worker was ended here, and why
         self.left: set[str] = set()  # names of workers that went because their job ends
         self.on_work: Callable[[], None] = lambda: None
+        self.sinks: dict[str, Callable[[Outcome | bytes | None], None]] = {}
+        """Take what workers stream of a chunk: None when it begins, then its outcomes, and what
+        became of it as a whole, packed."""
+        self.stream_handlers["quacc-outcome"] = self._take_outcome
         self._starts = _Starts()
         self.add_plugin(self._starts)
 
@@ -89,6 +95,16 @@ class WorkScheduler(Scheduler):
             await self.restart_workers(
                 [address], wait_for_workers=False, stimulus_id="quacc-start-anew"
             )
+
+    def _take_outcome(
+        self,
+        chunk: str,
+        worker: str,
+        outcome: dict[str, Any] | None = None,
+        end: bytes | None = None,
+    ) -> None:
+        if sink := self.sinks.get(chunk):
+            sink(Outcome(**outcome) if outcome else end)
 
     def excuse(self, worker: str) -> str | None:
         """Return why this scheduler has just ended a worker; None if it has not."""
@@ -135,6 +151,11 @@ class WorkLocalCluster(LocalCluster):
     async def _start(self) -> None:
         self.scheduler_spec["cls"] = WorkScheduler  # LocalCluster takes no other way
         await super()._start()
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # Dask gives up a worker, and replaces none, that is not back after some seconds; its
+        # nanny starts it anew however long that takes, and however often it dies on the way.
+        Cluster._update_worker_status(self, op, msg)
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""

@@ -14,28 +14,37 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from quacc.errors import can_pass
-from quacc.recipes.common.verbs import innermost
+from quacc.prefect.caching import InResultsDatabase
+from quacc.recipes.common.verbs import innermost, recipe_of
 
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""
 
 
-def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
+def as_task(
+    job: Callable[..., Any], *, refresh: bool | None = None, **options: Any
+) -> Task[..., Any]:
     """Return a Prefect task that calls a job.
 
     Its runs are named like "relax Cu8", tagged with the recipe's code and the job's name, log
     the structure and the parameters, and are tried again only after errors that can pass
-    (:func:`quacc.errors.can_pass`). A task is returned as it is.
+    (:func:`quacc.errors.can_pass`). What a job of quacc's has computed before comes from the
+    results database, with the state "Cached"; what it computes goes there. A task is returned
+    as it is.
 
     Parameters
     ----------
     job
         A plain function that takes a structure first, or a ``functools.partial`` of one.
+    refresh
+        Compute in any case, and write over what is stored; Prefect's ``refresh_cache``.
     **options
         Of ``prefect.task``.
     """
+    if refresh is not None:
+        options["refresh_cache"] = refresh
     if isinstance(job, Task):
-        return job
+        return job if refresh is None else job.with_options(refresh_cache=refresh)
     function = innermost(job)
     name = function.__name__.removesuffix("_job")
 
@@ -64,11 +73,13 @@ def as_task(job: Callable[..., Any], **options: Any) -> Task[..., Any]:
         "task_run_name": run_name,
         "tags": {*full_name(function).split(".")[:-1], name},
         # Prefect would hash structures in its own way, which depends on how they came about.
-        "cache_policy": NO_CACHE,
+        "cache_policy": InResultsDatabase() if recipe_of(job) else NO_CACHE,
         "retries": RETRIES,
         "retry_delay_seconds": 10,
         "retry_condition_fn": _worth_retrying,
     }
+    if options.get("persist_result") is False:  # so it is, and Prefect would not cache, too
+        del options["persist_result"]
     return Task(run, **(settings | options))
 
 

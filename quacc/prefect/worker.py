@@ -14,15 +14,40 @@ import subprocess
 from typing import Any
 
 from distributed.core import Status
-from distributed.worker import Worker
+from distributed.worker import Worker, get_worker
 
 from quacc.runners import deadline
+from quacc.runners.remote import outcome_of, run_calls
 
 _SIGTERM = "its batch job is being ended, or it used too much memory"
 
 _PAUSE = 0.2  # seconds between two looks at the clock
 
 _kept: list[Any] = []  # what must live as long as the process
+
+
+def compute_chunk(calls: bytes, budget: float, chunk: str) -> None:
+    """Call a function many times; stream each outcome to the scheduler, in the flow's process.
+
+    So whatever kills this process loses only the calculation that it runs, and no result has to
+    be fetched from it.
+
+    Parameters
+    ----------
+    calls, budget
+        See :func:`quacc.runners.remote.run_calls`.
+    chunk
+        Its name, for the scheduler.
+    """
+    worker = get_worker()
+
+    def tell(**message: Any) -> None:
+        message |= {"op": "quacc-outcome", "chunk": chunk}
+        worker.loop.add_callback(worker.batched_stream.send, message)
+
+    tell()  # that it begins
+    report = lambda outcome: tell(outcome=vars(outcome))  # noqa: E731
+    tell(end=outcome_of(lambda: run_calls(calls, budget, report))[0])
 
 
 def dask_setup(worker: Worker) -> None:

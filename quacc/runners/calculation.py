@@ -6,9 +6,11 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from enum import Enum, auto
+from functools import cached_property
 from typing import Any
 
 import ase
@@ -34,11 +36,20 @@ from quacc.schemas import Costs, Provenance, Result
 from quacc.store.checksum import checksum
 from quacc.store.key import calculation_key
 
-_checking = ContextVar("quacc_checking", default=False)
+
+class _Until(Enum):
+    """How far a job goes."""
+
+    KEY = auto()
+    CHECKED = auto()
+    END = auto()
+
+
+_until = ContextVar("quacc_until", default=_Until.END)
 
 
 class Checked(BaseException):
-    """Inside :func:`only_checking`: everything was in order, the calculation could start."""
+    """Ends a job inside :func:`only_checking` and :func:`only_keys`."""
 
     def __init__(self, calculation: Calculation) -> None:
         super().__init__(calculation.key)
@@ -46,7 +57,7 @@ class Checked(BaseException):
 
 
 class Found:
-    """What :func:`only_checking` learned: the calculation, once it passed."""
+    """What :func:`only_checking` and :func:`only_keys` learned: the calculation."""
 
     calculation: Calculation | None = None
 
@@ -56,20 +67,33 @@ class Found:
         return self.calculation.key if self.calculation else None
 
 
-@contextmanager
-def only_checking() -> Iterator[Found]:
+def only_checking() -> AbstractContextManager[Found]:
     """Let jobs inside the ``with`` block do all their checks, and end before they compute.
 
     Leaves the block at the first calculation that passes its checks, and then knows it.
     """
+    return _only(_Until.CHECKED)
+
+
+def only_keys() -> AbstractContextManager[Found]:
+    """Let jobs inside the ``with`` block end as soon as the key of their calculation is known.
+
+    Quicker than :func:`only_checking`: whether the structure makes sense, and whether the code
+    can compute it, is not looked at.
+    """
+    return _only(_Until.KEY)
+
+
+@contextmanager
+def _only(until: _Until) -> Iterator[Found]:
     found = Found()
-    token = _checking.set(True)
+    token = _until.set(until)
     try:
         yield found
     except Checked as passed:
         found.calculation = passed.calculation
     finally:
-        _checking.reset(token)
+        _until.reset(token)
 
 
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")
@@ -116,11 +140,13 @@ class Calculation:
         copy_files: CopyFiles | None = None,
         momenta: bool = False,
     ) -> None:
-        self.input_atoms = as_atoms(structure)
+        only_key = _until.get() is _Until.KEY
+        self.input_atoms = _unchecked(structure) if only_key else as_atoms(structure)
         self.code = code
         self.recipe = recipe
         self.calc_parameters = code.complete(calc_kwargs, also=[*parameters, *options])
-        self.warnings = code.check(self.input_atoms, self.calc_parameters)
+        if not only_key:
+            self.warnings = code.check(self.input_atoms, self.calc_parameters)
         self.parameters = {**parameters, **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
         self.copies = files_to_copy(copy_files)
@@ -134,8 +160,17 @@ class Calculation:
             momenta=momenta,
             extra=content_hash(self.copies),
         )
-        self.formula = _formula(self.input_atoms)
         self.directory: str | None = None
+        if only_key:
+            raise Checked(self)
+
+    @cached_property
+    def formula(self) -> str:
+        """Reduced for a crystal, whole for a molecule (C2H6 is no CH3)."""
+        formula = self.input_atoms.symbols.formula
+        if self.input_atoms.pbc.any():
+            return formula.reduce()[0].format("metal")
+        return formula.format("hill")
 
     @contextmanager
     def run(self, *, steps: bool = True) -> Iterator[Atoms]:
@@ -156,7 +191,7 @@ class Calculation:
         PreemptedError
             There is no time to start, or the body was stopped between two steps.
         """
-        if _checking.get():
+        if _until.get() is _Until.CHECKED:
             raise Checked(self)
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
@@ -296,10 +331,10 @@ class Calculation:
         )
 
 
-def _formula(atoms: Atoms) -> str:
-    """Return the reduced formula of a crystal, the full one of a molecule (C2H6 is no CH3)."""
-    formula = atoms.symbols.formula
-    return formula.reduce()[0].format("metal") if atoms.pbc.any() else formula.format("hill")
+def _unchecked(structure: StructureLike) -> Atoms:
+    """Return a copy of a structure, which is checked only where it comes from a file or a name."""
+    atoms = structure.get("atoms") if isinstance(structure, Mapping) else structure
+    return atoms.copy() if isinstance(atoms, Atoms) else as_atoms(structure)
 
 
 def _cpu_seconds(code: Code) -> float:

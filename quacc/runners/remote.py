@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from quacc.errors import MissingProgramError, PreemptedError
@@ -35,11 +37,104 @@ def pack(
 
 def run_packed(call: bytes) -> bytes:
     """Call a function, or run a coroutine function to its end; return its packed outcome."""
+    return outcome_of(lambda: _run(call))[0]
+
+
+def pack_calls(
+    overrides: Mapping[str, Any],
+    function: Callable[..., Any],
+    calls: Sequence[tuple[int, bytes]],
+) -> bytes:
+    """Return many calls of a function as bytes for :func:`run_calls`.
+
+    Parameters
+    ----------
+    overrides
+        The settings that they are to run under.
+    calls
+        Numbers, and arguments from :func:`pack_arguments`.
+    """
+    import cloudpickle
+
+    packed: bytes = cloudpickle.dumps((overrides, function, calls))
+    return packed
+
+
+def pack_arguments(args: Any, kwargs: Any) -> bytes:
+    """Return the arguments of one call as bytes, so that a bad one spoils no other."""
+    import cloudpickle
+
+    packed: bytes = cloudpickle.dumps((args, kwargs))
+    return packed
+
+
+@dataclass
+class Outcome:
+    """What became of one call."""
+
+    number: int
+    packed: bytes
+    """For :func:`unpack`."""
+    seconds: float
+    failure: str = ""
+    """What it raised, in words."""
+
+
+def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) -> None:
+    """Call a function many times, one call after the other.
+
+    Parameters
+    ----------
+    calls
+        From :func:`pack_calls`.
+    budget
+        After this time (s) no other call is begun.
+    report
+        Told of every call that has ended.
+
+    Raises
+    ------
+    PreemptedError
+        A call was stopped; it, and those that follow, have not been reported.
+    """
+    from quacc.settings import call_with
+
+    begun = time.monotonic()
+    overrides, function, numbered = _load(calls)
+
+    def run() -> None:
+        for number, call in numbered:
+            if time.monotonic() - begun > budget:
+                return
+            start = time.perf_counter()
+
+            def once(call: bytes = call) -> Any:
+                args, kwargs = _load(call)
+                return _awaited(function(*args, **kwargs))
+
+            packed, error = outcome_of(once)
+            if isinstance(error, PreemptedError):
+                raise error
+            seconds = time.perf_counter() - start
+            report(Outcome(number, packed, seconds, "" if error is None else in_words(error)))
+
+    call_with(overrides, run)
+
+
+def run_calls_at_once(calls: bytes, budget: float) -> list[Outcome]:
+    """Return what :func:`run_calls` reports."""
+    outcomes: list[Outcome] = []
+    run_calls(calls, budget, outcomes.append)
+    return outcomes
+
+
+def outcome_of(call: Callable[[], Any]) -> tuple[bytes, BaseException | None]:
+    """Return the packed outcome of a call, and what it raised."""
     import cloudpickle
 
     outcome: tuple[Any, BaseException | None, str]
     try:
-        outcome = (_run(call), None, "")
+        outcome = (call(), None, "")
     # Every exception travels back, and unpack() raises it; sys.exit would end the worker.
     except (Exception, SystemExit) as error:
         if isinstance(error, PreemptedError):  # nor is there time for what comes next
@@ -47,12 +142,27 @@ def run_packed(call: bytes) -> bytes:
         outcome = (None, error, traceback.format_exc())
     try:
         packed: bytes = cloudpickle.dumps(outcome)
-        cloudpickle.loads(packed)  # some exceptions can be sent but not received
+        if outcome[1] is not None:
+            cloudpickle.loads(packed)  # some exceptions can be sent but not received
     except Exception as error:
         what = "result" if outcome[1] is None else f"exception {outcome[1]!r}"
         told = RuntimeError(f"The job's {what} cannot be sent back from the worker: {error}")
         packed = cloudpickle.dumps((None, told, outcome[2]))
-    return packed
+    return packed, outcome[1]
+
+
+def pack_error(error: BaseException) -> bytes:
+    """Return the packed outcome of a call that raised this."""
+
+    def call() -> None:
+        raise error
+
+    return outcome_of(call)[0]
+
+
+def in_words(error: BaseException) -> str:
+    """Return a line that tells what was raised."""
+    return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
 
 
 def unpack(outcome: bytes) -> Any:
@@ -68,21 +178,24 @@ def unpack(outcome: bytes) -> Any:
 
 
 def _run(call: bytes) -> Any:
-    import cloudpickle
-
     from quacc.settings import call_with
 
+    overrides, function, args, kwargs = _load(call)
+    return call_with(overrides, lambda: _awaited(function(*args, **kwargs)))
+
+
+def _awaited(outcome: Any) -> Any:
+    return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
+
+
+def _load(packed: bytes) -> Any:
+    import cloudpickle
+
     try:
-        overrides, function, args, kwargs = cloudpickle.loads(call)
+        return cloudpickle.loads(packed)
     except ImportError as error:
         raise MissingProgramError(
             f"The worker cannot import what the job needs: {error}. Install it where the workers "
             "run, start them in the folder that holds it, or define the function in the script "
             "that runs the flow."
         ) from error
-
-    def run() -> Any:
-        outcome = function(*args, **kwargs)
-        return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
-
-    return call_with(overrides, run)

@@ -24,11 +24,21 @@ TIMEOUT = 60.0
 _ADVISORY_LOCK = 78_221_167  # any number, the same in every process
 
 # `ls` reads only this index: natoms and the recipe lie behind the big arrays in a row, and
-# SQLite would have to walk through those.
+# SQLite would have to walk through those. PostgreSQL does not keep them there.
 SUMMARY_INDEX = (
     "CREATE INDEX IF NOT EXISTS quacc_summary ON systems"
     "(ctime, id, unique_id, calculator, natoms, energy, key_value_pairs)"
 )
+
+# For filters; and to find what belongs to a row, which must go when the row is deleted. ASE has
+# no index for that, so that its own `delete` reads whole tables, in PostgreSQL once per row.
+INDICES = {
+    "quacc_texts": "text_key_values(key, value, id)",
+    "quacc_text_ids": "text_key_values(id, key)",
+    "quacc_number_ids": "number_key_values(id)",
+    "quacc_species_ids": "species(id)",
+    "quacc_key_ids": "keys(id)",
+}
 
 
 @contextmanager
@@ -73,6 +83,8 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
             if not connection.in_transaction:
                 connection.execute("BEGIN IMMEDIATE")
             connection.execute(SUMMARY_INDEX)
+            for name, columns in INDICES.items():
+                connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
             yield database
             connection.execute("COMMIT")
     except sqlite3.Error as error:
@@ -100,6 +112,7 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
     try:
         import psycopg2
         from ase_db_backends.postgresql import Connection, PostgreSQLDatabase
+        from psycopg2.extras import register_default_jsonb
     except ImportError as error:
         raise StoreError(
             f"The results database {redact(url)} needs a package that is not installed "
@@ -116,15 +129,19 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
             "Check that the server runs, and the host, user, password and database name."
         ) from None
     try:
+        register_default_jsonb(connection, loads=str)  # text, as in SQLite; the codec reads it
         database.connection = Connection(connection)
         cursor = connection.cursor()
         if write:
-            # ASE learns a new row's id from the sequence's last value, which is right only
-            # while nobody else writes; and two processes may create the tables at once.
+            # Two processes may create the tables at once.
             cursor.execute(f"SET lock_timeout = {int(TIMEOUT * 1000)}")
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
             database._initialize(database.connection)
             cursor.execute("LOCK TABLE systems IN SHARE ROW EXCLUSIVE MODE")
+            for name, columns in INDICES.items():
+                cursor.execute("SELECT to_regclass(%s)", [name])
+                if cursor.fetchone()[0] is None:  # `IF NOT EXISTS` would lock the table
+                    cursor.execute(f"CREATE INDEX {name} ON {columns}")
             yield database
             connection.commit()
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any, NoReturn
 from quacc.errors import StoreError
 from quacc.locations import check_location, is_url, redact
 from quacc.schemas import Result, SlabsResult
-from quacc.store.codec import decode, to_binary, to_json
+from quacc.store.codec import POSTGRESQL, SQLITE
+from quacc.store.columns import insert
 from quacc.store.connection import open_database
 from quacc.store.queries import (
     SHORTEST_PREFIX,
@@ -25,7 +25,7 @@ from quacc.store.queries import (
     summaries,
     summary,
 )
-from quacc.store.rows import REFERENCE, Row, rows_of
+from quacc.store.rows import Row, body_of, fill, rows_of
 
 
 class UnknownKeyError(StoreError, KeyError):
@@ -71,14 +71,14 @@ class Store:
             "database. Return the result, and add it to the store where the job was submitted."
         )
 
-    def add(self, results: Iterable[Result | SlabsResult]) -> int:
-        """Store results, all or none, and return how many were new.
+    def add(self, results: Iterable[Result | SlabsResult], *, replace: bool = False) -> int:
+        """Store results, all or none, and return how many were written.
 
-        A known key is left alone, unless the stored result is not converged: then the new
-        one takes its place and counts. Results nested in a workflow's result get rows of
-        their own and count too.
+        A known key is left alone, unless the stored result is not converged, or with
+        ``replace``: then the new one takes its place. Results nested in a workflow's result
+        get rows of their own and count too.
         """
-        return self._write([row for result in results for row in self._rows(result)])
+        return self._write([row for one in results for row in self._rows(one, replace=replace)])
 
     def check_writable(self) -> None:
         """Raise a StoreError unless results can be stored; makes the database if need be."""
@@ -108,15 +108,26 @@ class Store:
             )
         return found[key]
 
-    def find(self, keys: Iterable[str]) -> dict[str, Any]:
+    def find(
+        self,
+        keys: Iterable[str],
+        *,
+        on_damage: Callable[[str, StoreError], None] | None = None,
+    ) -> dict[str, Any]:
         """Return those of the results that are known, by their (whole) keys.
+
+        Parameters
+        ----------
+        on_damage
+            Called with the key of each damaged row and what is wrong with it. The row is left
+            out then, and so are workflows that refer to it.
 
         Raises
         ------
         StoreError
-            One of them is damaged.
+            One of them is damaged, and there is no ``on_damage``.
         """
-        return self._load(keys)[0]
+        return self._load(keys, on_damage)[0]
 
     def resolve(self, key: str) -> str:
         """Return the whole key that starts like this."""
@@ -124,7 +135,7 @@ class Store:
         with open_database(self._location, write=False) as database:
             if database is not None:
                 for whole in (key, short):
-                    if by_key(database, "unique_id", [whole]):
+                    if list(by_key(database, "unique_id", [whole])):
                         return whole
                 matches = by_prefix(database, short) if len(short) >= SHORTEST_PREFIX else []
                 if len(matches) == 1:
@@ -181,53 +192,56 @@ class Store:
             delete(database, ids)
         return len(ids)
 
-    def _rows(self, result: Mapping[str, Any]) -> list[Row]:
-        def encode(body: Any) -> bytes | str:
-            return to_json(body) if is_url(self._location) else to_binary(body)
-
-        return rows_of(result, encode)
+    def _rows(self, result: Mapping[str, Any], *, replace: bool = False) -> list[Row]:
+        form = POSTGRESQL if is_url(self._location) else SQLITE
+        return rows_of(result, form, replace=replace)
 
     def _write(self, rows: Sequence[Row]) -> int:
         if not rows:
             return 0
-        from ase.db.core import now
-
         with open_database(self._location, write=True) as database:
-            known = by_key(database, "unique_id, id, key_value_pairs", [row.key for row in rows])
-            stale = {key: number for key, number, pairs in known if _is_stale(pairs)}
-            settled = {key for key, _, _ in known} - stale.keys()
+            keys = [row.key for row in rows]
+            known = list(by_key(database, "unique_id, id, key_value_pairs", keys))
+            settled = {key for key, _, pairs in known if not _is_stale(pairs)}
             new: dict[str, Row] = {}
             for row in rows:
-                if row.key in settled or (row.key in new and new[row.key].converged is not False):
-                    continue
-                new[row.key] = row
-            delete(database, [number for key, number in stale.items() if key in new])
-            created = now()
-            for row in new.values():
-                row.ase_row.ctime = created
-                database.change_count = 0  # at 5000, ASE would commit half of the batch
-                database.write(row.ase_row)
+                before = new.get(row.key)
+                is_wanted = row.key not in settled if before is None else before.converged is False
+                if is_wanted or row.replace:
+                    new[row.key] = row
+            delete(database, [number for key, number, _ in known if key in new])
+            insert(database, [row.columns for row in new.values()])
         return len(new)
 
-    def _load(self, keys: Iterable[str]) -> tuple[dict[str, Any], set[str]]:
+    def _load(
+        self,
+        keys: Iterable[str],
+        on_damage: Callable[[str, StoreError], None] | None = None,
+    ) -> tuple[dict[str, Any], set[str]]:
         """Return whole results by key, and the keys that workflows among them miss."""
         wanted = list(dict.fromkeys(keys))
         bodies: dict[str, Any] = {}
+        parts: dict[str, set[str]] = {}
         with open_database(self._location, write=False) as database:
             more = wanted if database is not None else []
             while more:
-                referred: set[str] = set()
                 for key, data in by_key(database, "unique_id, data", more):
-                    body, parts = self._read(key, _body, data)
-                    if body.get("key") == key:  # else somebody else's row
-                        bodies[key] = body
-                        referred |= parts
-                more = sorted(referred - bodies.keys())  # of what was found just now
+                    try:
+                        body, parts[key] = self._read(key, body_of, data)
+                    except StoreError as error:
+                        if on_damage is None:
+                            raise
+                        on_damage(key, error)
+                    else:
+                        if body.get("key") == key:  # else somebody else's row
+                            bodies[key] = body
+                referred = set().union(*(parts[key] for key in more if key in bodies))
+                more = sorted(referred - bodies.keys())
         found, missing = {}, set[str]()
         for key in wanted:
             if key in bodies:
                 gone: set[str] = set()
-                whole = _fill(bodies[key], bodies, gone)
+                whole = fill(bodies[key], bodies, gone) if parts[key] else bodies[key]
                 missing |= gone
                 if not gone:
                     found[key] = whole
@@ -246,31 +260,9 @@ class Store:
             ) from error
 
 
-def _body(stored: Any) -> tuple[dict[str, Any], set[str]]:
-    """Return the content of a ``data`` column, and the keys of the results it refers to."""
-    body, parts = decode(stored), set[str]()
-    _fill(body, {}, parts)
-    return (body if isinstance(body, dict) else {}), parts
-
-
 def _is_stale(pairs: Any) -> bool:
     """Tell whether a new result should take the place of the one with these pairs."""
     try:
         return is_converged(pairs) is False
     except (AttributeError, ValueError):  # damaged
         return True
-
-
-def _fill(value: Any, bodies: Mapping[str, Any], missing: set[str]) -> Any:
-    """Put results in the place of references; note those that are not among ``bodies``."""
-    if isinstance(value, list):
-        return [_fill(item, bodies, missing) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if REFERENCE not in value:
-        return {name: _fill(item, bodies, missing) for name, item in value.items()}
-    key = value[REFERENCE]
-    if key not in bodies:
-        missing.add(key)
-        return None
-    return copy.deepcopy(_fill(bodies[key], bodies, missing))  # one each, never shared

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import singledispatch
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,31 @@ def calculation_key(
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical form of a value, as 64 hexadecimal digits."""
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(canonical(value)).encode()).hexdigest()
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def canonical(value: Any) -> Any:
+    """Return the JSON form of a value: equal for equal values, whatever their spelling.
+
+    Raises
+    ------
+    InputError
+        There is none for values of this type.
+    """
+    # Most values are texts and plain numbers, for which the dispatch takes longer than the work.
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int or kind is float:
+        return _number(value)
+    return _canonical(value)
 
 
 @singledispatch
-def canonical(value: Any) -> Any:
-    """Return the JSON form of a value: equal for equal values, whatever their spelling."""
+def _canonical(value: Any) -> Any:
     raise InputError(
         f"{value!r} of type {type(value).__name__} cannot be part of a calculation's key, "
         "so quacc could not tell whether it was computed before. Pass numbers, texts, "
@@ -85,69 +104,74 @@ def canonical(value: Any) -> Any:
     )
 
 
-@canonical.register(type(None))
-@canonical.register(bool)
-@canonical.register(str)
+@_canonical.register(type(None))
+@_canonical.register(bool)
+@_canonical.register(str)
 def _plain(value: bool | str | None) -> Any:
     return value
 
 
-@canonical.register(int)
-@canonical.register(float)
-@canonical.register(np.integer)
-@canonical.register(np.floating)
+@_canonical.register(int)
+@_canonical.register(float)
+@_canonical.register(np.integer)
+@_canonical.register(np.floating)
 def _number(value: float) -> Any:
     # 1 and 1.0 are the same parameter; large whole numbers keep all their digits.
     whole = isinstance(value, int | np.integer) or float(value).is_integer()
     return {"number": hex(int(value)) if whole else repr(float(value))}
 
 
-@canonical.register(np.bool_)
+@_canonical.register(np.bool_)
 def _bool(value: np.bool_) -> bool:
     return bool(value)
 
 
-@canonical.register(complex)
+@_canonical.register(complex)
 def _complex(value: complex) -> Any:
     return {"complex": [repr(value.real), repr(value.imag)]}
 
 
-@canonical.register(bytes)
+@_canonical.register(bytes)
 def _bytes(value: bytes) -> Any:
     return {"bytes": hashlib.sha256(value).hexdigest()}
 
 
-@canonical.register(list)
-@canonical.register(tuple)
+@_canonical.register(list)
+@_canonical.register(tuple)
 def _sequence(value: list[Any]) -> Any:
     return [canonical(item) for item in value]
 
 
-@canonical.register(set)
-@canonical.register(frozenset)
+@_canonical.register(set)
+@_canonical.register(frozenset)
 def _set(value: set[Any]) -> Any:
     return {"set": sorted(json.dumps(canonical(item), sort_keys=True) for item in value)}
 
 
-@canonical.register(Mapping)
+@_canonical.register(Mapping)
 def _mapping(value: Mapping[Any, Any]) -> Any:
     # Keys may be numbers; their type counts, so that {1: …} and {"1": …} differ.
     pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
-    return {"mapping": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+    return {"mapping": sorted(pairs, key=_name)}
 
 
-@canonical.register(np.ndarray)
+def _name(pair: list[Any]) -> str:
+    key = pair[0]
+    return encode_basestring_ascii(key) if isinstance(key, str) else json.dumps(key, sort_keys=True)
+
+
+@_canonical.register(np.ndarray)
 def _array(value: np.ndarray) -> Any:
     # As nested lists: kpts=(2, 2, 2) and kpts=np.array([2, 2, 2]) are the same calculation.
     return canonical(value.tolist())
 
 
-@canonical.register(Path)
+@_canonical.register(Path)
 def _path(value: Path) -> Any:
     return str(value)
 
 
-@canonical.register(Atoms)
+@_canonical.register(Atoms)
 def _atoms(value: Atoms) -> Any:
     return _structure(value, momenta=True)
 
@@ -180,5 +204,5 @@ def _constraint(constraint: Any) -> Any:
 
 def _rounded(array: np.ndarray) -> str:
     # Adding zero turns -0.0 into 0.0.
-    rounded = np.ascontiguousarray(np.round(array, DECIMALS) + 0.0, dtype="<f8")
+    rounded = np.ascontiguousarray(array.round(DECIMALS) + 0.0, dtype="<f8")
     return f"{rounded.shape}{hashlib.sha256(rounded.tobytes()).hexdigest()}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,16 +41,19 @@ def summaries(
     limit: int | None,
 ) -> tuple[str, list[Any]]:
     """Return the statement that selects summaries, newest first, and its values."""
-    # "+id", so that SQLite walks the summary index and not the rows with their big arrays.
-    pairs = "+id IN (SELECT id FROM text_key_values WHERE key = ?"
-    where = [f"{pairs})"]  # other rows are not ours
+    # Other rows are not ours.
+    where = [
+        "EXISTS (SELECT 1 FROM text_key_values AS texts WHERE texts.id = systems.id AND key = ?)"
+    ]
     values: list[Any] = ["recipe"]
+    # "+id", so that SQLite walks the summary index and not the rows with their big arrays.
+    pairs = "+id IN (SELECT id FROM text_key_values WHERE key = ? AND value"
     if formula is not None:
         texts = _spellings(formula)
-        where.append(f"{pairs} AND value IN ({marks(texts)}))")
+        where.append(f"{pairs} IN ({marks(texts)}))")
         values += ["reduced_formula", *texts]
     if recipe is not None:
-        where.append(f"{pairs} AND value = ?)")
+        where.append(f"{pairs} = ?)")
         values += ["recipe", recipe]
     if calculator is not None:
         where.append("lower(calculator) = ?")
@@ -75,12 +78,10 @@ def marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def by_key(database: Any, columns: str, keys: Sequence[str]) -> list[Any]:
-    rows = []
+def by_key(database: Any, columns: str, keys: Sequence[str]) -> Iterator[Any]:
     for start in range(0, len(keys), 500):  # SQLite limits the number of placeholders
         some = list(keys[start : start + 500])
-        rows += fetch(database, BY_KEY.format(columns=columns, marks=marks(some)), some)
-    return rows
+        yield from fetch(database, BY_KEY.format(columns=columns, marks=marks(some)), some)
 
 
 def by_prefix(database: Any, prefix: str) -> list[str]:

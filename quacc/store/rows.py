@@ -1,23 +1,18 @@
-"""Turn a result into rows of ASE's database."""
+"""Turn a result into rows, and what is in the rows into the result."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from ase import Atoms
-
 from quacc.errors import StoreError
-from quacc.store.codec import plain
+from quacc.store.codec import Format, decode, plain
+from quacc.store.columns import Columns, columns_of
 
 REFERENCE = "__quacc_key__"
 """Stands in a workflow's row for a result that has a row of its own."""
-
-_PER_ATOM = {"forces": (3,), "magmoms": (), "charges": ()}
-_SHAPES = {"stress": (6,), "dipole": (3,)}
 
 
 @dataclass(slots=True)
@@ -26,10 +21,12 @@ class Row:
 
     key: str
     converged: bool | None
-    ase_row: Any
+    replace: bool
+    """Whether it takes the place of a converged result, too."""
+    columns: Columns
 
 
-def rows_of(result: Mapping[str, Any], encode: Callable[[Any], bytes | str]) -> list[Row]:
+def rows_of(result: Mapping[str, Any], form: Format, *, replace: bool) -> list[Row]:
     """Return the result's row, after those of the results nested in a workflow's result.
 
     Raises
@@ -40,11 +37,51 @@ def rows_of(result: Mapping[str, Any], encode: Callable[[Any], bytes | str]) -> 
     for name in ("key", "name", "formula", "atoms"):
         if name not in result:
             raise StoreError(f"This is not a result, it has no {name!r}: its keys are {[*result]}.")
+    key = result["key"]
+    if not isinstance(key, str) or not key:
+        raise StoreError(f"A result's key must be a text, not {key!r}.")
     nested: dict[str, Mapping[str, Any]] = {}
     body = _pull_out(dict(result), nested) if "jobs" in result else result
-    rows = [row for part in nested.values() for row in rows_of(part, encode)]
-    data = encode(plain(body, f"result {str(result['key'])[:10]}"))
-    return [*rows, _row(result, nested, data)]
+    rows = [row for part in nested.values() for row in rows_of(part, form, replace=replace)]
+    data = form.body(plain(body, f"result {key[:10]}"))
+    calculator = result.get("calculator") or next(
+        (part["calculator"] for part in nested.values() if part.get("calculator")), None
+    )
+    converged = _converged(result, nested)
+    columns = columns_of(
+        key,
+        result["atoms"],
+        result.get("results", {}),
+        calculator and calculator["name"],
+        {"recipe": result["name"], "reduced_formula": result["formula"]}
+        | ({} if converged is None else {"converged": converged}),
+        data,
+        form,
+    )
+    return [*rows, Row(key, converged, replace, columns)]
+
+
+def body_of(stored: bytes | str) -> tuple[dict[str, Any], set[str]]:
+    """Return the content of a ``data`` column, and the keys of the results it refers to."""
+    body, parts = decode(stored), set[str]()
+    if REFERENCE in stored if isinstance(stored, str) else REFERENCE.encode() in stored:
+        fill(body, {}, parts)
+    return (body if isinstance(body, dict) else {}), parts
+
+
+def fill(value: Any, bodies: Mapping[str, Any], missing: set[str]) -> Any:
+    """Put results in the place of references; note those that are not among ``bodies``."""
+    if isinstance(value, list):
+        return [fill(item, bodies, missing) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if REFERENCE not in value:
+        return {name: fill(item, bodies, missing) for name, item in value.items()}
+    key = value[REFERENCE]
+    if key not in bodies:
+        missing.add(key)
+        return None
+    return copy.deepcopy(fill(bodies[key], bodies, missing))  # one each, never shared
 
 
 def _pull_out(value: Any, nested: dict[str, Mapping[str, Any]]) -> Any:
@@ -57,50 +94,6 @@ def _pull_out(value: Any, nested: dict[str, Mapping[str, Any]]) -> Any:
     if isinstance(value, list | tuple):
         return [_pull_out(item, nested) for item in value]
     return value
-
-
-def _row(
-    result: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]], data: bytes | str
-) -> Row:
-    from ase.db.row import AtomsRow, atoms2dict
-
-    key = result["key"]
-    if not isinstance(key, str) or not key:
-        raise StoreError(f"A result's key must be a text, not {key!r}.")
-    atoms: Atoms = result["atoms"].copy()
-    atoms.calc = None
-    columns = atoms2dict(atoms)
-    columns |= _properties(result.get("results", {}), len(atoms))
-    columns |= {"unique_id": key, "user": os.getenv("USER"), "data": data}
-    calculator = result.get("calculator") or next(
-        (part["calculator"] for part in nested.values() if part.get("calculator")), None
-    )
-    if calculator:
-        columns |= {"calculator": calculator["name"], "calculator_parameters": {}}
-
-    converged = _converged(result, nested)
-    # They go through the row and not through ASE's `write(**pairs)`, which refuses texts that
-    # look like a number: InF and NaN are formulas.
-    pairs: dict[str, Any] = {"recipe": result["name"], "reduced_formula": result["formula"]}
-    if converged is not None:
-        pairs["converged"] = converged
-    columns["key_value_pairs"] = pairs
-    return Row(key, converged, AtomsRow(columns))
-
-
-def _properties(results: Mapping[str, Any], natoms: int) -> dict[str, Any]:
-    """Pick what has a column of its own; everything is in ``data`` anyway."""
-    columns: dict[str, Any] = {}
-    for name in ("energy", "free_energy", "magmom"):
-        if results.get(name) is not None:
-            columns[name] = float(results[name])  # psycopg2 cannot take NumPy's floats
-    shapes = {**_SHAPES, **{name: (natoms, *rest) for name, rest in _PER_ATOM.items()}}
-    for name, shape in shapes.items():
-        if results.get(name) is not None:
-            array = np.array(results[name], dtype=float)
-            if array.shape == shape:
-                columns[name] = array
-    return columns
 
 
 def _converged(result: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]) -> bool | None:

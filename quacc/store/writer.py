@@ -44,8 +44,10 @@ class Writer:
         self._thread.start()
         return self
 
-    def put(self, result: Any) -> None:
+    def put(self, result: Any, *, replace: bool = False) -> None:
         """Take a result; it is safe on disk after :meth:`flush`, or soon.
+
+        A known key is treated as by :meth:`Store.add`.
 
         Raises
         ------
@@ -53,7 +55,8 @@ class Writer:
             If this result cannot be stored as it is (it is not taken then), or if an
             earlier batch could not be written (it is taken nevertheless).
         """
-        rows = self._store._rows(result)  # here, so that one bad result spoils no batch
+        # Here, so that one bad result spoils no batch.
+        rows = self._store._rows(result, replace=replace)
         with self._changed:
             if self._thread is None or self._closing:
                 raise StoreError("The writer is not open: use `with Writer(store) as writer:`.")

@@ -111,6 +111,63 @@ def assert_same(left: Any, right: Any, where: str = "result") -> None:
         assert left == right, where
 
 
+def written_by_ase(location: str, results: list[dict[str, Any]]) -> None:
+    """Store results with nothing but ASE."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.db import connect
+
+    database = connect(location, use_lock_file=False)
+    for result in results:
+        atoms = result["atoms"].copy()
+        atoms.calc = SinglePointCalculator(atoms, **result["results"])
+        atoms.calc.name = result["calculator"]["name"]
+        pairs = {"recipe": result["name"], "reduced_formula": result["formula"]}
+        if "converged" in result:
+            pairs["converged"] = result["converged"]
+        database.write(atoms, key_value_pairs=pairs)
+
+
+def assert_same_tables(ours: Any, from_ase: Any) -> None:
+    """Compare two open databases, but for the keys, times and the column ``data``."""
+    from ase.db.sqlite import SQLite3Database, all_tables
+
+    own = {"id", "unique_id", "ctime", "mtime", "data"}
+    columns = [name for name in SQLite3Database.columnnames if name not in own]
+    for table in all_tables:
+        names = ", ".join(columns) if table == "systems" else "*"
+        found = []
+        for connection in (ours, from_ase):
+            cursor = connection.cursor()
+            cursor.execute(f"SELECT {names} FROM {table} ORDER BY id")
+            found.append(cursor.fetchall())
+        assert found[0]
+        if table == "systems":
+            for one, other in zip(*found, strict=True):
+                both = [dict(zip(columns, row, strict=True)) for row in (one, other)]
+                assert both[0] == both[1]
+        else:
+            assert sorted(found[0]) == sorted(found[1])
+
+
+def cases() -> list[dict[str, Any]]:
+    """Results that differ in what they fill."""
+    charged = molecule("CO")
+    charged.set_initial_charges([0.5, -0.25])
+    charged.set_masses([13.0, 18.0])
+    magnetic = make(bulk("Ni"), key_of("Ni"), formula="Ni")
+    magnetic["results"] |= {"magmoms": np.array([0.6]), "magmom": 0.6, "free_energy": -1.0}
+    wire = bulk("Cu")
+    wire.pbc = [False, True, True]
+    wire.set_tags([3])
+    return [
+        everything(),
+        make(charged, key_of("CO"), formula="CO"),
+        magnetic,
+        make(wire, key_of("wire"), converged=False),
+        *workflow()["slabs"],
+    ]
+
+
 def workflow(prefix: str = "w", *, converged: bool = True) -> dict[str, Any]:
     parent = make(bulk("Cu", cubic=True), key_of(prefix, "bulk"))
     slabs = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,15 @@ from quacc.errors import StoreError
 from quacc.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
-from store_cases import assert_same, everything, key_of, make
+from store_cases import (
+    assert_same,
+    assert_same_tables,
+    cases,
+    everything,
+    key_of,
+    make,
+    written_by_ase,
+)
 
 
 @pytest.fixture
@@ -63,6 +72,13 @@ def test_ase_opens_it(store: Store, tmp_path: Path) -> None:
     row = connect(tmp_path / "results.db").get(unique_id=key_of(1))
     assert row.data["atoms"] == molecule("CO")
     assert not list(tmp_path.glob("*.lock"))
+
+
+def test_the_columns_are_those_that_ase_writes(store: Store, tmp_path: Path) -> None:
+    store.add(cases())  # type: ignore[arg-type]
+    written_by_ase(str(tmp_path / "ase.db"), cases())
+    connections = [sqlite3.connect(tmp_path / name) for name in ("results.db", "ase.db")]
+    assert_same_tables(*connections)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from quacc.store import Store
 from quacc.store.codec import plain, to_binary
 
 sys.path.insert(0, str(Path(__file__).parent))
-from store_cases import assert_same, everything, key_of, make
+from store_cases import assert_same, everything, key_of, make, workflow
 
 BAD, GOOD = key_of("bad"), key_of("good")
 BODY = to_binary(plain(everything()))
@@ -87,6 +87,24 @@ def test_a_damaged_row_is_named_with_what_to_do(store: Store, tmp_path: Path, da
     assert store.find([BAD]) == {}
     assert store.add([make(bulk("Cu"), BAD)]) == 1
     assert store.get(BAD)["key"] == BAD
+
+
+def test_damaged_rows_are_reported_and_left_out(store: Store, tmp_path: Path) -> None:
+    whole = workflow()
+    store.add([whole, {**whole, "key": key_of("other"), "bulk": store.get(BAD)}])
+    expected = store.find([GOOD, whole["key"]])
+    spoil(tmp_path, "data", BODY[:-40])
+    reports: dict[str, str] = {}
+    found = store.find(
+        [GOOD, BAD, key_of("unknown"), whole["key"], key_of("other")],
+        on_damage=lambda key, error: reports.update({key: str(error)}),
+    )
+    assert_same(found, expected)
+    assert [*reports] == [BAD]
+    assert f"quacc results rm {BAD[:10]}" in reports[BAD]
+    # What is computed again takes the place of the damaged row.
+    assert store.add([make(bulk("Cu"), BAD)], replace=True) == 1
+    assert len(store.find([BAD, key_of("other")])) == 2
 
 
 @pytest.mark.parametrize("pairs", ["{", "", "[]", "3", None, b"\xff\x00"])

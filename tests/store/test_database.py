@@ -61,6 +61,42 @@ def test_known_keys_are_skipped_and_unconverged_ones_replaced(store: Store) -> N
     assert store.get(key_of(2))["steps"] == 2
 
 
+def test_replace(store: Store) -> None:
+    def result(key: str, steps: int, converged: bool = True) -> dict[str, Any]:
+        return make(bulk("Cu"), key_of(key), converged=converged, steps=steps)
+
+    def steps(key: str) -> int:
+        steps: int = store.get(key_of(key))["steps"]
+        return steps
+
+    assert store.add([result("a", 1)]) == 1
+    assert store.add([result("a", 2)]) == 0
+    assert store.add([result("a", 3), result("b", 3)], replace=True) == 2
+    assert (steps("a"), steps("b")) == (3, 3)
+    assert len(list(store.select())) == 2
+    # Within a batch, as in a file: the later one takes the place of the earlier.
+    assert store.add([result("a", 4), result("a", 5), result("c", 5)], replace=True) == 2
+    assert (steps("a"), steps("c")) == (5, 5)
+    mixed = [
+        *store._rows(result("a", 6), replace=True),
+        *store._rows(result("a", 7)),
+        *store._rows(result("b", 6, converged=False), replace=True),
+        *store._rows(result("b", 7)),
+        *store._rows(result("c", 6)),
+        *store._rows(result("d", 6)),
+        *store._rows(result("d", 7), replace=True),
+    ]
+    assert store._write(mixed) == 3
+    assert [steps(key) for key in "abcd"] == [6, 7, 5, 7]
+
+    assert store.add([workflow()]) == 4
+    changed = workflow()
+    changed["slabs"][0]["steps"] = 8
+    assert store.add([changed]) == 0
+    assert store.add([changed], replace=True) == 4
+    assert_same(changed, store.get(changed["key"]))
+
+
 def test_prefixes(store: Store) -> None:
     keys = ["abcdef1" + "0" * 57, "abcdef2" + "0" * 57, "123456f" + "f" * 57]
     store.add([make(bulk("Cu"), key) for key in keys])

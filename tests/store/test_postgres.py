@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,74 +17,19 @@ from quacc.errors import StoreError
 from quacc.store import Store, UnknownKeyError, Writer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from store_cases import assert_same, everything, key_of, make, workflow
-
-PROGRAMS = Path("/usr/lib/postgresql/15/bin")
-PASSWORD = "p@ss/w:rd#1"
-QUOTED = "p%40ss%2Fw%3Ard%231"
+from postgres_server import PASSWORD, QUOTED, new_database
+from store_cases import (
+    assert_same,
+    assert_same_tables,
+    cases,
+    everything,
+    key_of,
+    make,
+    workflow,
+    written_by_ase,
+)
 
 pytestmark = pytest.mark.postgres
-
-
-def as_server_user(*command: Any, **options: Any) -> Any:
-    """Run a program as somebody who is not root, which PostgreSQL refuses to be."""
-    if os.geteuid() == 0:
-        options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-    return subprocess.run([str(part) for part in command], cwd="/", check=True, **options)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Yield ``host:port`` of a fresh server that wants a password."""
-    if not (PROGRAMS / "initdb").exists():
-        pytest.skip(f"PostgreSQL's server programs are not in {PROGRAMS}")
-    if os.geteuid() == 0:
-        pwd = pytest.importorskip("pwd")
-        try:
-            owner = pwd.getpwnam("postgres").pw_uid
-        except KeyError:
-            pytest.skip("PostgreSQL cannot run as root, and there is no user 'postgres'")
-    # Short, because a socket's path must be, and outside pytest's folder, which is private.
-    folder = Path(tempfile.mkdtemp(prefix="quacc-pg-"))
-    password = folder / "password"
-    password.write_text(PASSWORD)
-    if os.geteuid() == 0:
-        for path in (folder, password):
-            os.chown(path, owner, -1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-    control = [PROGRAMS / "pg_ctl", "-D", data]
-    try:
-        as_server_user(
-            PROGRAMS / "initdb", "-D", data, "-U", "quacc", "--pwfile", password,
-            "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
-        as_server_user(
-            *control, "-w", "-t", "60", "-l", folder / "log", "-o", options, "start",
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        yield f"127.0.0.1:{port}"
-    finally:
-        if (data / "postmaster.pid").exists():
-            as_server_user(*control, "-m", "immediate", "stop", stdout=subprocess.DEVNULL)
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def url(server: str, request: pytest.FixtureRequest) -> str:
-    """Address of a new, empty database."""
-    import psycopg2
-
-    name = f"test_{abs(hash(request.node.nodeid))}"
-    connection = psycopg2.connect(f"postgresql://quacc:{QUOTED}@{server}/postgres")
-    connection.autocommit = True
-    connection.cursor().execute(f"CREATE DATABASE {name}")
-    connection.close()
-    return f"postgresql://quacc:{QUOTED}@{server}/{name}"
 
 
 def test_round_trip_is_bit_identical(url: str) -> None:
@@ -120,6 +60,18 @@ def test_plain_ase_reads_it(url: str) -> None:
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert "emt.static_job" in listing
+
+
+def test_the_columns_are_those_that_ase_writes(url: str) -> None:
+    import psycopg2
+
+    Store(url).add(cases())  # type: ignore[arg-type]
+    ase_url = new_database(url.rpartition("/")[0], "from_ase")
+    written_by_ase(ase_url, cases())
+    connections = [psycopg2.connect(address) for address in (url, ase_url)]
+    assert_same_tables(*connections)
+    for connection in connections:
+        connection.close()
 
 
 def test_workflow_select_and_remove(url: str) -> None:
@@ -169,11 +121,11 @@ def test_a_damaged_row_is_named_with_what_to_do(url: str, damage: Any) -> None:
     assert store.get(bad)
 
 
-def test_a_failing_batch_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_batch_leaves_nothing(url: str) -> None:
     store = Store(url)
     store.add([make(bulk("Cu"), key_of("first"))])
     rows = [row for i in range(3) for row in store._rows(make(bulk("Cu"), key_of(i)))]
-    rows[2].ase_row.positions = rows[2].ase_row.positions.astype(str)  # refused by the server
+    rows[2].columns.values["positions"] = [["x", "y", "z"]]  # refused by the server
     with pytest.raises(StoreError, match="Results database postgresql"):
         store._write(rows)
     assert len(list(store.select())) == 1

@@ -44,6 +44,15 @@ def test_writer_takes_results_from_many_threads(store: Store) -> None:
         writer.put(make(bulk("Cu"), key_of("late")))
 
 
+def test_writer_replaces_what_it_is_told_to(store: Store) -> None:
+    old = [make(bulk("Cu"), key_of(i), steps=1) for i in range(2)]
+    store.add(old)
+    with Writer(store) as writer:
+        writer.put({**old[0], "steps": 2}, replace=True)
+        writer.put({**old[1], "steps": 2})
+    assert [store.get(key_of(i))["steps"] for i in range(2)] == [2, 1]
+
+
 def test_writer_writes_without_being_asked(store: Store) -> None:
     with Writer(store, interval=0.05) as writer:
         writer.put(make(bulk("Cu"), key_of(1)))

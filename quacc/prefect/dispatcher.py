@@ -1,0 +1,386 @@
+"""Many jobs of one flow: looked up in the database, packed into task runs, and gathered.
+
+Everything happens in the thread that asks for it: whoever adds calls or waits for results gives the
+dispatcher its turns.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import httpx
+from prefect import Task
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+from prefect.futures import PrefectFuture
+
+from quacc.errors import (
+    InputError,
+    LostWorkerError,
+    PreemptedError,
+    StuckError,
+    SubmissionError,
+    can_pass,
+)
+from quacc.prefect.chunks import DEATHS, Chunk, Packing
+from quacc.prefect.known import Known, as_asked, key_only
+from quacc.prefect.lifecycle import PERIOD
+from quacc.prefect.loads import ItemsFailedError, Load, load_task
+from quacc.prefect.tasks import RETRIES, as_task, formula
+from quacc.prefect.width import width_of
+from quacc.recipes.common.verbs import recipe_of
+from quacc.runners.calculation import Calculation
+from quacc.runners.remote import Outcome, in_words, pack_arguments, unpack
+from quacc.schemas import Result
+
+_DELAY = 5.0
+"""Seconds until an item is tried again whose error can pass."""
+
+_FAULTS = 5
+"""Task runs in a row that Prefect, and not a job, may fail before the work is given up."""
+
+
+class Job:
+    """A function whose calls are packed together."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        own = as_task(function)
+        self.function: Callable[..., Any] = getattr(own.fn, "plain", own.fn)
+        self.announce: Callable[..., None] | None = getattr(own.fn, "announce", None)
+        self.task: Task[..., Any] = load_task(own)
+        self.is_recipe = recipe_of(self.function) is not None
+        self.what = own.name.rpartition(".")[2].removesuffix("_job")
+
+
+@dataclass(eq=False)
+class Call:
+    """One job on one item."""
+
+    job: Job
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    number: int
+    after: PrefectFuture[Any] | None = None
+    """The task run whose result is the item."""
+    key: str | None = None
+    calculation: Calculation | None = None
+    tries: int = 1
+    run: PrefectFuture[Any] | None = None
+    """The task run that computed it."""
+
+    @property
+    def name(self) -> str:
+        """The item's formula, or what there is of one."""
+        return formula(self.args[0]) if self.args else ""
+
+
+@dataclass
+class Counts:
+    """How many calls have ended, each counted once."""
+
+    computed: int = 0
+    cached: int = 0
+    failed: int = 0
+
+    @property
+    def ended(self) -> int:
+        """All of them."""
+        return self.computed + self.cached + self.failed
+
+
+@dataclass
+class _Flight:
+    """A key that is being computed, and the calls that wait for it."""
+
+    others: list[Call] = field(default_factory=list)
+
+
+class Dispatcher:
+    """Runs calls in task runs of chunks, on the task runner of the flow.
+
+    Parameters
+    ----------
+    deliver
+        Takes each call with its value, or with the exception that it ended with.
+    keep
+        Stores a result, given the call that computed it.
+    batch
+        Calls of a task run; None chooses.
+    refresh
+        Compute also what is in the database.
+    time_limit
+        For each call (s).
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Call, Any, Exception | None], None],
+        keep: Callable[[Call, Any], None],
+        *,
+        batch: int | None = None,
+        refresh: bool = False,
+        time_limit: float | None = None,
+    ) -> None:
+        self.packing = Packing(batch)
+        self.counts = Counts()
+        self._deliver = deliver
+        self._keep = keep
+        self._refresh = refresh
+        self._time_limit = time_limit
+        self._known = Known()
+        self._jobs: list[Job] = []
+        self._calls: dict[int, Call] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._computed: set[str] = set()  # keys, in a run that refreshes
+        self._later: list[tuple[float, int]] = []  # when to try which call again
+        self._loads: dict[int, Load] = {}
+        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._faults = 0
+        self.stopped = False
+        self._lock = threading.RLock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls wait or run."""
+        return bool(self._calls)
+
+    def add(self, calls: Sequence[Call], flush: Callable[[], None] = lambda: None) -> None:
+        """Take calls; those whose results are in the database end at once.
+
+        Parameters
+        ----------
+        flush
+            Called before the database is asked.
+        """
+        with self._lock:
+            accepted = [call for call in calls if self._identify(call)]
+            asked = [call for call in accepted if call.key is not None]
+            if self._refresh:
+                asked = [call for call in asked if call.key in self._computed]
+            found: dict[int, Any] = {}
+            if asked:
+                flush()
+                results = self._known.find([call.calculation for call in asked if call.calculation])
+                found = {call.number: result for call, result in zip(asked, results, strict=True)}
+            for call in accepted:
+                if (result := found.get(call.number)) is not None:
+                    self.counts.cached += 1
+                    self._deliver(call, result, None)
+                else:
+                    self._wait(call)
+
+    def _identify(self, call: Call) -> bool:
+        """Give a call its key, if it has one; end it, and return False, if it is refused."""
+        if not call.job.is_recipe:
+            return True
+        try:
+            call.calculation = key_only(call.job.function, call.args, dict(call.kwargs))
+        except InputError as error:
+            self._end(call, None, error)
+            return False
+        call.key = call.calculation.key if call.calculation else None
+        return True
+
+    def _wait(self, call: Call) -> None:
+        if call.key is not None:
+            if flight := self._flights.get(call.key):
+                flight.others.append(call)
+                self._calls[call.number] = call
+                return
+            self._flights[call.key] = _Flight()
+            call.calculation = None
+        self._calls[call.number] = call
+        self._pack(call)
+
+    def _pack(self, call: Call) -> None:
+        if call.job not in self._jobs:
+            self._jobs.append(call.job)
+        self.packing.add(call.number, self._jobs.index(call.job), _natoms(call))
+
+    def turn(self, wait: float = 0.0) -> None:
+        """Start what can start, and take what has ended; wait for something to end (s)."""
+        with self._lock:
+            self._start()
+            try:
+                event = self._events.get(timeout=wait) if wait else self._events.get_nowait()
+                while True:
+                    event()
+                    event = self._events.get_nowait()
+            except Empty:
+                pass
+            self._start()
+
+    def post(self, event: Callable[[], None]) -> None:
+        """Let something happen at the next turn; from any thread."""
+        self._events.put(event)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something has happened since the last turn."""
+        return not self._events.empty()
+
+    def cancel(self) -> None:
+        """Start nothing more, end what runs where that is possible, and take what has ended."""
+        with self._lock:
+            for load in self._loads.values():
+                load.cancelled = True
+            self.stopped = True
+            self.turn()
+
+    def _start(self) -> None:
+        if self.stopped:
+            return
+        while self._later and self._later[0][0] <= time.monotonic():
+            _, number = heapq.heappop(self._later)
+            self._pack(self._calls[number])
+        if not self.packing.waiting:
+            return
+        context = FlowRunContext.get()
+        self.packing.workers = width_of(context.task_runner if context else None)
+        while chunk := self.packing.next():
+            self._submit(chunk)
+
+    def _submit(self, chunk: Chunk) -> None:
+        packed: dict[int, bytes] = {}
+        for item in chunk.items:
+            call = self._calls[item.id]
+            try:
+                packed[item.id] = pack_arguments(call.args, dict(call.kwargs))
+            # Whatever the argument's own code raises.
+            except Exception as error:
+                told = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
+                self.packing.ended(chunk, item.id, 0.0)
+                self._finish(call, None, told)
+        if not packed:
+            self.packing.closed(chunk)
+            return
+        calls = [self._calls[number] for number in packed]
+        job = calls[0].job
+        load = Load(
+            chunk,
+            job.function,
+            packed,
+            names={call.number: call.name for call in calls},
+            keys={call.number: call.key for call in calls if call.key},
+            what=job.what,
+            time_limit=self._time_limit,
+            tell=lambda load, outcome: self.post(lambda: self._take(load, outcome)),
+        )
+        if len(calls) == 1 and job.announce:
+            load.announce = partial(job.announce, *calls[0].args, **calls[0].kwargs)
+        self._loads[chunk.id] = load
+        # The edges of the graph in the dashboard; Prefect runs nothing after what failed.
+        before = {id(call.after): call.after for call in calls if call.after is not None}
+        completed = [run for run in before.values() if run.state.is_completed()]
+        future = job.task.submit(load, wait_for=completed)
+        for call in calls:
+            call.run = future
+        future.add_done_callback(lambda future: self.post(lambda: self._end_of(load, future)))
+
+    def _take(self, load: Load, outcome: Outcome) -> None:
+        if not self.packing.ended(load.chunk, outcome.number, outcome.seconds):
+            return
+        self._faults = 0
+        call = self._calls[outcome.number]
+        try:
+            value = unpack(outcome.packed)
+        # Whatever the job raised, or the result's own code when it is unpacked.
+        except Exception as error:
+            self._failed(call, error)
+        else:
+            self._finish(call, value, None)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        passing = can_pass(error) and not isinstance(error, StuckError)
+        if passing and call.tries <= RETRIES:
+            call.tries += 1
+            heapq.heappush(self._later, (time.monotonic() + _DELAY, call.number))
+        else:
+            self._finish(call, None, error)
+
+    def _end_of(self, load: Load, future: PrefectFuture[Any]) -> None:
+        """Take the end of a task run."""
+        del self._loads[load.chunk.id]
+        future.wait()  # else its state would be asked from the API
+        state: Any = future.state
+        value = state.result(raise_on_failure=False, _sync=True)
+        outcomes = value.outcomes if isinstance(value, ItemsFailedError) else value
+        if isinstance(outcomes, list):
+            for outcome in outcomes:
+                self._take(load, outcome)
+        if isinstance(value, BaseException) and not isinstance(value, ItemsFailedError):
+            self._lost(load, value)
+        else:
+            self.packing.closed(load.chunk)
+
+    def _lost(self, load: Load, error: BaseException) -> None:
+        """Decide what becomes of the items of a task run that failed as a whole."""
+        if not isinstance(error, Exception) or isinstance(error, SubmissionError | PreemptedError):
+            self.stopped = True
+            raise error
+        if isinstance(error, httpx.HTTPError | PrefectException | ConcurrencySlotAcquisitionError):
+            self._faults += 1
+            if self._faults >= _FAULTS:
+                self.stopped = True
+                raise error
+            time.sleep(PERIOD)
+            self.packing.closed(load.chunk)
+        elif can_pass(error):
+            for number in self.packing.died(load.chunk, streamed=load.streamed):
+                call = self._calls[number]
+                told = f"{call.job.what} of {call.name} killed {DEATHS} workers: {error}"
+                self._finish(call, None, LostWorkerError(told))
+        else:  # such as a function that the workers cannot import
+            for number in list(load.chunk.left):
+                self.packing.ended(load.chunk, number, 0.0)
+                self._finish(self._calls[number], None, error)
+            self.packing.closed(load.chunk)
+
+    def _finish(self, call: Call, value: Any, error: Exception | None) -> None:
+        """End a call, and those that wait for the same key."""
+        del self._calls[call.number]
+        flight = self._flights.pop(call.key, _Flight()) if call.key else _Flight()
+        if error is None:
+            self._keep(call, value)
+            if self._refresh and call.key:
+                self._computed.add(call.key)
+        for other in flight.others:
+            del self._calls[other.number]
+            other.run = call.run
+            if error is None and other.calculation and isinstance(value, Mapping):
+                self.counts.cached += 1
+                self._deliver(other, as_asked(copy.deepcopy(value), other.calculation), None)
+            else:
+                self._end(other, None, error)
+        self._end(call, value, error)
+
+    def _end(self, call: Call, value: Any, error: Exception | None) -> None:
+        if error is None:
+            self.counts.computed += 1
+        else:
+            self.counts.failed += 1
+        self._deliver(call, value, error)
+
+
+def is_result(value: Any) -> bool:
+    """Tell whether a value is what a job of quacc's returns."""
+    return isinstance(value, Mapping) and Result.__required_keys__ <= value.keys()
+
+
+def _natoms(call: Call) -> int:
+    structure = call.args[0] if call.args else None
+    if isinstance(structure, Mapping):
+        structure = structure.get("atoms")
+    try:
+        return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
+    except TypeError:
+        return 1

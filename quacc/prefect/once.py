@@ -1,0 +1,128 @@
+"""Each calculation once: served from the results database, or computed and stored there."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from quacc.errors import ParameterError, StoreError
+from quacc.prefect.known import Known, key_only
+from quacc.recipes.common.verbs import innermost, recipe_of
+from quacc.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., Any]:
+    """Return a job that computes only what is not in the results database yet.
+
+    What it computes is in the database before it returns. Called from several threads at once
+    with the same question, it computes once.
+
+    Parameters
+    ----------
+    job
+        A job of quacc's, or a ``functools.partial`` of one.
+    refresh
+        Compute in any case, and write over what is stored.
+
+    Raises
+    ------
+    ParameterError
+        The function is no job of quacc's, so nothing tells which of its results are equal.
+    """
+    if recipe_of(job) is None:
+        name = getattr(job, "__name__", None) or repr(job)
+        raise ParameterError(
+            f"{name} is no job of quacc's, so its results cannot be found again in the results "
+            "database. Pass a job such as quacc.recipes.emt.core.relax_job, and call cached jobs "
+            "inside functions of your own."
+        )
+
+    @functools.wraps(innermost(job))
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calculation = key_only(job, args, kwargs)
+        if calculation is None:  # its program is not here, which the job says
+            return job(*args, **kwargs)
+        TURNS.take(calculation.key)
+        try:
+            result = None if refresh else Known().find([calculation])[0]
+            if result is None:
+                result = job(*args, **kwargs)
+                store_now(result, replace=refresh)
+            return result
+        finally:
+            TURNS.leave(calculation.key)
+
+    call.__signature__ = inspect.signature(job)  # type: ignore[attr-defined]
+    return call
+
+
+class Turns:
+    """Lets one thread at a time work on a key."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken: set[str] = set()
+
+    def take(self, key: str) -> None:
+        """Wait until nobody else works on the key."""
+        with self._changed:
+            self._changed.wait_for(lambda: key not in self._taken)
+            self._taken.add(key)
+
+    def leave(self, key: str) -> None:
+        """Let the next one work on the key."""
+        with self._changed:
+            self._taken.discard(key)
+            self._changed.notify_all()
+
+
+TURNS = Turns()
+"""Of this process."""
+
+
+class _Waiting:
+    """A result on its way to the database."""
+
+    def __init__(self, result: Any, replace: bool) -> None:
+        self.result = result
+        self.replace = replace
+        self.store = Store()
+        self.place = repr(self.store), replace
+
+
+_waiting: list[_Waiting] = []
+_writing = threading.Lock()
+
+
+def store_now(result: Any, *, replace: bool = False) -> None:
+    """Store a result of a job of quacc's before returning; what cannot be stored is logged.
+
+    One thread writes what others wait to store meanwhile, all in one transaction.
+    ``replace`` writes over the result of the same key, should there be one.
+    """
+    mine = _Waiting(result, replace)
+    _waiting.append(mine)
+    with _writing:
+        if mine not in _waiting:  # another thread has written it
+            return
+        batch = [one for one in _waiting if one.place == mine.place]
+        try:
+            mine.store.add([one.result for one in batch], replace=replace)
+        except StoreError:  # perhaps because of another one
+            batch = [mine]
+            try:
+                mine.store.add([result], replace=replace)
+            except StoreError as error:
+                logger.error("A result could not be stored in the database: %s", error)
+        except BaseException:
+            batch = [mine]
+            raise
+        finally:
+            for one in batch:
+                _waiting.remove(one)
