@@ -42,9 +42,10 @@ from quacc.errors import (
 from quacc.prefect.attempts import Attempts, Cause, Verdict
 from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
+from quacc.prefect.caching import InResultsDatabase
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
-from quacc.prefect.known import Known
+from quacc.prefect.known import Known, calculation_of
 from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
@@ -211,12 +212,13 @@ class DaskRunner(DaskTaskRunner):
             return remote
         announce: Callable[..., None] | None = getattr(function, "announce", None)
         plain: Callable[..., Any] = getattr(function, "plain", function)
+        cached = isinstance(task.cache_policy, InResultsDatabase)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             if announce:
                 announce(*args, **kwargs)
-            return self._call(plain, args, kwargs, name=task.name)
+            return self._call(plain, args, kwargs, name=task.name, cached=cached)
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -226,19 +228,27 @@ class DaskRunner(DaskTaskRunner):
         remote.fn = call_async if task.isasync else call
         return remote
 
-    def _call(self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str) -> Any:
-        """Return what a function returns on a worker, however many workers it takes."""
-        key, result = self._known.look_up(function, args, kwargs)
-        if result is not None:
-            get_run_logger().info("%s is in the results database already", name)
-            return result
+    def _call(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, *, name: str, cached: bool
+    ) -> Any:
+        """Return what a function returns on a worker, however many workers it takes.
+
+        ``cached``: Prefect's engine has asked the results database before, and stores the result.
+        """
+        calculation = calculation_of(function, args, kwargs)
+        key = calculation.key if calculation else None
+        if calculation and not cached:
+            (known,) = self._known.find([calculation])
+            if known is not None:
+                get_run_logger().info("%s is in the results database already", name)
+                return known
         call = pack(self.worker_settings | overrides(), function, args, kwargs)
 
         def progress(steps: int | None) -> int | None:
             return progress_of(key) if steps is None and key else steps
 
         result = self._again(name, lambda task_key: self._attempt(call, task_key), progress, _steps)
-        if recipe_of(function):  # others may have changed what a job returned
+        if recipe_of(function) and not cached:  # others may have changed what a job returned
             self._known.keep(result)
         return result
 

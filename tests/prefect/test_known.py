@@ -19,7 +19,7 @@ from prefect import flow
 from quacc.errors import MissingProgramError, NotConvergedError, ParameterError
 from quacc.prefect import as_task
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.known import Known, calculation_of
+from quacc.prefect.known import Known, calculation_of, key_only
 from quacc.recipes.common.verbs import check
 from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
@@ -202,6 +202,49 @@ def test_what_is_no_whole_result_is_not_served(lost):
     result = static_job("Al")
     Store().add([{name: value for name, value in result.items() if name != lost}])
     assert look_up(static_job, "Al") == (result["key"], None)
+
+
+# Many at once
+
+
+def test_each_of_many_gets_its_own_result(caplog):
+    lattice = [3.5, 3.6, 3.7, 3.8]
+    results = [keep(static_job(bulk("Cu", a=a))) for a in lattice]
+    damaged, gone = results[1]["key"], results[3]["key"]
+    with sqlite3.connect(get_settings().database) as connection:
+        query = "UPDATE systems SET data = substr(data, 1, length(data) - 40) WHERE unique_id = ?"
+        connection.execute(query, [damaged])
+    Store().remove([gone])
+    asked = [bulk("Cu", a=a) for a in [3.7, *lattice, 3.7]]
+    for tag, atoms in enumerate(asked):
+        atoms.set_tags(tag)
+        atoms.info["note"] = {"tag": tag}
+    with caplog.at_level(logging.WARNING):
+        found = Known().find([key_only(static_job, (atoms,), {}) for atoms in asked])
+    assert f"quacc results rm {damaged[:10]}" in caplog.text
+    assert [result is None for result in found] == [False, False, True, False, True, False]
+    for atoms, result in zip(asked, found, strict=True):
+        if result:
+            fresh = static_job(atoms)
+            del fresh["provenance"], result["provenance"]
+            assert_same(result, fresh)
+    found[0]["results"]["forces"] += 1
+    found[0]["atoms"].info["note"]["tag"] = "changed"
+    for one in (found[3], found[5]):
+        assert abs(one["results"]["forces"]).max() < 1e-10
+        assert one["atoms"].info["note"]["tag"] != "changed"
+    assert asked[0].info["note"] == {"tag": 0}
+
+
+def test_a_result_can_be_replaced():
+    first = keep(static_job("Cu"))
+    second = static_job("Cu")
+    keep(second)
+    assert_same(look_up(static_job, "Cu")[1]["provenance"], first["provenance"])
+    known = Known()
+    known.keep(second, replace=True)
+    known.close()
+    assert_same(look_up(static_job, "Cu")[1]["provenance"], second["provenance"])
 
 
 # A served result is the one that a fresh computation gives
