@@ -46,8 +46,9 @@ from quacc.prefect.caching import InResultsDatabase
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known, calculation_of
-from quacc.prefect.lifecycle import InterruptedJob, PatientTaskRunner, Watch
+from quacc.prefect.lifecycle import InterruptedJob, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
+from quacc.prefect.patience import PatientTaskRunner
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import recipe_of

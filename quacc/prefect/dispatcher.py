@@ -11,13 +11,11 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
-from prefect import Task
 from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
@@ -31,77 +29,20 @@ from quacc.errors import (
     SubmissionError,
     can_pass,
 )
+from quacc.prefect.calls import Call, Counts, Job, natoms
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
 from quacc.prefect.known import Known, as_asked, key_only
 from quacc.prefect.lifecycle import PERIOD
-from quacc.prefect.loads import ItemsFailedError, Load, load_task
-from quacc.prefect.tasks import RETRIES, as_task, formula
+from quacc.prefect.loads import ItemsFailedError, Load
+from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import width_of
-from quacc.recipes.common.verbs import recipe_of
-from quacc.runners.calculation import Calculation
 from quacc.runners.remote import Outcome, in_words, pack_arguments, unpack
-from quacc.schemas import Result
 
 _DELAY = 5.0
 """Seconds until an item is tried again whose error can pass."""
 
 _FAULTS = 5
 """Task runs in a row that Prefect, and not a job, may fail before the work is given up."""
-
-
-class Job:
-    """A function whose calls are packed together."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        own = as_task(function)
-        self.function: Callable[..., Any] = getattr(own.fn, "plain", own.fn)
-        self.announce: Callable[..., None] | None = getattr(own.fn, "announce", None)
-        self.task: Task[..., Any] = load_task(own)
-        self.is_recipe = recipe_of(self.function) is not None
-        self.what = own.name.rpartition(".")[2].removesuffix("_job")
-
-
-@dataclass(eq=False)
-class Call:
-    """One job on one item."""
-
-    job: Job
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    number: int
-    after: PrefectFuture[Any] | None = None
-    """The task run whose result is the item."""
-    key: str | None = None
-    calculation: Calculation | None = None
-    tries: int = 1
-    run: PrefectFuture[Any] | None = None
-    """The task run that computed it."""
-
-    @property
-    def name(self) -> str:
-        """The item's formula, or what there is of one."""
-        return formula(self.args[0]) if self.args else ""
-
-
-@dataclass
-class Counts:
-    """How many calls have ended, each counted once."""
-
-    computed: int = 0
-    cached: int = 0
-    failed: int = 0
-
-    @property
-    def ended(self) -> int:
-        """All of them."""
-        return self.computed + self.cached + self.failed
-
-
-@dataclass
-class _Flight:
-    """A key that is being computed, and the calls that wait for it."""
-
-    others: list[Call] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -139,7 +80,7 @@ class Dispatcher:
         self._known = Known()
         self._jobs: list[Job] = []
         self._calls: dict[int, Call] = {}
-        self._flights: dict[str, _Flight] = {}
+        self._waiting: dict[str, list[Call]] = {}  # by the key that is being computed
         self._computed: set[str] = set()  # keys, in a run that refreshes
         self._later: list[tuple[float, int]] = []  # when to try which call again
         self._loads: dict[int, Load] = {}
@@ -192,11 +133,11 @@ class Dispatcher:
 
     def _wait(self, call: Call) -> None:
         if call.key is not None:
-            if flight := self._flights.get(call.key):
-                flight.others.append(call)
+            if call.key in self._waiting:
+                self._waiting[call.key].append(call)
                 self._calls[call.number] = call
                 return
-            self._flights[call.key] = _Flight()
+            self._waiting[call.key] = []
             call.calculation = None
         self._calls[call.number] = call
         self._pack(call)
@@ -204,7 +145,7 @@ class Dispatcher:
     def _pack(self, call: Call) -> None:
         if call.job not in self._jobs:
             self._jobs.append(call.job)
-        self.packing.add(call.number, self._jobs.index(call.job), _natoms(call))
+        self.packing.add(call.number, self._jobs.index(call.job), natoms(call))
 
     def turn(self, wait: float = 0.0) -> None:
         """Start what can start, and take what has ended; wait for something to end (s)."""
@@ -342,25 +283,25 @@ class Dispatcher:
         else:  # such as a function that the workers cannot import
             for number in list(load.chunk.left):
                 self.packing.ended(load.chunk, number, 0.0)
-                self._finish(self._calls[number], None, error)
+                self._finish(self._calls[number], None, _copy(error))
             self.packing.closed(load.chunk)
 
     def _finish(self, call: Call, value: Any, error: Exception | None) -> None:
         """End a call, and those that wait for the same key."""
         del self._calls[call.number]
-        flight = self._flights.pop(call.key, _Flight()) if call.key else _Flight()
+        others = self._waiting.pop(call.key, []) if call.key else []
         if error is None:
             self._keep(call, value)
             if self._refresh and call.key:
                 self._computed.add(call.key)
-        for other in flight.others:
+        for other in others:
             del self._calls[other.number]
             other.run = call.run
             if error is None and other.calculation and isinstance(value, Mapping):
                 self.counts.cached += 1
                 self._deliver(other, as_asked(copy.deepcopy(value), other.calculation), None)
             else:
-                self._end(other, None, error)
+                self._end(other, None, _copy(error) if error else None)
         self._end(call, value, error)
 
     def _end(self, call: Call, value: Any, error: Exception | None) -> None:
@@ -371,16 +312,9 @@ class Dispatcher:
         self._deliver(call, value, error)
 
 
-def is_result(value: Any) -> bool:
-    """Tell whether a value is what a job of quacc's returns."""
-    return isinstance(value, Mapping) and Result.__required_keys__ <= value.keys()
-
-
-def _natoms(call: Call) -> int:
-    structure = call.args[0] if call.args else None
-    if isinstance(structure, Mapping):
-        structure = structure.get("atoms")
-    try:
-        return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
-    except TypeError:
-        return 1
+def _copy(error: Exception) -> Exception:
+    """Return an exception with notes of its own."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    own.__notes__ = list(getattr(error, "__notes__", []))
+    return own

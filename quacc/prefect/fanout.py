@@ -26,8 +26,9 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
+from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.dispatcher import Call, Counts, Dispatcher, Job, is_result
+from quacc.prefect.dispatcher import Dispatcher
 from quacc.prefect.progress import Progress, in_notebook
 from quacc.prefect.tasks import as_task
 from quacc.prefect.width import innermost_runner

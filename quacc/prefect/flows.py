@@ -10,9 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import httpx
 from prefect import Flow, Task
-from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
@@ -20,7 +18,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import StoreError
-from quacc.prefect.dispatcher import Job
+from quacc.prefect.artifacts import show_tables
+from quacc.prefect.calls import Job
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
@@ -70,7 +69,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
             storing.put(result)
         if storing.problem:
             result["warnings"].append(storing.problem)
-        _show_tables(result)
+        show_tables(result)
         return result
 
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
@@ -260,28 +259,3 @@ class _StoredJob:
         future = self.task.submit(*args, **kwargs)
         self.storing.watch(future)
         return future
-
-
-def _show_tables(result: Any) -> None:
-    """Show every table of a workflow's result in the dashboard: lists of flat rows."""
-    for name, rows in result.items():
-        if not (isinstance(rows, list) and rows and isinstance(rows[0], Mapping)):
-            continue
-        if any(isinstance(value, Mapping) for value in rows[0].values()):
-            continue  # results of jobs
-        try:
-            create_table_artifact(
-                key=f"{result['name']}-{name}".lower().replace(".", "-").replace("_", "-"),
-                table=[{column: _cell(value) for column, value in row.items()} for row in rows],
-                description=f"{result['name']} of {result['formula']}, {result['key'][:10]}",
-            )
-        except httpx.HTTPError as error:  # the result matters more
-            logger.warning("The dashboard lacks the table of %s: %s", name, error)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return value

@@ -12,7 +12,6 @@ deployments: all of them live in one process.
 from __future__ import annotations
 
 import contextvars
-import inspect
 import logging
 import os
 import queue
@@ -20,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 
@@ -35,14 +34,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from quacc.prefect import orphans
 
@@ -61,7 +58,6 @@ GRACE = 5.0
 _TIMEOUT = 30.0  # a server under load answers late
 _FAILURES = 3  # questions without an answer; else a process that was stopped blames the server
 _DRAIN = 10.0
-_PASSING = frozenset({408, 429, 502, 503, 504})  # that a server under load, or its proxy, answers
 
 
 class InterruptedJob(KeyboardInterrupt):
@@ -275,47 +271,6 @@ class Watch:
         with self._lock:
             if handled and main.ident == self._flow_thread and not self._left.is_set():
                 signal.pthread_kill(main.ident, signal.SIGTERM)
-
-
-class PatientTaskRunner(ThreadPoolTaskRunner[Any]):
-    """Runs tasks in threads; those that start while the server is away start when it is back.
-
-    Prefect asks the server for the concurrency limits of a task's tags, and gives up the task
-    where it does not answer, or wants fewer questions, for some tries.
-    """
-
-    def __enter__(self) -> PatientTaskRunner:
-        super().__enter__()
-        self._executor = _PatientExecutor(self._max_workers)
-        return self
-
-
-class _PatientExecutor(ThreadPoolExecutor):
-    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(_patiently, call, *args, **kwargs)
-
-
-def _patiently(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return call(*args, **kwargs)
-        except ConcurrencySlotAcquisitionError as error:
-            # A coroutine cannot be run again.
-            if (
-                not _passes(error.__cause__)
-                or time.monotonic() > end
-                or any(map(inspect.iscoroutine, args))
-            ):
-                raise
-            time.sleep(PERIOD)
-
-
-def _passes(error: BaseException | None) -> bool:
-    """Return whether a server may answer the same question later."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in _PASSING
-    return isinstance(error, httpx.TransportError)
 
 
 def pass_on(error: BaseException | None) -> None:

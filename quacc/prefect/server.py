@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,10 +93,16 @@ def prefect_api() -> Iterator[bool]:
                 try:
                     yield True
                 finally:  # what was reported must arrive before the server goes
-                    APILogWorker.drain_all()
-                    EventsWorker.drain_all()
+                    _drain()
         finally:
             server.stop()
+
+
+def _drain() -> None:
+    # In a thread: where an event loop runs, as in notebooks, they would return coroutines.
+    with ThreadPoolExecutor(1) as pool:
+        for worker in (APILogWorker, EventsWorker):
+            pool.submit(worker.drain_all).result()
 
 
 class _Server(SubprocessASGIServer):

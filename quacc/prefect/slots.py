@@ -8,7 +8,8 @@ from typing import Any
 
 from prefect.futures import PrefectFuture
 
-from quacc.prefect.dispatcher import Call, Dispatcher, Job
+from quacc.prefect.calls import Call, Job
+from quacc.prefect.dispatcher import Dispatcher
 
 _WAIT = 1.0
 """Seconds between two looks at the clock."""

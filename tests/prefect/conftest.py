@@ -37,3 +37,13 @@ def on_slurm(slurm):
         "python": sys.executable,
         "interface": "lo",
     }
+
+
+@pytest.fixture
+def server_for_all(prefect_server, monkeypatch):
+    """Let other processes that run Prefect's engine find this server, and start none."""
+    from prefect.settings import get_current_settings
+
+    for name, value in get_current_settings().to_environment_variables(exclude_unset=True).items():
+        if name.startswith("PREFECT_API_"):
+            monkeypatch.setenv(name, value)

@@ -278,6 +278,7 @@ def ours():
     ],
     ids=["threads", "processes", "prefect-dask", "ours"],
 )
+@pytest.mark.usefixtures("server_for_all")
 def test_every_runner_skips_what_is_done(make):
     relax = as_task(relax_job)
     before = files_below(PREFECT_HOME.value() / "storage")

@@ -65,7 +65,7 @@ def test_throughput_is_nearly_that_of_bare_workers():
 
 
 def test_all_workers_end_together():
-    items = {i: (4, 1.0) for i in range(1000)}
+    items = dict.fromkeys(range(1000), (4, 1.0))
     now, log = simulate(Packing(), items, workers=7)
     assert now < 1000 / 7 + 5
     sizes = [len(chunk.items) for chunk in log["chunks"]]
@@ -74,7 +74,7 @@ def test_all_workers_end_together():
 
 
 def test_short_items_are_packed_by_the_hundred():
-    items = {i: (4, 0.005) for i in range(10_000)}
+    items = dict.fromkeys(range(10000), (4, 0.005))
     now, log = simulate(Packing(), items, workers=2)
     assert max(len(chunk.items) for chunk in log["chunks"]) == MOST
     assert len(log["chunks"]) < 100
@@ -82,7 +82,7 @@ def test_short_items_are_packed_by_the_hundred():
 
 
 def test_nothing_short_waits_behind_something_long():
-    items = {i: (4, 0.01) for i in range(2000)} | {i: (64, 60.0) for i in range(2000, 2004)}
+    items = dict.fromkeys(range(2000), (4, 0.01)) | dict.fromkeys(range(2000, 2004), (64, 60.0))
     _, log = simulate(Packing(), items, workers=4)
     for chunk in log["chunks"]:
         assert len({item.size for item in chunk.items}) == 1
@@ -99,7 +99,7 @@ def test_what_takes_longer_than_expected_goes_back():
 
 @pytest.mark.parametrize("count", [1, 8, APART])
 def test_a_few_items_get_task_runs_of_their_own(count):
-    _, log = simulate(Packing(), {i: (8, 0.01) for i in range(count)}, workers=2)
+    _, log = simulate(Packing(), dict.fromkeys(range(count), (8, 0.01)), workers=2)
     assert [len(chunk.items) for chunk in log["chunks"]] == [1] * count
 
 
@@ -156,7 +156,7 @@ def test_items_to_come_keep_chunks_long():
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_the_item_that_kills_workers_is_found_and_blamed_alone(streamed):
-    items = {i: (8, 0.1) for i in range(500)}
+    items = dict.fromkeys(range(500), (8, 0.1))
     deadly = {3, 77, 78, 400}
     _, log = simulate(Packing(), items, workers=4, deadly=deadly, streamed=streamed)
     assert sorted(log["blamed"]) == sorted(deadly)

@@ -79,6 +79,7 @@ def test_results_are_those_of_plain_calls_in_the_order_of_the_items():
     assert {row.key for row in Store().select()} == {result["key"] for result in results}
 
 
+@pytest.mark.usefixtures("server_for_all")
 @pytest.mark.parametrize("runner", [ThreadPoolTaskRunner, ProcessPoolTaskRunner])
 def test_on_prefects_own_runners(runner):
     items = list(rattled(40))
@@ -88,6 +89,7 @@ def test_on_prefects_own_runners(runner):
         assert found[index]["results"]["energy"] == static_job(atoms)["results"]["energy"]
 
 
+@pytest.mark.usefixtures("server_for_all")
 def test_on_prefects_dask():
     from prefect_dask import DaskTaskRunner
 
@@ -367,7 +369,7 @@ def test_task_runs_tell_what_they_hold():
     assert runs == [
         "static 2 Cu: Completed",
         "static 4 Cu: Completed",
-        "static 4: Cu4 … Ni4: Completed",
+        "static 4: Cu4 ... Ni4: Completed",
     ]
 
 
@@ -376,7 +378,7 @@ def test_a_task_run_with_failed_items_is_failed():
     with pytest.raises(JobsFailedError) as failed:
         run(lambda: remember(fan_out(static_job, [bulk("Cu"), close, bulk("Ag")], batch=3)))
     state, runs = states(REMEMBERED[-1])
-    assert (state, runs) == ("Failed", ["static 3: Cu … Ag: Failed"])
+    assert (state, runs) == ("Failed", ["static 3: Cu ... Ag: Failed"])
     assert len(failed.value.results) == 2
 
 
