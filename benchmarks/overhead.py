@@ -17,8 +17,6 @@ import argparse
 import gc
 import json
 import os
-import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -27,15 +25,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from report import frame, measured_on, save, update_docs
+
 PUBLIC = "1.8.2"
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "overhead.json"
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+START, END = "<!-- table: benchmarks/overhead.py -->", "<!-- end of table -->"
 
 FMAX, STEPS = 0.01, 1000
 """Of all relaxations: eV/Å, and the most steps."""
@@ -318,30 +317,10 @@ def table(report: dict[str, Any]) -> str:
             f"| files, folders made by {titles.get(name, f'one `{name}`')} | | {cells[0]} "
             f"| {'' if name in titles else '0, 0'} | {cells[1]} |"
         )
-    machine, versions = report["machine"], report["versions"]
-    lines += [
-        "",
-        f"Measured on {report['date']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"Python {machine['python']}, ASE {versions['ours']['ase']}, "
-        f"NumPy {versions['ours']['numpy']}.",
-    ]
+    versions = report["versions"]["ours"]
+    shown = {"ASE": versions["ase"], "NumPy": versions["numpy"]}
+    lines += ["", measured_on(report, shown)]
     return "\n".join(lines)
-
-
-def update_docs(report: dict[str, Any]) -> None:
-    """Put the table between the two marks of the page."""
-    start, end = "<!-- table: benchmarks/overhead.py -->", "<!-- end of table -->"
-    text = f"{start}\n{table(report)}\n{end}"
-    PAGE.write_text(re.sub(f"(?s){start}.*{end}", lambda _: text, PAGE.read_text()))
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def main() -> None:
@@ -363,7 +342,7 @@ def main() -> None:
             print(json.dumps(call_worker(kind, rest[0], int(rest[1]), int(rest[2]))))
         return
     if options.update_docs:
-        update_docs(json.loads(RESULT.read_text()))
+        update_docs(table(json.loads(RESULT.read_text())), START, END)
         return
     given = options.workdir and nullcontext(options.workdir)
     with given or tempfile.TemporaryDirectory(prefix="quacc-benchmark-") as folder:
@@ -375,19 +354,12 @@ def main() -> None:
                 Side("ours", sys.executable, Path(scratch) / "ours"),
                 Side("public", public, Path(scratch) / "public"),
             ]
-            report = {
-                "command": "python benchmarks/overhead.py",
-                "date": date.today().isoformat(),
-                "machine": {
-                    "system": f"{platform.system()} {platform.machine()}",
-                    "cpu": _cpu_name(),
-                    "cores": os.cpu_count(),
-                    "python": platform.python_version(),
-                },
-                "versions": {side.name: side.versions() for side in sides},
-                "results": measure(sides, options.rounds, Path(scratch)),
-            }
-    RESULT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+            report = frame(
+                "python benchmarks/overhead.py",
+                {side.name: side.versions() for side in sides},
+                measure(sides, options.rounds, Path(scratch)),
+            )
+    save(report, RESULT)
     print(table(report))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import signal
 import statistics
@@ -23,16 +22,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import version
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any, cast
 
+from report import frame, measured_on, save, update_docs
+
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "slurm.json"
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+START, END = "<!-- table: benchmarks/slurm.py -->", "<!-- end of Slurm's table -->"
 
 JOB = {
     "n_workers": 1,
@@ -361,30 +362,11 @@ def table(report: dict[str, Any]) -> str:
         low, high = one["range"]
         ratio = one["ratio"] and f"**{one['ratio']:.2f}** ({low:.2f} to {high:.2f})"
         lines.append(f"| {title} | {cells[0]} | {cells[1]} | {ratio or ''} |")
-    machine, versions = report["machine"], report["versions"]
-    lines += [
-        "",
-        f"Measured on {report['date']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"Python {machine['python']}, Slurm {versions['slurm']}, Prefect {versions['prefect']}, "
-        f"prefect-dask {versions['prefect-dask']}, dask-jobqueue {versions['dask-jobqueue']}.",
-    ]
+    versions = report["versions"]
+    shown = {"Slurm": versions["slurm"], "Prefect": versions["prefect"]}
+    shown |= {name: versions[name] for name in ("prefect-dask", "dask-jobqueue")}
+    lines += ["", measured_on(report, shown)]
     return "\n".join(lines)
-
-
-def update_docs(report: dict[str, Any]) -> None:
-    """Put the table between the two marks of the page."""
-    start, end = "<!-- table: benchmarks/slurm.py -->", "<!-- end of Slurm's table -->"
-    text = f"{start}\n{table(report)}\n{end}"
-    PAGE.write_text(re.sub(f"(?s){start}.*{end}", lambda _: text, PAGE.read_text()))
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _versions() -> dict[str, str]:
@@ -407,22 +389,13 @@ def main() -> None:
         Path("outcome.json").write_text(json.dumps(WORKERS[kind](side)))
         return
     if options.update_docs:
-        update_docs(json.loads(RESULT.read_text()))
+        update_docs(table(json.loads(RESULT.read_text())), START, END)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that Slurm's daemons end, too
-    report = {
-        "command": "python benchmarks/slurm.py",
-        "date": date.today().isoformat(),
-        "machine": {
-            "system": f"{platform.system()} {platform.machine()}",
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "versions": _versions(),
-        "results": measure(options.rounds, options.walltimes),
-    }
-    RESULT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    report = frame(
+        "python benchmarks/slurm.py", _versions(), measure(options.rounds, options.walltimes)
+    )
+    save(report, RESULT)
     print(table(report))
 
 
