@@ -37,6 +37,7 @@ from quacc.errors import (
     PreemptedError,
     QuaccError,
     StuckError,
+    SubmissionError,
     TimeLimitError,
 )
 from quacc.prefect.attempts import Attempts, Cause, Verdict
@@ -53,7 +54,7 @@ from quacc.prefect.scheduler import CONFIG, WorkScheduler
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.checkpoint import progress_of
-from quacc.runners.remote import Outcome, pack, run_calls_at_once, run_packed, unpack
+from quacc.runners.remote import Outcome, in_words, pack, run_calls_at_once, run_packed, unpack
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
@@ -142,7 +143,13 @@ class DaskRunner(DaskTaskRunner):
 
     def _started_cluster(self) -> Any:
         with self._client_lock:
-            _ = self.client
+            try:
+                _ = self.client
+            except QuaccError:
+                raise
+            # Whatever the cluster's class raises.
+            except Exception as error:
+                raise SubmissionError(f"The workers cannot start: {in_words(error)}") from error
         return self._cluster
 
     @property
@@ -270,7 +277,8 @@ class DaskRunner(DaskTaskRunner):
             load.streamed = True
             scheduler.sinks[task_key] = stream.take
             try:
-                call = pack(settings, compute_chunk, (calls, budget, task_key), {})
+                limited = {"at_once": load.time_limit is not None}
+                call = pack(settings, compute_chunk, (calls, budget, task_key), limited)
                 self._attempt(call, task_key, stream)
             finally:
                 del scheduler.sinks[task_key]

@@ -15,6 +15,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import Scheduler, TaskState
 
 from quacc.prefect.attempts import Cause
+from quacc.prefect.spawn import WorkNanny
 from quacc.runners.remote import Outcome
 
 CONFIG = {
@@ -82,6 +83,11 @@ class WorkScheduler(Scheduler):
             self._excuses[str(self.workers[address].name)] = time.monotonic(), why
         return await super().restart_workers(workers, **kwargs)
 
+    async def add_worker(self, comm: Any, **kwargs: Any) -> None:
+        """Take on a worker; what excuses the loss of one does not hold for its successor."""
+        self._excuses.pop(str(kwargs.get("name")), None)
+        await super().add_worker(comm, **kwargs)
+
     async def remove_worker(self, address: str, **kwargs: Any) -> Any:
         """Note which workers go by themselves, and let them go."""
         worker = self.workers.get(self.coerce_address(address))
@@ -147,6 +153,9 @@ class WorkAdaptive(Adaptive):
 
 class WorkLocalCluster(LocalCluster):
     """Worker processes on this machine."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"worker_class": WorkNanny} | kwargs)
 
     async def _start(self) -> None:
         self.scheduler_spec["cls"] = WorkScheduler  # LocalCluster takes no other way

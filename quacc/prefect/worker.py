@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from typing import Any
 
 from distributed.core import Status
@@ -23,10 +24,12 @@ _SIGTERM = "its batch job is being ended, or it used too much memory"
 
 _PAUSE = 0.2  # seconds between two looks at the clock
 
+_SENT = 0.02  # seconds; Dask sends what it has every 2 ms
+
 _kept: list[Any] = []  # what must live as long as the process
 
 
-def compute_chunk(calls: bytes, budget: float, chunk: str) -> None:
+def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = False) -> None:
     """Call a function many times; stream each outcome to the scheduler, in the flow's process.
 
     So whatever kills this process loses only the calculation that it runs, and no result has to
@@ -38,12 +41,18 @@ def compute_chunk(calls: bytes, budget: float, chunk: str) -> None:
         See :func:`quacc.runners.remote.run_calls`.
     chunk
         Its name, for the scheduler.
+    at_once
+        Go on only when the scheduler has been told, since a calculation may keep this process
+        from telling anything: one that holds the interpreter lock for ever. Then its time limit
+        would blame the one before it.
     """
     worker = get_worker()
 
     def tell(**message: Any) -> None:
         message |= {"op": "quacc-outcome", "chunk": chunk}
         worker.loop.add_callback(worker.batched_stream.send, message)
+        if at_once:
+            time.sleep(_SENT)
 
     tell()  # that it begins
     report = lambda outcome: tell(outcome=vars(outcome))  # noqa: E731

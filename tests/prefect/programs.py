@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -125,9 +130,7 @@ class Server:
     """A Prefect server of its own, on the loopback, that can be killed and started again."""
 
     def __init__(self, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.home = home
         home.mkdir()
@@ -174,6 +177,113 @@ class Server:
         from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
         return {PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: "quacc:tests"}
+
+
+class Proxy:
+    """Stands before a server, and makes it slow, rate-limiting, or gone, as the test says.
+
+    Websockets pass through while it is not gone.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.delay = 0.0
+        """Every request waits so long (s)."""
+        self.limits = False
+        """Every request is answered with 429."""
+        self.requests: Counter[str] = Counter()
+        """How many were "passed" on and "refused" so far."""
+        self._port = _free_port()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._listening: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        self.come_back()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.go_away()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def settings(self) -> dict[Any, str]:
+        """Return the settings for ``prefect.settings.temporary_settings``."""
+        from prefect.settings import PREFECT_API_URL
+
+        return self.server.settings() | {PREFECT_API_URL: f"http://127.0.0.1:{self._port}/api"}
+
+    def come_back(self) -> None:
+        async def listen() -> asyncio.Server:
+            return await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+
+        self._listening = asyncio.run_coroutine_threadsafe(listen(), self._loop).result()
+
+    def go_away(self) -> None:
+        """Break all connections; new ones are refused."""
+
+        async def leave() -> None:
+            assert self._listening
+            self._listening.close()
+            for writer in self._connections:
+                writer.transport.abort()
+            while self._connections:
+                await asyncio.sleep(0.01)
+
+        asyncio.run_coroutine_threadsafe(leave(), self._loop).result()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_server: asyncio.StreamWriter | None = None
+        self._connections.add(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server.port)
+            self._connections.add(to_server)
+            await asyncio.gather(
+                self._pass_on(reader, writer, to_server), _pipe(from_server, writer)
+            )
+        for one in (writer, to_server):
+            if one is not None:
+                one.close()
+                self._connections.discard(one)
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        to_server: asyncio.StreamWriter,
+    ) -> None:
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            if b"upgrade: websocket" in request.lower():
+                to_server.write(request)
+                await _pipe(reader, to_server)
+                return
+            if length := re.search(rb"content-length: *(\d+)", request, re.IGNORECASE):
+                request += await reader.readexactly(int(length[1]))
+            self.requests["refused" if self.limits else "passed"] += 1
+            if self.limits:
+                writer.write(
+                    b"HTTP/1.1 429 Slow down\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+                )
+            else:
+                await asyncio.sleep(self.delay)
+                to_server.write(request)
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    raise ConnectionError("it was closed")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def states(run: UUID, seconds: float = 60) -> tuple[str, list[str]]:

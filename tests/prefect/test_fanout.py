@@ -455,6 +455,7 @@ screen()
 def test_interrupted_and_run_again(how):
     with Script(CAMPAIGN) as script:
         script.wait_for("started")
+        time.sleep(1)  # results are stored some at a time
         script.process.send_signal(how)
         script.wait(60)
         told = script.told()

@@ -383,3 +383,50 @@ def wait_until(condition, seconds=30):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_script_without_a_guard(tmp_path):
+    # Workers would run it again, each starting workers of its own.
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        """
+import os
+from prefect import flow, task
+from quacc.prefect import make_runner
+
+print("started", flush=True)
+
+class Answer(Exception):
+    pass
+
+def job(number):
+    if number == 2:
+        raise Answer(os.getpid())
+    return number, os.getpid()
+
+@flow(task_runner=make_runner())
+def campaign():
+    value, pid = task(job).submit(1).result()
+    assert (value, pid != os.getpid()) == (1, True)
+    try:
+        task(job).submit(2).result()
+    except Answer as answer:
+        assert answer.args != (os.getpid(),)
+        print("answered")
+
+campaign()
+"""
+    )
+    from prefect.settings import get_current_settings
+
+    server = get_current_settings().to_environment_variables(exclude_unset=True)
+    told = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env=os.environ | server,
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("started") == 1
+    assert "answered" in told.stdout
