@@ -21,6 +21,8 @@ _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
 os.environ["HOME"] = str(_HOME)
 os.environ["PREFECT_HOME"] = str(_HOME / "prefect")
 os.environ["DO_NOT_TRACK"] = "1"
+# Two tests at a time: more threads would only be in each other's way.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 for _name in [name for name in os.environ if name.startswith(("QUACC_", "PREFECT_API_"))]:
     del os.environ[_name]

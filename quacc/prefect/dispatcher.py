@@ -169,11 +169,17 @@ class Dispatcher:
         """Whether something has happened since the last turn."""
         return not self._events.empty()
 
-    def cancel(self) -> None:
-        """Start nothing more, end what runs where that is possible, and take what has ended."""
+    def close(self, *, end: bool) -> None:
+        """Start nothing more, and take what has ended.
+
+        Parameters
+        ----------
+        end
+            End what runs, where that is possible; not needed where the flow ends.
+        """
         with self._lock:
             for load in self._loads.values():
-                load.cancelled = True
+                load.cancelled = end
             self.stopped = True
             self.turn()
 

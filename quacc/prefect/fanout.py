@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect import Task
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 
 from quacc.errors import (
     JobsFailedError,
@@ -219,7 +220,7 @@ class FanOut:
         ):
             work = Dispatcher(self._deliver, partial(self._keep, writer), **self._options)
             self.counts = work.counts
-            more = True
+            more, end = True, True
             try:
                 while more or work.busy:
                     wanted = more and work.packing.waiting < _BLOCK
@@ -231,8 +232,11 @@ class FanOut:
                         if work.behind and len(self._ready) < _READY:
                             work.turn()
                     self._tell(progress)
+            except (KeyboardInterrupt, SystemExit, TerminationSignal):
+                end = False  # the flow ends, and what it runs
+                raise
             finally:
-                work.cancel()
+                work.close(end=end)
                 self._tell(progress)
 
     def _numbered(self) -> Iterator[tuple[int, Any]]:

@@ -110,7 +110,8 @@ class Load:
         names = [name for name in self.names.values() if name]
         if len(self.names) == 1:
             return " ".join([self.what, *names])
-        ends = f": {names[0]} ... {names[-1]}"  # the dashboard's graph has no … if names else ""
+        # No ellipsis, which the dashboard's graph cannot draw.
+        ends = f": {names[0]} ... {names[-1]}" if names else ""
         if names and set(names) == {names[0]}:
             ends = f" {names[0]}"
         return f"{self.what} {len(self.names)}{ends}"

@@ -93,10 +93,10 @@ class Packer:
             self._dispatcher.turn(0.0 if self._new else wait)
 
     def close(self, *, wait: bool) -> None:
-        """End; wait for all that was submitted, or end it where that is possible."""
+        """Start nothing more; wait for all that was submitted, if asked."""
         while wait and self._slots and not self._dispatcher.stopped:
             self.turn(_WAIT)
-        self._dispatcher.cancel()
+        self._dispatcher.close(end=False)
 
     def _follow(self, call: Call, before: Slot) -> None:
         if before.error is not None:

@@ -26,7 +26,7 @@ def _preparation_data(name: str) -> dict[str, Any]:
 class _Popen(popen_spawn_posix.Popen):
     # The same code, which asks another function what the new process is to prepare.
     _launch = FunctionType(
-        popen_spawn_posix.Popen._launch.__code__,
+        popen_spawn_posix.Popen._launch.__code__,  # type: ignore[attr-defined]
         {
             **vars(popen_spawn_posix),
             "spawn": SimpleNamespace(
@@ -47,7 +47,7 @@ class _Context(context.SpawnContext):
     Process = _Process
 
 
-context._concrete_contexts[_METHOD] = _Context()
+context._concrete_contexts[_METHOD] = _Context()  # type: ignore[attr-defined]
 
 
 class WorkNanny(Nanny):
