@@ -52,6 +52,9 @@ PATIENCE = 600.0
 """Seconds without an answer after which a server is lost. Until then what was sent to workers goes
 on, and what follows waits: a server that is mended, or moved, must not end a campaign."""
 
+LAST_WORDS = 75.0
+"""The same, once the flow has ended, and only its last reports wait for the server."""
+
 GRACE = 5.0
 """Seconds that an interrupted flow has to notice, before a signal wakes it up."""
 
@@ -199,7 +202,8 @@ class Watch:
                         PATIENCE,
                     )
                 silence = time.monotonic() - answered
-                if silence > PATIENCE and failures >= _FAILURES:
+                patience = LAST_WORDS if self._closed.is_set() else PATIENCE
+                if silence > patience and failures >= _FAILURES:
                     self._end_lost(url, silence, error)
                     return
             else:

@@ -93,12 +93,13 @@ def prefect_api() -> Iterator[bool]:
                 try:
                     yield True
                 finally:  # what was reported must arrive before the server goes
-                    _drain()
+                    drain()
         finally:
             server.stop()
 
 
-def _drain() -> None:
+def drain() -> None:
+    """Wait until everything that this process reports has arrived."""
     # In a thread: where an event loop runs, as in notebooks, they would return coroutines.
     with ThreadPoolExecutor(1) as pool:
         for worker in (APILogWorker, EventsWorker):

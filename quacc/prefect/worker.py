@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any
 
+from distributed.comm import CommClosedError
 from distributed.core import Status
 from distributed.worker import Worker, get_worker
 
@@ -48,9 +50,13 @@ def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = Fa
     """
     worker = get_worker()
 
+    def send(message: dict[str, Any]) -> None:
+        with suppress(CommClosedError):  # nobody waits any more
+            worker.batched_stream.send(message)
+
     def tell(**message: Any) -> None:
         message |= {"op": "quacc-outcome", "chunk": chunk}
-        worker.loop.add_callback(worker.batched_stream.send, message)
+        worker.loop.add_callback(send, message)
         if at_once:
             time.sleep(_SENT)
 

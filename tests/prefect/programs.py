@@ -12,7 +12,8 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -309,3 +310,18 @@ def states(run: UUID, seconds: float = 60) -> tuple[str, list[str]]:
                 listed = sorted(f"{each.name}: {each.state_name}" for each in task_runs)
                 return str(flow_run.state_name), listed
             time.sleep(0.5)
+
+
+@contextmanager
+def reporting_to(server: Server | Proxy) -> Iterator[None]:
+    """Let this process use a server; Prefect would go on reporting to the one before it."""
+    from prefect.settings import temporary_settings
+
+    from quacc.prefect.server import drain
+
+    drain()
+    with temporary_settings(server.settings()):
+        try:
+            yield
+        finally:
+            drain()

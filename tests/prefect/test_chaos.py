@@ -17,13 +17,12 @@ from ase import Atoms
 from ase.build import bulk
 from prefect import flow
 from prefect.context import FlowRunContext
-from prefect.settings import temporary_settings
 
 from quacc.errors import JobsFailedError, LostWorkerError, TimeLimitError
 from quacc.prefect import fan_out, make_runner
 from quacc.recipes.emt.core import relax_job
 from quacc.store import Store
-from tests.prefect.programs import Server, states
+from tests.prefect.programs import Server, reporting_to, states
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -152,7 +151,7 @@ def test_every_good_result_arrives_once_and_every_bad_item_is_named(job, tmp_pat
                 errors.extend(failure.exceptions)
         assert killed
 
-    with Server(tmp_path / "prefect") as server, temporary_settings(server.settings()):
+    with Server(tmp_path / "prefect") as server, reporting_to(server):
         campaign()
         state, task_runs = states(runs[0])
     assert came == Counter(set(range(COUNT)) - set(bad))

@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.settings import temporary_settings
 
 from quacc.prefect import fan_out, lifecycle, make_runner
-from tests.prefect.programs import Proxy, Server, states
+from tests.prefect.programs import Proxy, Server, reporting_to, states
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -74,7 +74,7 @@ def test_a_fan_out_completes_and_the_server_knows(trouble, server, monkeypatch, 
             results = fan_out(volume, structures).results()
         return FlowRunContext.get().flow_run.id, results
 
-    with Proxy(server) as proxy, temporary_settings(proxy.settings()):
+    with Proxy(server) as proxy, reporting_to(proxy):
         run, results = campaign()
     assert results == [atoms.get_volume() for atoms in structures]
     with temporary_settings(server.settings()):
