@@ -194,8 +194,8 @@ def short_items(arena: Arena, sizes: Sizes, parts: set[str]) -> dict[str, Any]:
 def records(arena: Arena, sizes: Sizes) -> dict[str, Any]:
     """One task run an item: what of them is on the server in the end."""
     found = []
-    for number in range(sizes.rounds):
-        say(f"records, {number + 1} of {sizes.rounds}")
+    for number in range(sizes.record_rounds):
+        say(f"records, {number + 1} of {sizes.record_rounds}")
         with running_server(arena.scratch) as server:
             outcome = arena.must("fan_out", server, job="tiny", items=sizes.records, batch=1)
             one = server.wait_for_records(quiet=10) | {"seconds": round(outcome["seconds"], 2)}

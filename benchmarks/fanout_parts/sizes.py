@@ -11,15 +11,16 @@ class Sizes:
 
     rounds: int = 3
     relax: int = 2000
-    peers: int = 160
+    peers: int = 80
     """Of the relaxations, for those that would take too long."""
-    tuning: int = 400
+    tuning: int = 200
     """Of the relaxations, for the bare pool's chunks."""
     few: int = 1000
     many: int = 10_000
     records: int = 5000
-    line: tuple[int, ...] = (100, 300, 1000, 3000, 10_000)
+    record_rounds: int = 1
+    line: tuple[int, ...] = (100, 1000, 3000, 10_000)
 
 
-QUICK = Sizes(1, 24, 8, 16, 40, 200, 50, (20, 40, 200))
+QUICK = Sizes(1, 24, 8, 16, 40, 200, 50, 1, (20, 40, 200))
 """To see that everything runs."""
