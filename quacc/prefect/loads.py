@@ -95,7 +95,7 @@ class Load:
         self.streamed = False
         """Outcomes come one by one."""
         self.cancelled = False
-        self._tell: Callable[[Load, Outcome], None] | None = tell
+        self._tell = tell
         self._failures: list[str] = []
         self._since: float | None = None  # the item being computed, if it is known to be
         self._lock = threading.Lock()
@@ -136,10 +136,8 @@ class Load:
                 return False
             self._since = time.monotonic()
             if outcome.failure:
-                name = self.names[outcome.number]
-                self._failures.append(f"{name} (item {outcome.number}): {outcome.failure}")
-        if self._tell:
-            self._tell(self, outcome)
+                self._failures.append(_failure(self.names, outcome))
+        self._tell(self, outcome)
         return True
 
     def fail(self, number: int, error: Exception) -> None:
@@ -227,11 +225,7 @@ def compute(load: Any) -> list[Outcome] | None:
         return None
     get_run_logger().info("%s", load.contents)
     outcomes = run_calls_at_once(load.calls, load.budget)
-    failures = [
-        f"{load.names[one.number]} (item {one.number}): {one.failure}"
-        for one in outcomes
-        if one.failure
-    ]
+    failures = [_failure(load.names, one) for one in outcomes if one.failure]
     _raise(failures, len(load.names), outcomes)
     return outcomes
 
@@ -258,6 +252,10 @@ def load_task(job_task: Task[..., Any]) -> Task[..., Any]:
 
 def _title(parameters: dict[str, Any]) -> str:
     return str(parameters["load"].title)
+
+
+def _failure(names: Mapping[int, str], outcome: Outcome) -> str:
+    return f"{names[outcome.number]} (item {outcome.number}): {outcome.failure}"
 
 
 def _raise(failures: Sequence[str], count: int, outcomes: Sequence[Outcome] = ()) -> None:
