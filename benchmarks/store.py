@@ -14,9 +14,7 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
-import re
 import sqlite3
 import statistics
 import sys
@@ -24,14 +22,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from report import frame, measured_on, save, update_docs
+
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "store.json"
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+START, END = "<!-- table: benchmarks/store.py -->", "<!-- end of the database's table -->"
 sys.path += [str(HERE), str(HERE.parent / "tests" / "store")]
 
 SIZES = (1_000, 10_000, 100_000)
@@ -189,20 +188,8 @@ def table(report: dict[str, Any]) -> str:
         both = [results[kind][name] for kind in kinds]
         cells = [f"{one['ms'][str(largest)]:.3g} | **{one['ratio']:.2g}**" for one in both]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
-    lines += [
-        "",
-        f"Measured on {report['date']}: {machine['cpu']}, {machine['cores']} cores, {versions}.",
-    ]
+    lines += ["", measured_on(report, report["versions"])]
     return "\n".join(lines)
-
-
-def update_docs(report: dict[str, Any]) -> None:
-    """Put the table between the two marks of the page."""
-    start, end = "<!-- table: benchmarks/store.py -->", "<!-- end of the database's table -->"
-    text = f"{start}\n{table(report)}\n{end}"
-    PAGE.write_text(re.sub(f"(?s){start}.*{end}", lambda _: text, PAGE.read_text()))
 
 
 def main() -> None:
@@ -214,30 +201,15 @@ def main() -> None:
     parser.add_argument("--update-docs", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.update_docs:
-        update_docs(json.loads(RESULT.read_text()))
+        update_docs(table(json.loads(RESULT.read_text())), START, END)
         return
     os.environ["OMP_NUM_THREADS"] = "1"
-    from overhead import _cpu_name
-
     with databases(tuple(options.sizes)) as kinds:
         results = {kind: measure(locations, options.rounds) for kind, locations in kinds.items()}
-    report = {
-        "command": "python benchmarks/store.py",
-        "date": date.today().isoformat(),
-        "sizes": list(options.sizes),
-        "machine": {
-            "system": f"{platform.system()} {platform.machine()}",
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {
-            "Python": platform.python_version(),
-            "ASE": version("ase"),
-            "SQLite": sqlite3.sqlite_version,
-        },
-        "results": results,
-    }
-    RESULT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    versions = {"ASE": version("ase"), "SQLite": sqlite3.sqlite_version}
+    report = frame("python benchmarks/store.py", versions, results)
+    report["sizes"] = list(options.sizes)
+    save(report, RESULT)
     print(table(report))
 
 
