@@ -30,24 +30,6 @@ class Known:
         self._lock = threading.Lock()
         self._writer: Writer | None = None
 
-    def look_up(
-        self, function: Callable[..., Any], args: Any, kwargs: Any
-    ) -> tuple[str | None, Any]:
-        """Return the key of a call, and its result if that is stored, converged and whole.
-
-        The key is None for functions that are no jobs of quacc's, and for codes that are not
-        installed on this machine, since they may be on the workers'.
-
-        Raises
-        ------
-        InputError
-            The job refuses its arguments.
-        """
-        calculation = calculation_of(function, args, kwargs)
-        if calculation is None:
-            return None, None
-        return calculation.key, self.find([calculation])[0]
-
     def find(self, calculations: Sequence[Calculation]) -> list[Any]:
         """Return the stored result of each calculation; None if it has to be computed.
 
@@ -102,6 +84,9 @@ class Known:
 
 def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
     """Return the calculation that a call would make, if it is all that the function does.
+
+    None for functions that are no jobs of quacc's, and for codes that are not installed on this
+    machine, since they may be on the workers'.
 
     Raises
     ------
