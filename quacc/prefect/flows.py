@@ -19,7 +19,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import StoreError
 from quacc.prefect.artifacts import show_tables
-from quacc.prefect.calls import Job
+from quacc.prefect.calls import Job, is_result
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
@@ -161,7 +161,7 @@ class _Storing:
 
     def __init__(self, store: Store) -> None:
         self.writer = Writer(store)
-        self.packer = Packer(self.put, self._tell)
+        self.packer = Packer(self._put_job, self._tell)
         self.submitted = self.ended = self.kept = 0
         self.problem: str | None = None
         self.closed = False
@@ -182,6 +182,10 @@ class _Storing:
         except StoreError as error:
             self._report(error)
 
+    def _put_job(self, value: Any) -> None:
+        if is_result(value):  # and not what a function of the user's own returns
+            self.put(value)
+
     def _report(self, error: Exception) -> None:
         self.problem = f"Results could not be stored in the database: {error}"
         logger.error("%s", self.problem)
@@ -189,7 +193,7 @@ class _Storing:
     def _end(self, future: PrefectFuture[Any]) -> None:
         try:
             if not self.closed and _completed(future):
-                self.put(future.result())
+                self._put_job(future.result())
         # Nobody sees what a callback raises.
         except Exception as error:
             self._report(error)

@@ -17,6 +17,7 @@ from prefect.logging.handlers import APILogWorker
 
 from quacc.errors import CalculationError, JobsFailedError, StoreError
 from quacc.prefect import as_flow, as_task
+from quacc.recipes.common.verbs import submit
 from quacc.recipes.emt import slabs
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
@@ -235,6 +236,26 @@ def test_what_cannot_be_stored_loses_nothing():
         bulk_to_slabs_flow("Cu", lambda atoms, **kwargs: unstorable(fails_on_110(atoms, **kwargs)))
     assert "could not be stored" in caught.value.__notes__[-1]
     assert caught.value.results
+
+
+def test_functions_of_the_users_own_return_what_they_like():
+    def natoms(atoms):
+        return len(atoms)
+
+    def nothing(atoms):
+        return None
+
+    returned = []
+    counted = task(natoms)
+
+    def campaign(atoms, first=natoms, second=counted, third=nothing, last=relax_job):
+        jobs = [submit(job, atoms) for job in (first, second, third)]
+        returned.extend(job.result() for job in jobs)
+        return submit(last, atoms).result()
+
+    result = as_flow(campaign)(bulk("Cu"))
+    assert returned == [1, 1, None]
+    assert [row.key for row in Store().select()] == [result["key"]]
 
 
 def test_jobs_by_their_names_as_a_deployment_gives_them():
