@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ class Run:
 
     def __init__(self, job: str, items: int, chunk: int = 1, batch: int | None = None) -> None:
         self.job, self.count, self.chunk, self.batch = job, items, chunk, batch
+        # Few are made before the clock starts; many come one by one, so that memory can be flat.
+        self.made = list(work.items(job, items)) if job == "relax" else None
         self.energies: dict[int, float] = {}
         self.started = self.ended = 0.0
 
-    def items(self) -> Iterator[Atoms]:
-        return work.items(self.job, self.count)
+    def items(self) -> Iterable[Atoms]:
+        return self.made or work.items(self.job, self.count)
 
     def quacc_job(self) -> Callable[..., Any]:
         from quacc.recipes.emt.core import relax_job, static_job
@@ -62,7 +64,7 @@ class Run:
 
     def warm(self, job: Callable[..., Any], **kwargs: Any) -> Callable[..., Any]:
         """Run a job once, so that what it imports at first use is there."""
-        job(next(self.items()), **kwargs)
+        job(next(iter(self.items())), **kwargs)
         return job
 
     def start(self) -> None:

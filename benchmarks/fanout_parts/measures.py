@@ -17,8 +17,9 @@ from fanout_parts.sizes import Sizes
 CHUNKS = (1, 4, 16, 64)
 """Of the bare pool; the quickest is taken."""
 OURS = ("bare_ase", "bare_quacc", "fan_out")
-"""Those that compute all items."""
 PEERS = tuple(name for name in CONTESTANTS if name not in OURS)
+WHOLE = (*OURS, "executorlib")
+"""Those that compute all items: too near to each other for an estimate from fewer."""
 
 
 def measure(
@@ -62,14 +63,18 @@ def relaxations(arena: Arena, sizes: Sizes, peers: Iterable[str]) -> dict[str, A
                 if name in failed:
                     continue
                 say(f"W1, {number + 1} of {sizes.rounds}: {name}")
-                if name in OURS:
+                if name in WHOLE:
                     results = Path(tempfile.mkdtemp(dir=arena.scratch))
                     options: dict[str, Any] = {
                         "job": "relax",
                         "items": sizes.relax,
                         "results": results,
                     }
-                    outcome = arena.must(name, server, chunk=chunk, **options)
+                    start = arena.must if name in OURS else arena.run
+                    outcome = start(name, server, chunk=chunk, **options)
+                    if "failed" in outcome:
+                        failed[name] = outcome["failed"]
+                        continue
                     seconds.setdefault(name, []).append(outcome["seconds"])
                     if name == "fan_out":
                         server.wait_for_records()
@@ -77,7 +82,7 @@ def relaxations(arena: Arena, sizes: Sizes, peers: Iterable[str]) -> dict[str, A
                         seconds.setdefault("cached", []).append(again["seconds"])
                         energies["cached"] = again["energies"]
                 else:
-                    part: dict[str, Any] = {"job": "relax", "items": max(sizes.peers // 4, 1)}
+                    part: dict[str, Any] = {"job": "relax", "items": sizes.start}
                     outcome = few = arena.run(name, server, **part)
                     if "failed" not in few:
                         server.wait_for_records()
@@ -85,14 +90,14 @@ def relaxations(arena: Arena, sizes: Sizes, peers: Iterable[str]) -> dict[str, A
                     if "failed" in outcome:
                         failed[name] = outcome["failed"]
                         continue
-                    seconds.setdefault(name, []).append(scaled(few, outcome, part["items"], sizes))
+                    seconds.setdefault(name, []).append(scaled(few, outcome, sizes))
                 energies[name] = outcome["energies"]
                 server.wait_for_records()
         same(energies)
     cached = ratios(seconds["fan_out"], seconds.pop("cached"))
     rows = {
         name: {
-            "items": sizes.relax if name in OURS else sizes.peers,
+            "items": sizes.relax if name in WHOLE else sizes.peers,
             "seconds": rounded(values),
             **{base: ratios(seconds[base], values) for base in ("bare_ase", "bare_quacc")},
         }
@@ -114,12 +119,12 @@ def best_chunk(arena: Arena, job: str, count: int) -> int:
     return min(tried, key=tried.__getitem__)
 
 
-def scaled(few: dict[str, Any], many: dict[str, Any], count: int, sizes: Sizes) -> float:
+def scaled(few: dict[str, Any], many: dict[str, Any], sizes: Sizes) -> float:
     """Return the seconds for all items, from those for two smaller numbers of them.
 
     Its start thus counts once, as for those that compute all of them.
     """
-    each = (many["seconds"] - few["seconds"]) / (sizes.peers - count)
+    each = (many["seconds"] - few["seconds"]) / (sizes.peers - sizes.start)
     return float(many["seconds"] + each * (sizes.relax - sizes.peers))
 
 

@@ -76,6 +76,7 @@ class Server:
 @contextmanager
 def running_server(folder: Path) -> Iterator[Server]:
     """Start the server that quacc starts where none is configured, with an empty database."""
+    from prefect.client.orchestration import get_client
     from prefect.settings import (
         PREFECT_API_DATABASE_CONNECTION_URL,
         get_current_settings,
@@ -93,5 +94,7 @@ def running_server(folder: Path) -> Iterator[Server]:
     before = set(psutil.Process().children())
     with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: url}), server.prefect_api():
         [process] = set(psutil.Process().children()) - before
+        with get_client(sync_client=True) as client:
+            client.request("GET", "/admin/version")  # the first request takes a second
         environment = get_current_settings().to_environment_variables(exclude_unset=True)
         yield Server(environment, database, process)

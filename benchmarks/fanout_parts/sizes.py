@@ -11,8 +11,10 @@ class Sizes:
 
     rounds: int = 3
     relax: int = 2000
-    peers: int = 80
-    """Of the relaxations, for those that would take too long."""
+    peers: int = 196 + 4
+    """Of the relaxations, for those that would take too long: after 196, sizes and metals recur."""
+    start: int = 4
+    """Of the relaxations, to tell what the start of such a contestant takes: one of each size."""
     tuning: int = 200
     """Of the relaxations, for the bare pool's chunks."""
     few: int = 1000
@@ -22,5 +24,5 @@ class Sizes:
     line: tuple[int, ...] = (100, 1000, 3000, 10_000)
 
 
-QUICK = Sizes(1, 24, 8, 16, 40, 200, 50, 1, (20, 40, 200))
+QUICK = Sizes(1, 24, 8, 4, 16, 40, 200, 50, 1, (20, 40, 200))
 """To see that everything runs."""

@@ -35,7 +35,7 @@ APART = 32
 DEATHS = 3
 """An item whose worker died so often, the last times with this item alone, is to blame."""
 
-_UNHEARD = 0.02  # s, until an outcome has left the worker; ten times what it takes
+_UNHEARD = 0.09  # s, until an outcome has left the worker, which gathers some
 _MEMORY = 0.9  # of earlier items, in the running mean of what items take
 
 

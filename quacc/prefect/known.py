@@ -161,8 +161,8 @@ def as_asked(stored: Any, calculation: Calculation) -> Any:
             _carry(frame, before, given, moved | {"forces"}, {"energy"})
         else:
             _carry(frame, before, given, moved)
-    stored["input_atoms"] = given.copy()
-    stored["input_atoms"].info = copy.deepcopy(given.info)
+    stored["input_atoms"] = given  # a copy, which the calculation made, but for this
+    given.info = copy.deepcopy(given.info)
     return stored
 
 

@@ -58,6 +58,7 @@ LAST_WORDS = 75.0
 GRACE = 5.0
 """Seconds that an interrupted flow has to notice, before a signal wakes it up."""
 
+_SETTLED = 1.0  # the first task run asks, too, and a server on SQLite answers two with a 503
 _TIMEOUT = 30.0  # a server under load answers late
 _FAILURES = 3  # questions without an answer; else a process that was stopped blames the server
 _DRAIN = 10.0
@@ -179,6 +180,7 @@ class Watch:
             self._ask_until_ended(client, url)
 
     def _ask_until_ended(self, client: SyncPrefectClient, url: str) -> None:
+        self._closed.wait(_SETTLED)
         answered, failures = time.monotonic(), 0
         _hush(False)
         self._sign(client, dead=True)

@@ -174,7 +174,7 @@ class Load:
         InterruptedJob
             Nobody wants the load any more.
         """
-        if self.cancelled:
+        if self.cancelled and self.calls:  # else its end is on the way
             raise InterruptedJob("The fan-out ended before this job did.")
         with self._lock:
             if self.time_limit is None or self._since is None or not self.calls:

@@ -24,9 +24,17 @@ CONFIG = {
     # A worker gets a calculation when it is free, so that none waits on one that dies.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.deploy.lost-worker-timeout": "1s",
+    # Dask watches itself closely, at a few per cent of every core; calculations pay for it.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.scheduler.work-stealing": False,  # no worker holds what another could do
 }
 """What Dask is to do otherwise than by default, while a cluster starts."""
 
+_HEARTBEAT = 2.0
+"""Seconds between two signs of life of a worker."""
 
 _RECENT = 30.0  # seconds; later, a worker of the same name may be lost for another reason
 
@@ -55,7 +63,7 @@ class WorkScheduler(Scheduler):
         self.sinks: dict[str, Callable[[Outcome | bytes | None], None]] = {}
         """Take what workers stream of a chunk: None when it begins, then its outcomes, and what
         became of it as a whole, packed."""
-        self.stream_handlers["quacc-outcome"] = self._take_outcome
+        self.stream_handlers["quacc-news"] = self._take_news
         self._starts = _Starts()
         self.add_plugin(self._starts)
 
@@ -74,6 +82,13 @@ class WorkScheduler(Scheduler):
         await super().update_graph(*args, **kwargs)
         if len(self.tasks) == 1 and not self.workers:
             self.on_work()
+
+    def heartbeat_worker(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Take a sign of life, and tell when the next one is due."""
+        answer: dict[str, Any] = super().heartbeat_worker(*args, **kwargs)
+        if "heartbeat-interval" in answer:
+            answer["heartbeat-interval"] = max(answer["heartbeat-interval"], _HEARTBEAT)
+        return answer
 
     async def restart_workers(self, workers: Any = None, **kwargs: Any) -> Any:
         """Note why workers are started anew, and do so."""
@@ -102,15 +117,10 @@ class WorkScheduler(Scheduler):
                 [address], wait_for_workers=False, stimulus_id="quacc-start-anew"
             )
 
-    def _take_outcome(
-        self,
-        chunk: str,
-        worker: str,
-        outcome: dict[str, Any] | None = None,
-        end: bytes | None = None,
-    ) -> None:
+    def _take_news(self, chunk: str, worker: str, news: list[dict[str, Any]]) -> None:
         if sink := self.sinks.get(chunk):
-            sink(Outcome(**outcome) if outcome else end)
+            for one in news:
+                sink(Outcome(**one["outcome"]) if "outcome" in one else one.get("end"))
 
     def excuse(self, worker: str) -> str | None:
         """Return why this scheduler has just ended a worker; None if it has not."""

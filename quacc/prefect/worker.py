@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -20,11 +21,13 @@ from distributed.core import Status
 from distributed.worker import Worker, get_worker
 
 from quacc.runners import deadline
-from quacc.runners.remote import outcome_of, run_calls
+from quacc.runners.remote import Outcome, outcome_of, run_calls
 
 _SIGTERM = "its batch job is being ended, or it used too much memory"
 
-_PAUSE = 0.2  # seconds between two looks at the clock
+_PAUSE = 0.5  # seconds between two looks at the clock
+
+_GATHER = 0.07  # seconds; each message makes the calculation wait, since both need Python's lock
 
 _SENT = 0.02  # seconds; Dask sends what it has every 2 ms
 
@@ -49,20 +52,32 @@ def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = Fa
         would blame the one before it.
     """
     worker = get_worker()
+    waiting: deque[dict[str, Any]] = deque()
 
-    def send(message: dict[str, Any]) -> None:
-        with suppress(CommClosedError):  # nobody waits any more
-            worker.batched_stream.send(message)
+    def send() -> None:
+        news = []
+        while waiting:
+            news.append(waiting.popleft())
+        if news:
+            with suppress(CommClosedError):  # nobody waits any more
+                worker.batched_stream.send({"op": "quacc-news", "chunk": chunk, "news": news})
 
-    def tell(**message: Any) -> None:
-        message |= {"op": "quacc-outcome", "chunk": chunk}
-        worker.loop.add_callback(send, message)
+    def tell_now(**news: Any) -> None:
+        waiting.append(news)
+        worker.loop.add_callback(send)
         if at_once:
             time.sleep(_SENT)
 
-    tell()  # that it begins
-    report = lambda outcome: tell(outcome=vars(outcome))  # noqa: E731
-    tell(end=outcome_of(lambda: run_calls(calls, budget, report))[0])
+    def tell(outcome: Outcome) -> None:
+        if at_once:
+            tell_now(outcome=vars(outcome))
+            return
+        waiting.append({"outcome": vars(outcome)})
+        if len(waiting) == 1:  # else somebody is on the way
+            worker.loop.add_callback(worker.loop.call_later, _GATHER, send)
+
+    tell_now()  # that it begins
+    tell_now(end=outcome_of(lambda: run_calls(calls, budget, tell))[0])
 
 
 def dask_setup(worker: Worker) -> None:
@@ -70,6 +85,9 @@ def dask_setup(worker: Worker) -> None:
     # A worker with much in memory would be paused for good, and one that leaves go on; the
     # nanny's limit remains.
     worker.memory_manager.memory_pause_fraction = False
+    # A hundred samples a second of what a calculation does cost it some per cent of its time.
+    for name in ("profile", "profile-cycle", "tick"):
+        worker.periodic_callbacks.pop(name, None)
     _end_programs_with_this_process()
     # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
     # job is cancelled or preempted, and so does Dask's nanny to a worker with too much memory.

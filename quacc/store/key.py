@@ -63,7 +63,7 @@ def calculation_key(
         {
             "recipe": [recipe, version],
             "structure": _structure(atoms, momenta=momenta),
-            "parameters": parameters,
+            "parameters": _remembered(parameters),
             "calculator": fingerprint,
             "extra": extra,
         }
@@ -74,6 +74,45 @@ def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical form of a value, as 64 hexadecimal digits."""
     return hashlib.sha256(_encode(canonical(value)).encode()).hexdigest()
 
+
+class _Canonical:
+    """The canonical form of a value, found before."""
+
+    def __init__(self, form: Any) -> None:
+        self.form = form
+
+
+_forms: dict[Any, _Canonical] = {}
+_MANY = 100  # forms that are remembered
+
+
+def _remembered(parameters: Mapping[str, Any]) -> Any:
+    """Return parameters, or their canonical form: thousands of structures may share them."""
+    try:
+        spelling = _spelling(parameters)
+    except TypeError:
+        return parameters
+    form = _forms.get(spelling)
+    if form is None:
+        if len(_forms) >= _MANY:
+            _forms.clear()
+        form = _forms[spelling] = _Canonical(canonical(parameters))
+    return form
+
+
+def _spelling(value: Any) -> Any:
+    """Return what only equal values of the same types have; a TypeError if it is not plain."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return kind, value
+    if kind is dict:
+        return kind, tuple([(_spelling(key), _spelling(item)) for key, item in value.items()])
+    if kind is list or kind is tuple:
+        return kind, tuple([_spelling(item) for item in value])
+    raise TypeError
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -119,6 +158,11 @@ def _number(value: float) -> Any:
     # 1 and 1.0 are the same parameter; large whole numbers keep all their digits.
     whole = isinstance(value, int | np.integer) or float(value).is_integer()
     return {"number": hex(int(value)) if whole else repr(float(value))}
+
+
+@_canonical.register(_Canonical)
+def _found(value: _Canonical) -> Any:
+    return value.form
 
 
 @_canonical.register(np.bool_)
