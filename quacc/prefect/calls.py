@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from prefect import Task
@@ -13,6 +14,7 @@ from quacc.prefect.loads import load_task
 from quacc.prefect.tasks import as_task, formula
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation
+from quacc.runners.remote import pack_arguments
 from quacc.schemas import Result
 
 
@@ -44,10 +46,31 @@ class Call:
     run: PrefectFuture[Any] | None = None
     """The task run that computed it."""
 
-    @property
+    packed: bytes | None = None
+
+    @cached_property
     def name(self) -> str:
         """The item's formula, or what there is of one."""
         return formula(self.args[0]) if self.args else ""
+
+    @cached_property
+    def natoms(self) -> int:
+        """How many atoms the structure has; 1 where this is not known."""
+        structure = self.args[0] if self.args else None
+        if isinstance(structure, Mapping):
+            structure = structure.get("atoms")
+        try:
+            return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
+        except TypeError:
+            return 1
+
+    def pack(self) -> bytes:
+        """Return the arguments as bytes, which are all that is kept of them from now on."""
+        if self.packed is None:
+            self.packed = pack_arguments(self.args, dict(self.kwargs))
+            _ = self.name, self.natoms  # while they can be told
+            self.args = ()
+        return self.packed
 
 
 @dataclass
@@ -67,14 +90,3 @@ class Counts:
 def is_result(value: Any) -> bool:
     """Tell whether a value is what a job of quacc's returns."""
     return isinstance(value, Mapping) and Result.__required_keys__ <= value.keys()
-
-
-def natoms(call: Call) -> int:
-    """Return how many atoms a call's structure has; 1 where this is not known."""
-    structure = call.args[0] if call.args else None
-    if isinstance(structure, Mapping):
-        structure = structure.get("atoms")
-    try:
-        return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
-    except TypeError:
-        return 1

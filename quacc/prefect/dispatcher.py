@@ -29,14 +29,14 @@ from quacc.errors import (
     SubmissionError,
     can_pass,
 )
-from quacc.prefect.calls import Call, Counts, Job, natoms
+from quacc.prefect.calls import Call, Counts, Job
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
 from quacc.prefect.known import Known, as_asked, key_only
 from quacc.prefect.lifecycle import PERIOD
 from quacc.prefect.loads import ItemsFailedError, Load
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import width_of
-from quacc.runners.remote import Outcome, in_words, pack_arguments, unpack
+from quacc.runners.remote import Outcome, in_words, unpack
 
 _DELAY = 5.0
 """Seconds until an item is tried again whose error can pass."""
@@ -94,6 +94,11 @@ class Dispatcher:
         """Whether calls wait or run."""
         return bool(self._calls)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are in no task run, those included that others compute for them."""
+        return len(self._calls) - sum(len(chunk.left) for chunk in self.packing.running.values())
+
     def add(self, calls: Sequence[Call], flush: Callable[[], None] = lambda: None) -> None:
         """Take calls; those whose results are in the database end at once.
 
@@ -145,7 +150,7 @@ class Dispatcher:
     def _pack(self, call: Call) -> None:
         if call.job not in self._jobs:
             self._jobs.append(call.job)
-        self.packing.add(call.number, self._jobs.index(call.job), natoms(call))
+        self.packing.add(call.number, self._jobs.index(call.job), call.natoms)
 
     def turn(self, wait: float = 0.0) -> None:
         """Start what can start, and take what has ended; wait for something to end (s)."""
@@ -200,8 +205,9 @@ class Dispatcher:
         packed: dict[int, bytes] = {}
         for item in chunk.items:
             call = self._calls[item.id]
+            args = call.args
             try:
-                packed[item.id] = pack_arguments(call.args, dict(call.kwargs))
+                packed[item.id] = call.pack()
             # Whatever the argument's own code raises.
             except Exception as error:
                 told = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
@@ -222,8 +228,8 @@ class Dispatcher:
             time_limit=self._time_limit,
             tell=lambda load, outcome: self.post(lambda: self._take(load, outcome)),
         )
-        if len(calls) == 1 and job.announce:
-            load.announce = partial(job.announce, *calls[0].args, **calls[0].kwargs)
+        if len(calls) == 1 and job.announce and args:
+            load.announce = partial(job.announce, *args, **calls[0].kwargs)
         self._loads[chunk.id] = load
         # The edges of the graph in the dashboard; Prefect runs nothing after what failed.
         before = {id(call.after): call.after for call in calls if call.after is not None}

@@ -39,7 +39,7 @@ from quacc.store import Store, Writer
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1000
+_BLOCK = 500
 """Items that are looked up in the database at a time."""
 
 _PATIENCE = 0.5
@@ -225,7 +225,7 @@ class FanOut:
             more, end = True, True
             try:
                 while more or work.busy:
-                    wanted = more and work.packing.waiting < _BLOCK
+                    wanted = more and work.waiting < _BLOCK
                     if wanted:
                         more = self._add_block(source, work, writer)
                     work.turn(0 if wanted or self._ready else _WAIT)
