@@ -37,7 +37,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", type=Path, help="keep the environments in this folder")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, such as W1,W3; no file")
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help="parts to measure again, such as W1,W3"
+    )
     parser.add_argument("--quick", action="store_true", help="few items; writes no file")
     parser.add_argument("--update-docs", action="store_true", help="measure nothing")
     options = parser.parse_args()
@@ -65,7 +67,11 @@ def main() -> None:
                 parts, QUICK if options.quick else Sizes(), workdir, Path(scratch)
             )
     report = frame("python benchmarks/fanout.py", versions, results)
-    if not options.quick and set(parts) == set(PARTS):
+    if not options.quick:
+        if RESULT.exists():
+            before = json.loads(RESULT.read_text())
+            report["versions"] = before["versions"] | report["versions"]
+            report["results"] = before["results"] | report["results"]
         save(report, RESULT)
     print(figures.table(report))
 

@@ -11,8 +11,8 @@ class Sizes:
 
     rounds: int = 3
     relax: int = 2000
-    peers: int = 98 + 4
-    """Of the relaxations, for those that would take too long; sizes and metals recur after 196."""
+    peers: int = 49 + 4
+    """Of the relaxations, for those that would take too long; each pair of metals once."""
     start: int = 4
     """Of the relaxations, to tell what the start of such a contestant takes: one of each size."""
     tuning: int = 200

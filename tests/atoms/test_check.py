@@ -97,6 +97,9 @@ def test_agrees_with_a_neighbour_list(cell, scaled, pbc):
     cell = np.reshape(cell, (3, 3))
     if abs(np.linalg.det(cell)) < 0.5:
         return
+    # Between planes that are nearer to each other, ASE's list takes minutes.
+    if 1 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() < 0.2:
+        return
     atoms = Atoms("Cu" * len(scaled), scaled_positions=scaled, cell=cell, pbc=pbc)
     limit = OVERLAP * 2 * covalent_radii[29]
     distances = neighbor_list("d", atoms, limit)
