@@ -228,7 +228,7 @@ class Dispatcher:
             time_limit=self._time_limit,
             tell=lambda load, outcome: self.post(lambda: self._take(load, outcome)),
         )
-        if len(calls) == 1 and job.announce and args:
+        if len(chunk.items) == 1 and job.announce and args:
             load.announce = partial(job.announce, *args, **calls[0].kwargs)
         self._loads[chunk.id] = load
         # The edges of the graph in the dashboard; Prefect runs nothing after what failed.
