@@ -45,7 +45,7 @@ def measure(
         for name, environment in arena.environments.items()
         if not environment.failure
     }
-    return versions, results
+    return versions, {name: result for name, result in results.items() if name in parts}
 
 
 def relaxations(arena: Arena, sizes: Sizes, peers: Iterable[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, all_changes
 
 from quacc.errors import MissingProgramError, ParameterError, StructureError, suggest
 
@@ -163,6 +163,26 @@ class Code(ABC):
     def diagnose(self, directory: Path) -> str | None:
         """Return what the code's own output says about a failure, if anything."""
         return None
+
+
+class QuickCheck(Calculator):
+    """Mixin, before the class of a calculator that runs in memory.
+
+    ASE compares all arrays with tolerances, which takes as long as a force call of a cheap
+    potential on a few atoms. Bytes that are the same need no tolerance.
+    """
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last calculation."""
+        if self.atoms is not None and _bytes(self.atoms) == _bytes(atoms):
+            return []
+        changes: list[str] = super().check_state(atoms, tol)
+        return changes
+
+
+def _bytes(atoms: Atoms) -> list[bytes | None]:
+    arrays = {**atoms.arrays, "cell": atoms.cell.array, "pbc": atoms.pbc}
+    return [arrays[name].tobytes() if name in arrays else None for name in all_changes]
 
 
 # The files are among the arguments so that a program that has changed is asked again.

@@ -11,10 +11,14 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT, parameters
 
-from quacc.calculators.base import Code
+from quacc.calculators.base import Code, QuickCheck
 from quacc.errors import require_bool
 
 _FITTED = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"})
+
+
+class _EMT(QuickCheck, EMT):
+    pass
 
 
 class EMTCode(Code):
@@ -36,7 +40,7 @@ class EMTCode(Code):
         return f"ase {ase.__version__}"
 
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
-        return EMT(**parameters)
+        return _EMT(**parameters)
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)

@@ -12,10 +12,14 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
 
-from quacc.calculators.base import Code
+from quacc.calculators.base import Code, QuickCheck
 from quacc.errors import ParameterError, require_bool, require_positive
 
 _MANY = 1e6
+
+
+class _LennardJones(QuickCheck, LennardJones):
+    pass
 
 
 class LJCode(Code):
@@ -38,7 +42,7 @@ class LJCode(Code):
         return f"ase {ase.__version__}"
 
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
-        return LennardJones(**parameters)
+        return _LennardJones(**parameters)
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)

@@ -191,16 +191,18 @@ class Packing:
         each = self._seconds.get(queue)
         if each is None or self._seen[queue[0]] + self.to_come <= APART:
             return 1
-        wanted = max(SECONDS, self.workers / CHUNKS_A_SECOND)
-        share = max(SHORTEST, self._remaining() / (PER_WORKER * self.workers))
-        return max(1, min(MOST, int(min(wanted, share) / max(each, 1e-6))))
+        least = self.workers / CHUNKS_A_SECOND
+        share = max(SHORTEST, self._share(least))
+        return max(1, min(MOST, int(min(max(SECONDS, least), share) / max(each, 1e-6))))
 
-    def _remaining(self) -> float:
-        """Return what all that waits, or will come, is expected to take (s)."""
+    def _share(self, least: float) -> float:
+        """Return a chunk's share (s) of what waits and will come."""
         known = self._seconds
         mean = sum(known.values()) / len(known)
         waiting = sum(len(items) * known.get(name, mean) for name, items in self._queues.items())
-        return waiting + self.to_come * mean
+        if math.isinf(self.to_come):  # perhaps nothing comes any more
+            return max(least, waiting / self.workers)
+        return (waiting + self.to_come * mean) / (PER_WORKER * self.workers)
 
     @staticmethod
     def _take(queue: deque[Item], count: int) -> list[Item]:

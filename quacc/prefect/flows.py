@@ -23,9 +23,13 @@ from quacc.prefect.calls import Job, is_result
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
+from quacc.schemas import Result, SlabsResult
 from quacc.store import Store, Writer
 
 logger = logging.getLogger(__name__)
+
+_IN_RESULTS = Result.__required_keys__ & SlabsResult.__required_keys__
+"""What results of jobs and of workflows have in common."""
 
 
 def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
@@ -66,10 +70,13 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
                 if callable(job):
                     bound.arguments[name] = storing.job(job)
             result = serial(*bound.args, **bound.kwargs)
-            storing.put(result)
-        if storing.problem:
-            result["warnings"].append(storing.problem)
-        show_tables(result)
+            is_ours = isinstance(result, Mapping) and result.keys() >= _IN_RESULTS
+            if is_ours:  # and not whatever a workflow of the user's own returns
+                storing.put(result)
+        if is_ours:
+            if storing.problem:
+                result["warnings"].append(storing.problem)
+            show_tables(result)
         return result
 
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from quacc.prefect import lifecycle
@@ -33,6 +35,9 @@ _LOOK = 1.0
 _STUCK = 30.0
 """After this time (s) without a new record, what is missing is given up."""
 
+_TRIES = 9
+"""Prefect waits 1, 2, 4, … seconds between them: about as long as ``lifecycle.PATIENCE``."""
+
 _PASSING = frozenset({408, 429, 502, 503, 504})  # that a server under load, or its proxy, answers
 
 
@@ -40,14 +45,22 @@ class PatientTaskRunner(ThreadPoolTaskRunner[Any]):
     """Runs tasks in threads; those that start while the server is away start when it is back.
 
     Prefect asks the server for the concurrency limits of a task's tags, and gives up the task
-    where it does not answer, or wants fewer questions, for some tries. And it reports the states of
-    tasks without asking whether the server keeps up.
+    where it does not answer, or wants fewer questions, for some tries. It reports the states of
+    tasks without asking whether the server keeps up. And a flow that comes to its end while the
+    server is away fails after a minute.
     """
 
     def __enter__(self) -> PatientTaskRunner:
         super().__enter__()
         self._executor = _PatientExecutor(self._max_workers)
+        tries = max(PREFECT_CLIENT_MAX_RETRIES.value(), _TRIES)
+        self._settings = ExitStack()
+        self._settings.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: tries}))
         return self
+
+    def __exit__(self, *error: Any) -> None:
+        with self._settings:
+            super().__exit__(*error)
 
 
 class _PatientExecutor(ThreadPoolExecutor):

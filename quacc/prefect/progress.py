@@ -60,7 +60,7 @@ class Progress:
         else:
             self._show(_Log(self.name), every=30)
         if FlowRunContext.get():
-            self._show(_Artifact(self.name), every=5)
+            self._show(_Artifact(self.name), every=5, first=1)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -79,8 +79,8 @@ class Progress:
                 time.monotonic(), computed=computed, cached=cached, failed=failed, total=total
             )
 
-    def _show(self, show: Callable[[View], None], every: float) -> None:
-        shown = _Shown(show, every, self._look)
+    def _show(self, show: Callable[[View], None], every: float, first: float = 0) -> None:
+        shown = _Shown(show, every, first, self._look)
         self._shown.append(shown)
         shown.start()
 
@@ -90,15 +90,16 @@ class Progress:
 
 
 class _Shown(threading.Thread):
-    """Shows the progress every so many seconds, and at the end."""
+    """Shows the progress after some seconds, then every so many, and at the end."""
 
     def __init__(
-        self, show: Callable[[View], None], every: float, look: Callable[[], View]
+        self, show: Callable[[View], None], every: float, first: float, look: Callable[[], View]
     ) -> None:
         super().__init__(name=f"progress {type(show).__name__}", daemon=True)
         self.over = threading.Event()
         self._show = show
         self._every = every
+        self._first = first
         self._look = look
         self._context = contextvars.copy_context()  # the flow run and its settings
 
@@ -107,6 +108,7 @@ class _Shown(threading.Thread):
 
     def _loop(self) -> None:
         warned = False
+        self.over.wait(self._first)
         while True:
             view = self._look()
             try:

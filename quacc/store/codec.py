@@ -211,7 +211,7 @@ def _revive_array(stored: list[Any], blob: bytes | None) -> Any:
     if blob is None:
         parts = np.array(body, dtype=dtype.type(0).real.dtype)
         return parts.view(dtype).reshape(shape)
-    count = math.prod(shape)
+    if 0 in shape:
+        return np.empty(shape, dtype)
     # A copy, because the user may want to change the array in place.
-    flat = np.frombuffer(blob, dtype.newbyteorder("<"), count, body) if count else np.empty(0)
-    return flat.astype(dtype).reshape(shape)
+    return np.ndarray(shape, dtype.newbyteorder("<"), blob, body).astype(dtype)

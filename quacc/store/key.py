@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import singledispatch
+from functools import cache, singledispatch
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def calculation_key(
     return digest(
         {
             "recipe": [recipe, version],
-            "structure": _structure(atoms, momenta=momenta),
+            "structure": _form(_structure(atoms, momenta=momenta)),
             "parameters": _remembered(parameters),
             "calculator": fingerprint,
             "extra": extra,
@@ -76,7 +76,7 @@ def digest(value: Any) -> str:
 
 
 class _Canonical:
-    """The canonical form of a value, found before."""
+    """A value whose canonical form is known."""
 
     def __init__(self, form: Any) -> None:
         self.form = form
@@ -131,6 +131,8 @@ def canonical(value: Any) -> Any:
         return value
     if kind is int or kind is float:
         return _number(value)
+    if kind is _Canonical:
+        return value.form
     return _canonical(value)
 
 
@@ -158,11 +160,6 @@ def _number(value: float) -> Any:
     # 1 and 1.0 are the same parameter; large whole numbers keep all their digits.
     whole = isinstance(value, int | np.integer) or float(value).is_integer()
     return {"number": hex(int(value)) if whole else repr(float(value))}
-
-
-@_canonical.register(_Canonical)
-def _found(value: _Canonical) -> Any:
-    return value.form
 
 
 @_canonical.register(np.bool_)
@@ -235,6 +232,19 @@ def _structure(atoms: Atoms, *, momenta: bool) -> dict[str, Any]:
         if name in atoms.arrays and atoms.arrays[name].any():
             structure[name] = _rounded(atoms.arrays[name])
     return structure
+
+
+_atomic_number = cache(_number)  # any whole number: whether it is an element's is asked elsewhere
+
+
+def _form(structure: dict[str, Any]) -> _Canonical:
+    """Return the canonical form of a structure, quicker than :func:`canonical` does."""
+    forms = {
+        **structure,
+        "numbers": [_atomic_number(number) for number in structure["numbers"]],
+        "constraints": canonical(structure["constraints"]),
+    }
+    return _Canonical({"mapping": [[name, forms[name]] for name in sorted(forms)]})
 
 
 def _constraint(constraint: Any) -> Any:

@@ -154,6 +154,18 @@ def test_items_to_come_keep_chunks_long():
     assert len(packing.next().items) < chunks.SECONDS / 0.1
 
 
+@pytest.mark.parametrize("to_come", [0.0, 500.0, math.inf])
+def test_no_worker_gets_all_that_waits(to_come):
+    packing = Packing()
+    packing.workers = 2
+    packing.to_come = to_come
+    packing.add(0)
+    packing.ended(packing.next(), 0, 0.005)
+    for number in range(1, 1000):
+        packing.add(number)
+    assert len(packing.next().items) <= 500
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_the_item_that_kills_workers_is_found_and_blamed_alone(streamed):
     items = dict.fromkeys(range(500), (8, 0.1))

@@ -258,6 +258,17 @@ def test_functions_of_the_users_own_return_what_they_like():
     assert [row.key for row in Store().select()] == [result["key"]]
 
 
+@pytest.mark.parametrize("kind", [list, dict, tuple, lambda pairs: None])
+def test_workflows_of_the_users_own_return_what_they_like(kind):
+    def campaign(atoms, relax=relax_job):
+        energy = submit(relax, atoms).result()["results"]["energy"]
+        return kind([("energy", energy)])
+
+    returned = as_flow(campaign)(bulk("Cu"))
+    [row] = Store().select()
+    assert returned == kind([("energy", Store().get(row.key)["results"]["energy"])])
+
+
 def test_jobs_by_their_names_as_a_deployment_gives_them():
     result = bulk_to_slabs_flow("Cu", "emt.relax_job", None)
     assert {slab["name"] for slab in result["slabs"]} == {"emt.relax_job"}

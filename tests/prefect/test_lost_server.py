@@ -48,6 +48,16 @@ BACK = f"""
     {PLAIN}
     print("completed", flush=True)
 """
+AT_THE_END = f"""
+    def campaign_flow(structure):
+        print("run", FlowRunContext.get().flow_run.id, flush=True)
+        print("started", flush=True)
+        while not Path("gone").exists():
+            time.sleep(0.1)
+
+    {PLAIN}
+    print("completed", flush=True)
+"""
 
 
 @pytest.mark.parametrize("lines", [PLAIN, SLEEPS, MORE], ids=["plain", "sleeps", "more"])
@@ -74,3 +84,20 @@ def test_a_server_that_comes_back_is_told_everything(tmp_path):
             state, jobs = states(program.runs()[0])
     assert state == "Completed"
     assert jobs == ["external Cu: Completed", "relax Ag: Completed", "relax Cu: Completed"]
+
+
+def test_a_flow_may_end_while_its_server_is_away(tmp_path):
+    env = {"PREFECT_CLIENT_MAX_RETRIES": "0"}  # so that some seconds are a long time
+    with (
+        Server(tmp_path / "prefect") as server,
+        Script(AT_THE_END, env=server.env | env) as program,
+    ):
+        program.wait_for("started")
+        server.kill()
+        Path("gone").touch()
+        time.sleep(5)
+        server.start()
+        program.wait_for("completed")
+        assert program.wait(seconds=60) == 0
+        with temporary_settings(server.settings()):
+            assert states(program.runs()[0])[0] == "Completed"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import cloudpickle
 import dask_jobqueue
 import distributed
+import numpy as np
 import psutil
 import pytest
 from ase.build import bulk
@@ -430,3 +432,20 @@ campaign()
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("started") == 1
     assert "answered" in told.stdout
+
+
+def page_faults():
+    """Return how often the system gave memory to a calculation with arrays of 1 MiB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.ones(2**17)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_workers_keep_freed_memory_for_the_next_array():
+    @flow(task_runner=make_runner())
+    def parent():
+        return task(page_faults).submit().result()
+
+    pages = 100 * 2**20 / resource.getpagesize()
+    assert parent() < pages / 10
