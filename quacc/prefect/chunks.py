@@ -26,7 +26,7 @@ CHUNKS_A_SECOND = 5.0
 PER_WORKER = 3
 """What is left is good for so many chunks of every worker."""
 
-MOST = 1000
+MOST = 400
 """Items of a chunk."""
 
 APART = 32

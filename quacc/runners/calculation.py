@@ -29,6 +29,7 @@ from quacc.errors import (
     QuaccError,
     can_pass,
 )
+from quacc.quickatoms import copy_atoms
 from quacc.runners.checkpoint import Checkpoint
 from quacc.runners.deadline import stopping
 from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
@@ -195,7 +196,7 @@ class Calculation:
             raise Checked(self)
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
-        atoms = self.input_atoms.copy()
+        atoms = copy_atoms(self.input_atoms)
         self.checkpoint = Checkpoint(
             self.key,
             f"{self.recipe} of {atoms.get_chemical_formula()}",
@@ -265,7 +266,7 @@ class Calculation:
             for name, value in atoms.calc.results.items()
             if name != "stress" or atoms.pbc.all()
         }
-        final = atoms.copy()
+        final = copy_atoms(atoms)
         provenance: Provenance = {
             "quacc": quacc.__version__,
             "ase": ase.__version__,
@@ -334,7 +335,7 @@ class Calculation:
 def _unchecked(structure: StructureLike) -> Atoms:
     """Return a copy of a structure, which is checked only where it comes from a file or a name."""
     atoms = structure.get("atoms") if isinstance(structure, Mapping) else structure
-    return atoms.copy() if isinstance(atoms, Atoms) else as_atoms(structure)
+    return copy_atoms(atoms) if isinstance(atoms, Atoms) else as_atoms(structure)
 
 
 def _cpu_seconds(code: Code) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from quacc.errors import StoreError
+from quacc.quickatoms import atoms_from_dict
 
 _ARRAY, _NUMBER, _COMPLEX = "__ndarray__", "__special_number__", "__complex__"  # as ASE has them
 _OBJECT = "__ase_objtype__"
@@ -199,19 +200,28 @@ def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
         shape, dtype, texts = value[_TEXTS]
         return np.array(texts, dtype=dtype).reshape(shape)
     if _LABELLED in value:
-        return Atoms.fromdict(value[_LABELLED])
+        return atoms_from_dict(value[_LABELLED])
+    kind = value.pop(_OBJECT)
+    if kind == "atoms":
+        return atoms_from_dict(value)
     from ase.io.jsonio import create_ase_object
 
-    return create_ase_object(value.pop(_OBJECT), value)
+    return create_ase_object(kind, value)
 
 
 def _revive_array(stored: list[Any], blob: bytes | None) -> Any:
     shape, name, body = stored
-    dtype = np.dtype(name)
+    dtype, little = _dtypes(name)
     if blob is None:
         parts = np.array(body, dtype=dtype.type(0).real.dtype)
         return parts.view(dtype).reshape(shape)
     if 0 in shape:
         return np.empty(shape, dtype)
     # A copy, because the user may want to change the array in place.
-    return np.ndarray(shape, dtype.newbyteorder("<"), blob, body).astype(dtype)
+    return np.ndarray(shape, little, blob, body).astype(dtype)
+
+
+@cache
+def _dtypes(name: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    dtype = np.dtype(name)
+    return dtype, dtype.newbyteorder("<")
