@@ -31,6 +31,7 @@ REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 """Set where every program that a test needs must be installed, as in continuous integration."""
 
 PROGRAMS = {
+    "espresso": "pw.x",
     "mopac": "mopac",
     "slurm": "slurmctld",
     "postgres": "/usr/lib/postgresql/15/bin/initdb",

@@ -110,6 +110,27 @@ class VibResult(Result):
     """See :func:`quacc.runners.vibrations.run_vibrations`."""
 
 
+class FlowResult(TypedDict):
+    """What every workflow returns, beside its properties."""
+
+    name: str
+    """Calculator and workflow, such as ``emt.eos_flow``."""
+    formula: str
+    key: str
+    atoms: Atoms
+    """The structure that the properties belong to."""
+    parameters: dict[str, Any]
+    units: dict[str, str]
+    """Of the properties that have one."""
+    jobs: list[str]
+    """Keys of all results that this one was made from."""
+    calculators: list[CalculatorInfo]
+    """Of those results: name, version, fingerprint."""
+    converged: bool
+    """All of those results are."""
+    warnings: list[str]
+
+
 class Surface(TypedDict):
     """One surface of a crystal: a row of :class:`SlabsResult`."""
 
@@ -124,6 +145,10 @@ class Surface(TypedDict):
     """eV."""
     surface_energy: float | None
     """J/m², mean of both sides; None if the slab's composition is not the bulk's."""
+    lowest: float | None
+    highest: float | None
+    """Between these (J/m²) lies the energy of each side: the sides of an asymmetric slab share
+    twice the mean in ways that are not known, but none costs less than nothing."""
     symmetric: bool
     """The two sides are equivalent, so that the mean is the energy of each."""
     converged: bool
@@ -131,20 +156,15 @@ class Surface(TypedDict):
     key: str
 
 
-class SlabsResult(TypedDict):
-    """The surfaces of a crystal."""
+class SlabsResult(FlowResult):
+    """The surfaces of a crystal; ``atoms`` is the bulk that the slabs were carved from."""
 
-    name: str
-    formula: str
-    key: str
-    atoms: Atoms
-    """The bulk crystal that the slabs were carved from."""
-    parameters: dict[str, Any]
     surfaces: list[Surface]
     """By surface energy, lowest first."""
+    wulff: dict[str, Any] | None
+    """The equilibrium shape: ``surface_energy`` (J/m², mean over its area), ``anisotropy``,
+    ``shape_factor``, and ``facets`` with ``miller``, ``area_fraction`` and ``surface_energy``.
+    None where the surface energies are not known."""
     bulk: Result
     slabs: list[Result]
     """The last result of each slab, in the order of ``surfaces``."""
-    jobs: list[str]
-    """Keys of all results that this one was made from."""
-    warnings: list[str]

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     """Seconds before the end of its batch job when a calculation stops with a checkpoint."""
     commands: dict[_Program, _Command] = {}
     """How to start external programs, each under its own name such as commands.mopac."""
+    pseudopotentials: dict[_Program, _Folder] = {}
+    """Folder of each program's pseudopotentials, such as pseudopotentials.espresso."""
     launcher: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     """What starts parallel programs, such as srun -n 64; a site's profile sets it for its jobs."""
 
@@ -130,9 +132,9 @@ os.register_at_fork(  # no child may start with a lock that another thread held
 def change_settings(**changes: Any) -> Iterator[None]:
     """Change settings inside a ``with`` block, for all threads and new child processes.
 
-    ``commands`` adds to the commands that are set already. Threads that are inside a
-    block of their own, or in :func:`call_with`, keep what they have. ``store`` is changed in
-    this process only.
+    ``commands`` and ``pseudopotentials`` add to those that are set already. Threads that are
+    inside a block of their own, or in :func:`call_with`, keep what they have. ``store`` is changed
+    in this process only.
 
     Raises
     ------
@@ -270,7 +272,7 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
         mistakes.append(str(error))
     layers = _layers(content).items()
     found = {name: (value, place) for place, layer in layers for name, value in _flat(layer)}
-    values: dict[str, Any] = {"commands": {}}
+    values: dict[str, Any] = {name: {} for name in _BY_PROGRAM}
     for name, (value, place) in list(found.items()):
         try:
             values = _merge(values, check(name, value, place))
@@ -280,18 +282,22 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
     return Settings(**values), found, mistakes
 
 
+_BY_PROGRAM = ("commands", "pseudopotentials")
+"""Settings that hold a value for each program."""
+
+
 def _flat(layer: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in layer.items():
         name = str(key).lower()
-        if name == "commands" and isinstance(value, Mapping):
-            yield from ((f"commands.{program}".lower(), value[program]) for program in value)
+        if name in _BY_PROGRAM and isinstance(value, Mapping):
+            yield from ((f"{name}.{program}".lower(), value[program]) for program in value)
         else:
             yield name, value
 
 
 def _nested(name: str, value: Any) -> dict[str, Any]:
     head, _, program = name.partition(".")
-    return {head: {program: value}} if program and head == "commands" else {name: value}
+    return {head: {program: value}} if program and head in _BY_PROGRAM else {name: value}
 
 
 def check(name: str, value: Any, place: str = "change_settings") -> dict[str, Any]:

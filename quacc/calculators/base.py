@@ -10,6 +10,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,9 +41,13 @@ class Code(ABC):
     command: ClassVar[str | None] = None
     """How to start the external program, unless the setting ``commands.<name>`` says
     otherwise. None for codes that run inside Python, in memory."""
+    package: ClassVar[str | None] = None
+    """The Python package that it is, where that is an extra."""
     restart_files: ClassVar[tuple[str, ...]] = ()
     """Names or patterns of files and folders in the working folder that the program starts
     faster from; they are kept with each checkpoint and put back."""
+    scratch_files: ClassVar[tuple[str, ...]] = ()
+    """Names or patterns of files and folders that nobody needs after a calculation."""
     parallel: ClassVar[bool] = False
     """Whether the setting ``launcher`` starts the program, on many cores."""
     install: ClassVar[str]
@@ -59,6 +64,8 @@ class Code(ABC):
 
     def missing(self) -> str | None:
         """Return why the code cannot be used here, or None if it can."""
+        if self.package is not None and find_spec(self.package) is None:
+            return f"The Python package {self.package} is not installed: {self.install}."
         if self.command is None:
             return None
         try:
@@ -135,6 +142,10 @@ class Code(ABC):
                 )
         return {**self.defaults, **given}
 
+    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters, with those that depend on the structure filled in."""
+        return dict(parameters)
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         """Refuse what the code cannot compute; return warnings about what it can.
 
@@ -159,6 +170,10 @@ class Code(ABC):
         if version == UNKNOWN:  # then the program, or the script around it, is all that is known
             version = " ".join(_sha256(file) for file in self._files())
         return f"{self.name} {version}"
+
+    def cite(self, parameters: Mapping[str, Any]) -> str:
+        """Return the BibTeX entries of the method, with these parameters."""
+        return self.citation
 
     def diagnose(self, directory: Path) -> str | None:
         """Return what the code's own output says about a failure, if anything."""

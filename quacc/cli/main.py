@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import quacc
-from quacc.cli import calculators, results, run, settings, site
+from quacc.cli import calculators, cite, recipes, results, run, settings, site
 from quacc.errors import JobsFailedError, QuaccError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("calculators")(calculators.calculators)
+app.command("cite")(cite.cite)
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(settings.app, name="settings")
 app.add_typer(site.app, name="site")

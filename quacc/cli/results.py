@@ -64,21 +64,59 @@ def show(
     """Show one result."""
     from rich.markup import escape
 
-    from quacc.cli.tables import console, surfaces_table
+    from quacc.cli.tables import console
 
     result = _open(store).get(key)
     out = console()
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
     for name, text in _lines(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
-    if "surfaces" in result:
-        out.print(surfaces_table(result))
+    if "jobs" in result:
+        print_outcome(result, out)
     if result.get("parameters"):
         out.print("Parameters")
         for name, value in result["parameters"].items():
             out.print(f"  {escape(f'{name} = {value!r}')}", highlight=False, soft_wrap=True)
     for warning in result.get("warnings", []):
         out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+def print_outcome(result: Mapping[str, Any], out: Any) -> None:
+    """Print the summary and the table of a workflow's result."""
+    from quacc.cli.tables import rows_table
+    from quacc.recipes import report
+
+    try:
+        title = report.summary(result)
+    except InputError:  # a workflow of the user's own
+        return
+    out.print(rows_table(report.table(result)))
+    out.print(title, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def plot(
+    key: Annotated[str, typer.Argument(help="Of a workflow's result, as in `show`.")],
+    file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw a workflow's result into a file."""
+    from quacc.cli.exports import atomically
+    from quacc.recipes import report
+
+    result = _open(store).get(key)
+    name = result["name"].rpartition(".")[2].removesuffix("_flow")
+    file = file or Path(f"{result['formula']}-{name}-{result['key'][:10]}.pdf")
+    kinds = (".pdf", ".svg", ".png")
+    if file.suffix.lower() not in kinds:
+        raise InputError(f"{str(file)!r} must end in {', '.join(kinds)}.")
+    if file.exists() and not force:
+        raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
+    figure = report.plot(result)
+    with atomically(file) as partial:
+        figure.savefig(partial, format=file.suffix[1:].lower())
+    typer.echo(f"Drew {report.summary(result)}\nin {file}.")
 
 
 @app.command()

@@ -8,7 +8,7 @@ import logging
 import os
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +17,10 @@ from quacc.errors import InputError, suggest
 
 
 def run(
-    workflow: Annotated[str, typer.Argument(help="Such as bulk_to_slabs.")],
-    structure: Annotated[str, typer.Argument(help="A file, or a name such as Cu.")],
+    workflow: Annotated[str, typer.Argument(help="Such as eos; see `quacc recipes`.")],
+    structures: Annotated[
+        list[str], typer.Argument(metavar="STRUCTURE...", help="Files, or names such as Cu.")
+    ],
     calculator: Annotated[
         str, typer.Option("--calculator", "-c", help="See `quacc calculators`.")
     ] = "emt",
@@ -30,65 +32,98 @@ def run(
             help="A parameter, such as max_index=2 or relax_kwargs.fmax=0.001.",
         ),
     ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Submit batch jobs as this profile says; see `quacc site`.")
+    ] = None,
 ) -> None:
-    """Run a workflow, every job a Prefect task run on one of this machine's cores."""
+    """Run a workflow, every job a Prefect task run, on this machine's cores or a site's."""
     from quacc.runners.calculation import only_checking
 
     _check_calculator(calculator)
     parameters = _parameters(change or [])
     serial = _find(calculator, workflow)
     _check_names(serial, parameters)
-    with only_checking():  # mistakes are told now, not after a server has started
-        serial(structure, **parameters)
+    calls = _calls(serial, structures)
+    for arguments in calls:
+        with only_checking():  # mistakes are told now, not after a server has started
+            serial(*arguments, **parameters)
 
     from rich.console import Console
 
-    from quacc.cli.tables import surfaces_table
+    from quacc.cli.results import print_outcome
     from quacc.locations import redact
     from quacc.settings import get_settings
 
     console = Console()
     database = redact(get_settings().database)
-    started = time.perf_counter()
     try:
-        result = _tracked(calculator, workflow, structure, parameters, console)
+        for result, seconds in _tracked(calculator, workflow, calls, parameters, site, console):
+            print_outcome(result, console)
+            for warning in result["warnings"]:
+                console.print(f"Warning: {warning}", style="yellow", markup=False)
+            key = result["key"][:10]
+            console.print(
+                f"{len(result['jobs'])} jobs in {seconds:.1f} s. The results are in {database}.\n"
+                f"Look at them again:  quacc results show {key}\n"
+                f"as a figure:         quacc results plot {key}\n"
+                f"or at all of them:   quacc results ls",
+                highlight=False,
+                soft_wrap=True,
+            )
     except KeyboardInterrupt as error:  # or the flow was cancelled, or its server has gone
         kept = "Results of finished jobs are kept; see `quacc results ls`."
         typer.echo(f"quacc: {str(error) or 'interrupted.'} {kept}", err=True)
         raise typer.Exit(130) from None
-    console.print(surfaces_table(result))
-    for warning in result["warnings"]:
-        console.print(f"Warning: {warning}", style="yellow")
-    key = result["key"][:10]
-    console.print(
-        f"{len(result['jobs'])} jobs in {time.perf_counter() - started:.1f} s. "
-        f"The results are in {database}.\n"
-        f"Look at them again:  quacc results show {key}\n"
-        f"or at all of them:   quacc results ls",
-        highlight=False,
-        soft_wrap=True,
-    )
+
+
+def _calls(serial: Callable[..., Any], structures: list[str]) -> list[tuple[Any, ...]]:
+    """Return the arguments of each call: workflows take one structure, several, or a list."""
+    taken = [
+        parameter.name
+        for parameter in inspect.signature(serial).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    if taken == ["structures"]:
+        return [(structures,)]
+    if len(taken) == 1:
+        return [(structure,) for structure in structures]
+    if len(taken) != len(structures):
+        raise InputError(
+            f"{serial.__name__.removesuffix('_flow')} takes {len(taken)} structures, "
+            f"{' and '.join(taken)}, not {len(structures)}."
+        )
+    return [tuple(structures)]
 
 
 def _tracked(
-    calculator: str, workflow: str, structure: str, parameters: dict[str, Any], console: Any
-) -> Any:
+    calculator: str,
+    workflow: str,
+    calls: list[tuple[Any, ...]],
+    parameters: dict[str, Any],
+    site: str | None,
+    console: Any,
+) -> Iterator[tuple[Any, float]]:
     # Prefect and Dask talk much about themselves; Prefect's own records keep it all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
         from quacc.prefect import make_runner
         from quacc.prefect.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
-        flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=make_runner())
+        runner = make_runner(site=site)
+        flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=runner)
         with prefect_api():
-            console.print(f"Running {workflow} of {structure} with {calculator}.")
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)
             jobs.propagate = False
             jobs.addHandler(_Progress(status.update if console.is_terminal else console.print))
-            return flow(structure, **parameters)
+            for arguments in calls:
+                shown = ", ".join(map(str, arguments))
+                console.print(f"Running {workflow} of {shown} with {calculator}.")
+                yield flow(*arguments, **parameters), time.perf_counter() - started
+                started = time.perf_counter()
 
 
 class _Progress(logging.Handler):
@@ -103,7 +138,7 @@ class _Progress(logging.Handler):
 def _check_calculator(calculator: str) -> None:
     import quacc.recipes
 
-    known = [module.name for module in pkgutil.iter_modules(quacc.recipes.__path__)]
+    known = [one.name for one in pkgutil.iter_modules(quacc.recipes.__path__) if one.ispkg]
     known.remove("common")
     if calculator not in known:
         raise InputError(
@@ -113,22 +148,16 @@ def _check_calculator(calculator: str) -> None:
 
 
 def _find(package: str, workflow: str) -> Any:
-    """Return the function or flow of this name among a calculator's recipes."""
-    name = workflow if workflow.endswith("_flow") else f"{workflow}_flow"
-    recipes = importlib.import_module(f"quacc.recipes.{package}")
-    found: dict[str, Callable[..., Any]] = {}
-    for module in pkgutil.iter_modules(recipes.__path__, f"{recipes.__name__}."):
-        if not module.ispkg:
-            members = vars(importlib.import_module(module.name))
-            found |= {key: value for key, value in members.items() if key.endswith("_flow")}
-    if name not in found:
-        names = [key.removesuffix("_flow") for key in found]
-        listed = f"It has {', '.join(names)}." if names else "It has none yet."
-        raise InputError(
-            f"The calculator {package.partition('.')[0]!r} has no workflow {workflow!r}."
-            f"{suggest(workflow, names)} {listed}"
-        )
-    return found[name]
+    """Return the function or flow of this name, bound to a calculator."""
+    from quacc.cli.recipes import find
+
+    common = find(workflow)
+    module = common.__module__.rpartition(".")[2]
+    try:
+        bound = importlib.import_module(f"quacc.recipes.{package}.{module}")
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    return getattr(bound, common.__name__)
 
 
 def _parameters(changes: list[str]) -> dict[str, Any]:
@@ -156,7 +185,11 @@ def _parameters(changes: list[str]) -> dict[str, Any]:
 
 
 def _check_names(serial: Callable[..., Any], parameters: dict[str, Any]) -> None:
-    known = list(inspect.signature(serial).parameters)[1:]
+    known = [
+        parameter.name
+        for parameter in inspect.signature(serial).parameters.values()
+        if parameter.default is not parameter.empty
+    ]
     for name in parameters:
         if name not in known:
             raise InputError(

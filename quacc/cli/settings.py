@@ -30,13 +30,15 @@ def show() -> None:
 
     settings, found, mistakes = inspect()
     values: dict[str, Any] = {
-        **settings.model_dump(exclude={"commands"}),
+        **settings.model_dump(exclude={"commands", "pseudopotentials"}),
         "scratch_dir": settings.scratch,
         "store": settings.database,
-        **{f"commands.{program}": command for program, command in settings.commands.items()},
     }
-    if not settings.commands:
-        values["commands"] = "none"
+    for section in ("commands", "pseudopotentials"):
+        programs = getattr(settings, section)
+        values |= {f"{section}.{name}": value for name, value in programs.items()}
+        if not programs:
+            values[section] = "none"
     table = Table("Setting", "Value", "From", "Meaning")
     for name, value in values.items():
         place = found[name][1] if name in found else "default"
@@ -57,7 +59,7 @@ def set_(name: Name, value: Value) -> None:
 
     checked = check(name, value, "command line")
     head, _, program = name.partition(".")
-    if program and (reason := wrong_command(program)):
+    if head == "commands" and program and (reason := wrong_command(program)):
         raise SettingsError(reason)
     content = _content()
     if name in content or not program:

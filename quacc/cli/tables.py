@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from quacc.store.queries import Summary
 
@@ -41,31 +43,24 @@ def results_table(rows: Iterable[Summary]) -> Table:
     return table
 
 
-def surfaces_table(result: Mapping[str, Any]) -> Table:
-    """The surfaces of a crystal, in the order of the result (lowest surface energy first)."""
-    table = Table(title=f"Surfaces of {result['formula']}", box=box.SIMPLE_HEAD)
-    table.add_column("surface", no_wrap=True)
-    for name in ("termination", "atoms", "steps", "energy per atom (eV)", "surface energy (J/m²)"):
-        table.add_column(name, justify="right")
-    table.add_column("converged")
-    for surface in result["surfaces"]:
-        table.add_row(
-            f"({miller(surface['miller'])})",
-            str(surface["termination"]),
-            str(surface["natoms"]),
-            str(surface["steps"]),
-            number(surface["energy_per_atom"], 4),
-            # The two sides of an asymmetric slab differ; only their mean is known.
-            number(surface["surface_energy"], 3) + ("" if surface["symmetric"] else " (mean)"),
-            yes_no(surface["converged"]),
-        )
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
+    """A table of rows, whose keys are the columns."""
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        numeric = any(isinstance(row.get(name), int | float) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
     return table
 
 
-def miller(indices: Iterable[int]) -> str:
-    """Write Miller indices as crystallographers do: ``1 1 -1`` is ``11-1``."""
-    indices = list(indices)
-    return ("" if all(abs(i) < 10 for i in indices) else " ").join(map(str, indices))
+def _cell(value: Any) -> str | Text:
+    if isinstance(value, bool):
+        return yes_no(value)
+    if isinstance(value, float):
+        return f"{value:.5g}" if math.isfinite(value) else "–"
+    return "–" if value is None else Text(str(value))
 
 
 def number(value: float | None, digits: int) -> str:

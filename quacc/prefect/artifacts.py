@@ -15,7 +15,7 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 
-from quacc.errors import ParameterError
+from quacc.errors import InputError, ParameterError
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +38,35 @@ def show_table(rows: Sequence[Mapping[str, Any]], *, key: str, description: str 
     _show(create_table_artifact, key, description, table=table)
 
 
-def show_tables(result: Mapping[str, Any]) -> None:
-    """Show every table of a workflow's result in the dashboard: lists of flat rows."""
-    for name, rows in result.items():
-        if not (isinstance(rows, list) and rows and isinstance(rows[0], Mapping)):
-            continue
-        if any(isinstance(value, Mapping) for value in rows[0].values()):
-            continue  # results of jobs
-        description = f"{result['name']} of {result['formula']}, {result['key'][:10]}"
-        show_table(rows, key=f"{result['name']}-{name}", description=description)
+def show_outcome(result: Mapping[str, Any]) -> None:
+    """Show a workflow's table and figure in the dashboard.
+
+    Of a workflow of the user's own, every list of flat rows is a table.
+    """
+    from quacc.recipes import report
+
+    try:
+        about = f"{report.summary(result)} ({result['key'][:10]})"
+    except InputError:
+        for name, rows in result.items():
+            if _are_flat(rows):
+                about = f"{result['name']} of {result['formula']}, {result['key'][:10]}"
+                show_table(rows, key=f"{result['name']}-{name}", description=about)
+        return
+    show_table(report.table(result), key=result["name"], description=about)
+    try:
+        show_picture(report.plot(result), key=f"{result['name']}-figure", description=about)
+    except InputError as error:  # there is none of this result
+        logger.info("%s", error)
+
+
+def _are_flat(rows: Any) -> bool:
+    return (
+        isinstance(rows, list)
+        and bool(rows)
+        and isinstance(rows[0], Mapping)
+        and not any(isinstance(value, Mapping) for value in rows[0].values())
+    )
 
 
 def show_picture(picture: Any, *, key: str, description: str = "") -> None:

@@ -18,18 +18,17 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import StoreError
-from quacc.prefect.artifacts import show_tables
+from quacc.prefect.artifacts import show_outcome
 from quacc.prefect.calls import Job, is_result
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
-from quacc.schemas import Result, SlabsResult
+from quacc.schemas import FlowResult
 from quacc.store import Store, Writer
 
 logger = logging.getLogger(__name__)
 
-_IN_RESULTS = Result.__required_keys__ & SlabsResult.__required_keys__
-"""What results of jobs and of workflows have in common."""
+_IN_RESULTS = FlowResult.__required_keys__
 
 
 def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
@@ -76,7 +75,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
         if is_ours:
             if storing.problem:
                 result["warnings"].append(storing.problem)
-            show_tables(result)
+            show_outcome(result)
         return result
 
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]

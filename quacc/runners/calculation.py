@@ -145,7 +145,8 @@ class Calculation:
         self.input_atoms = _unchecked(structure) if only_key else as_atoms(structure)
         self.code = code
         self.recipe = recipe
-        self.calc_parameters = code.complete(calc_kwargs, also=[*parameters, *options])
+        given = code.complete(calc_kwargs, also=[*parameters, *options])
+        self.calc_parameters = code.resolve(self.input_atoms, given)
         if not only_key:
             self.warnings = code.check(self.input_atoms, self.calc_parameters)
         self.parameters = {**parameters, **self.calc_parameters}
@@ -167,11 +168,7 @@ class Calculation:
 
     @cached_property
     def formula(self) -> str:
-        """Reduced for a crystal, whole for a molecule (C2H6 is no CH3)."""
-        formula = self.input_atoms.symbols.formula
-        if self.input_atoms.pbc.any():
-            return formula.reduce()[0].format("metal")
-        return formula.format("hill")
+        return formula_of(self.input_atoms)
 
     @contextmanager
     def run(self, *, steps: bool = True) -> Iterator[Atoms]:
@@ -229,6 +226,7 @@ class Calculation:
                 workdir.keep_failed(error)
             raise
         if workdir:
+            workdir.remove(self.code.scratch_files)
             self.directory, warnings = workdir.keep()
             self.warnings += warnings
         self.checkpoint.remove()
@@ -330,6 +328,14 @@ class Calculation:
             atoms=last,
             directory=directory,
         )
+
+
+def formula_of(atoms: Atoms) -> str:
+    """Return the reduced formula of a crystal, the whole one of a molecule (C2H6 is no CH3)."""
+    formula = atoms.symbols.formula
+    if atoms.pbc.any():
+        return formula.reduce()[0].format("metal")
+    return formula.format("hill")
 
 
 def _unchecked(structure: StructureLike) -> Atoms:

@@ -136,6 +136,15 @@ class Workdir:
             with _open(file) as source, target.open("wb") as to:
                 shutil.copyfileobj(source, to)
 
+    def remove(self, patterns: Sequence[str]) -> None:
+        """Delete files and folders that nobody needs any more."""
+        for pattern in patterns:
+            for item in self.path.glob(pattern):
+                if item.is_dir():
+                    shutil.rmtree(item, ignore_errors=True)
+                else:
+                    item.unlink(missing_ok=True)
+
     def keep(self) -> tuple[str, list[str]]:
         """Move the files of a finished calculation to the results.
 

@@ -44,9 +44,10 @@ def rows_of(result: Mapping[str, Any], form: Format, *, replace: bool) -> list[R
     body = _pull_out(dict(result), nested) if "jobs" in result else result
     rows = [row for part in nested.values() for row in rows_of(part, form, replace=replace)]
     data = form.body(plain(body, f"result {key[:10]}"))
-    calculator = result.get("calculator") or next(
-        (part["calculator"] for part in nested.values() if part.get("calculator")), None
-    )
+    # A workflow's is that of the jobs that decide its numbers.
+    parts = [part.get("calculator") for part in nested.values()]
+    known = [result.get("calculator"), *reversed(result.get("calculators", [])), *parts]
+    calculator = next((one for one in known if one), None)
     converged = _converged(result, nested)
     columns = columns_of(
         key,

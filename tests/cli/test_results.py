@@ -16,11 +16,9 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read
 from ase.io.jsonio import decode
-from rich.console import Console
 from typer.testing import CliRunner
 
 from quacc.cli.results import app, parse_moment
-from quacc.cli.tables import surfaces_table
 from quacc.errors import InputError, StoreError
 from quacc.store import Store, UnknownKeyError
 
@@ -135,13 +133,12 @@ def test_show(run: Any, store: Store, jobs: list[dict[str, Any]]) -> None:
 def test_show_surfaces(run: Any, store: Store, flow: dict[str, Any]) -> None:
     text = run("show", "ffffff")
     row = next(line for line in text.splitlines() if "(11-1)" in line)
-    assert row.split() == ["(11-1)", "0", "4", "7", "0.1235", "1.234", "no"]
+    assert row.split() == ["(11-1)", "0", "4", "7", "0.12345", "1.2345", "–", "no"]
     row = next(line for line in text.splitlines() if "(10 1 0)" in line)
-    assert row.split()[-2:] == ["–", "no"]
+    assert row.split()[-3:] == ["–", "–", "no"]
     assert "made from       2 results" in text
-    console = Console(width=200, record=True)
-    console.print(surfaces_table(flow))
-    assert "surface energy (J/m²)" in console.export_text()
+    assert "surface energy (J/m²)" in text
+    assert "Cu: 2 surfaces; (11-1) costs least" in text
 
 
 def test_export_xyz(run: Any, store: Store, jobs: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -97,10 +97,10 @@ def test_every_job_is_a_readable_task_run():
         answer = await client.request("POST", "/artifacts/filter", json={"artifacts": flow_run})
         return answer.json()
 
-    (table,) = ask(artifacts)
-    assert table["key"] == "emt-bulk-to-slabs-flow-surfaces"
+    (table,) = [one for one in ask(artifacts) if one["type"] == "table"]
+    assert table["key"] == "emt-bulk-to-slabs-flow"
     assert table["type"] == "table"
-    assert "1 1 1" in table["data"]
+    assert "(111)" in table["data"]
     assert result["key"][:10] in table["description"]
 
 

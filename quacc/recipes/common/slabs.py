@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ase import units
+import numpy as np
+from ase import Atoms, units
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import Slab, make_slabs
 from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.workflow import RELAX, STATIC, finish
 from quacc.schemas import SlabsResult, Surface
-from quacc.store.key import digest
 
+REFERENCES = ("Sun2013", "Tran2016", "Ong2013")
+
+_NAME = "bulk_to_slabs_flow"
 _J_PER_M2 = units.m**2 / units.J
 
 
-def bulk_to_slabs(
+def bulk_to_slabs_flow(
     atoms: StructureLike,
-    relax: Job,
-    static: Job | None,
+    slab_relax_electron: Job = RELAX,
+    slab_static_electron: Job | None = STATIC,
     *,
-    recipe: str,
     max_index: int = 1,
     min_thickness: float = 10.0,
     min_vacuum: float = 20.0,
@@ -32,26 +35,32 @@ def bulk_to_slabs(
     relax_kwargs: Mapping[str, Any] | None = None,
     static_kwargs: Mapping[str, Any] | None = None,
 ) -> SlabsResult:
-    """Compute the surface energies of all distinct surfaces of a crystal.
+    """Relax a crystal, carve its slabs, relax each: surface energies and the Wulff shape.
 
     The surface energy is ``(E_slab - n / n_bulk E_bulk) / 2A``, with the area A of one side
-    (Sun and Ceder, Surf. Sci. 617, 53 (2013)), from relaxed slabs and the relaxed bulk.
+    (Sun and Ceder, Surf. Sci. 617, 53 (2013)), from relaxed slabs and the relaxed bulk. The
+    Wulff shape is pymatgen's (Tran et al., Sci. Data 3, 160080 (2016)), from the lowest surface
+    energy of each set of Miller indices.
 
     Parameters
     ----------
     atoms
         The crystal. Of a structure, cell and positions are relaxed first. The result of a job
         is taken as it is, energy included, so that it should come from the same calculator.
-    relax
-        Relaxes the crystal and every slab.
-    static
-        Computes the energy of every relaxed structure; None takes it from the relaxation.
-    recipe
-        Name of the workflow.
+    slab_relax_electron
+        The job that relaxes the crystal and every slab.
+    slab_static_electron
+        The job that computes the energy of every relaxed structure; None takes it from the
+        relaxation.
     max_index, min_thickness, min_vacuum, min_lateral, symmetric_only
-        See :func:`quacc.atoms.slabs.make_slabs`.
+        See :func:`quacc.atoms.slabs.make_slabs`; lengths in Å.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+
+    Returns
+    -------
+    SlabsResult
+        ``surfaces`` holds one row a surface, with ``surface_energy`` in J/m².
 
     Raises
     ------
@@ -62,6 +71,7 @@ def bulk_to_slabs(
     JobsFailedError
         Some slabs failed; carries the results of the others.
     """
+    relax, static = slab_relax_electron, slab_static_electron
     relax_kwargs = _keywords("relax_kwargs", relax_kwargs)
     static_kwargs = _keywords("static_kwargs", static_kwargs)
     carve: dict[str, Any] = {
@@ -77,7 +87,7 @@ def bulk_to_slabs(
     slabs = make_slabs(first, **carve)
     if not slabs:
         raise ParameterError(
-            f"{recipe}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "
+            f"{_NAME}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "
             "Allow higher indices or asymmetric slabs."
         )
     cell = {} if bulk_given else {"relax_cell": True}
@@ -105,14 +115,14 @@ def bulk_to_slabs(
         f"termination {slab.termination}"
         for slab in slabs
     ]
-    results = gather(chains, names, recipe)
+    results = gather(chains, names, _NAME)
 
     rows = [
         (_surface(slab, chain, bulk), chain[-1]) for slab, chain in zip(slabs, results, strict=True)
     ]
     rows.sort(key=lambda row: (row[0]["surface_energy"] is None, row[0]["surface_energy"] or 0.0))
     jobs = [*bulk_results, *(result for chain in results for result in chain)]
-    warnings = sorted({text for job in jobs for text in job["warnings"]})
+    warnings: list[str] = []
     if _method(bulk) != _method(results[0][-1]):
         warnings.append(
             f"The bulk energy comes from {_method(bulk)}, the slabs' from "
@@ -123,19 +133,19 @@ def bulk_to_slabs(
         warnings.append(
             "The slabs' cells were relaxed, vacuum included: the surface energies mean nothing."
         )
-    keys = [job["key"] for job in jobs]
-    return {
-        "name": recipe,
-        "formula": bulk["formula"],
-        "key": digest([recipe, carve, keys]),
-        "atoms": bulk["atoms"],
-        "parameters": {**carve, "relax_kwargs": relax_kwargs, "static_kwargs": static_kwargs},
-        "surfaces": [surface for surface, _ in rows],
+    parameters = {**carve, "relax_kwargs": relax_kwargs, "static_kwargs": static_kwargs}
+    surfaces = [surface for surface, _ in rows]
+    properties = {
+        "surfaces": surfaces,
+        "wulff": _wulff(bulk["atoms"], surfaces),
         "bulk": bulk,
         "slabs": [result for _, result in rows],
-        "jobs": keys,
-        "warnings": warnings,
     }
+    units = {"surfaces": "surface_energy J/m², area Å², energy_per_atom eV", "wulff": "J/m²"}
+    result: SlabsResult = finish(
+        _NAME, bulk["atoms"], jobs, parameters, properties, units, warnings
+    )
+    return result
 
 
 def _keywords(name: str, given: Any) -> dict[str, Any]:
@@ -185,8 +195,132 @@ def _surface(slab: Slab, chain: list[Any], bulk: Any) -> Surface:
         "area": slab.area,
         "energy_per_atom": energy / n,
         "surface_energy": gamma,
+        "lowest": gamma if slab.symmetric or gamma is None else 0.0,
+        "highest": gamma if slab.symmetric or gamma is None else 2 * gamma,
         "symmetric": slab.symmetric,
         "converged": relaxed["converged"],
         "steps": relaxed["steps"],
         "key": last["key"],
     }
+
+
+def _wulff(bulk: Atoms, surfaces: Sequence[Surface]) -> dict[str, Any] | None:
+    """Return the equilibrium shape, from the lowest energy of each set of Miller indices."""
+    from pymatgen.analysis.wulff import WulffShape
+    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    lowest: dict[tuple[int, ...], float] = {}
+    for surface in surfaces:
+        gamma, miller = surface["surface_energy"], tuple(surface["miller"])
+        if gamma is not None:
+            lowest[miller] = min(gamma, lowest.get(miller, gamma))
+    if not lowest or min(lowest.values()) <= 0:
+        return None
+    plain = Atoms(bulk.numbers, positions=bulk.positions, cell=bulk.cell, pbc=True)
+    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
+    lattice = crystal.get_conventional_standard_structure().lattice
+    shape = WulffShape(lattice, list(lowest), list(lowest.values()))
+    return {
+        "surface_energy": float(shape.weighted_surface_energy),
+        "anisotropy": float(shape.anisotropy),
+        "shape_factor": float(shape.shape_factor),
+        "facets": [
+            {"miller": list(miller), "area_fraction": float(part), "surface_energy": lowest[miller]}
+            for miller, part in shape.area_fraction_dict.items()
+        ],
+        "cell": np.array(lattice.matrix),
+    }
+
+
+def summarise(result: SlabsResult) -> str:
+    known = [one for one in result["surfaces"] if one["surface_energy"] is not None]
+    if not known:
+        return f"{len(result['surfaces'])} surfaces, none with the composition of the crystal"
+    best = known[0]
+    text = (
+        f"{len(result['surfaces'])} surfaces; {_hkl(best['miller'])} costs least, "
+        f"{best['surface_energy']:.3f} J/m²"
+    )
+    if wulff := result.get("wulff"):
+        text += f"; Wulff shape {wulff['surface_energy']:.3f} J/m² on average"
+    return text
+
+
+def tabulate(result: SlabsResult) -> list[dict[str, Any]]:
+    facets = (result.get("wulff") or {}).get("facets", [])
+    parts = {tuple(facet["miller"]): 100 * facet["area_fraction"] for facet in facets}
+    rows = []
+    for one in result["surfaces"]:
+        low, high = one.get("lowest"), one.get("highest")
+        rows.append(
+            {
+                "surface": _hkl(one["miller"]),
+                "termination": one["termination"],
+                "atoms": one["natoms"],
+                "steps": one["steps"],
+                "energy per atom (eV)": one["energy_per_atom"],
+                "surface energy (J/m²)": one["surface_energy"],
+                # Of two sides that differ, only the mean is known.
+                "each side": "" if low is None or low == high else f"{low:.3g} to {high:.3g}",
+                # The lowest of these Miller indices is the one that is seen.
+                "Wulff shape (%)": parts.pop(tuple(one["miller"]), None),
+                "converged": one["converged"],
+            }
+        )
+    return rows
+
+
+def _hkl(miller: Sequence[int]) -> str:
+    """Write Miller indices as crystallographers do: ``1 1 -1`` is ``(11-1)``."""
+    return f"({('' if all(abs(i) < 10 for i in miller) else ' ').join(map(str, miller))})"
+
+
+def draw(result: SlabsResult, figure: Any) -> None:
+    """Draw the Wulff shape, each facet in the colour of its surface energy."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+    from pymatgen.analysis.wulff import WulffShape
+    from pymatgen.core.lattice import Lattice
+
+    if result["wulff"] is None:
+        raise ParameterError(
+            "There is no Wulff shape to draw: it takes a positive surface energy, from a slab with "
+            "the composition of the crystal."
+        )
+    facets = result["wulff"]["facets"]
+    energies = [facet["surface_energy"] for facet in facets]
+    millers = [tuple(facet["miller"]) for facet in facets]
+    shape = WulffShape(Lattice(result["wulff"]["cell"]), millers, energies)
+    shown = [energy for energy, facet in zip(energies, facets, strict=True) if _seen(facet)]
+    colours = ScalarMappable(Normalize(min(shown) - 1e-3, max(shown) + 1e-3), colormaps["viridis"])
+    axes = figure.add_subplot(projection="3d", proj_type="ortho")
+    points = np.array(shape.wulff_pt_list)
+    for plane in shape.facets:
+        on = points[np.abs(points @ plane.normal - plane.e_surf) < 1e-6 * max(energies)]
+        if len(on) < 3:
+            continue
+        centre = on.mean(axis=0)
+        one = on[0] - centre
+        other = np.cross(plane.normal, one)
+        order = np.argsort(np.arctan2((on - centre) @ other, (on - centre) @ one))
+        colour = colours.to_rgba(plane.e_surf)
+        axes.add_collection3d(
+            Poly3DCollection([on[order]], facecolors=[colour], edgecolors="black", linewidths=0.6)
+        )
+    size = np.abs(points).max()
+    axes.set(xlim=(-size, size), ylim=(-size, size), zlim=(-size, size), box_aspect=(1, 1, 1))
+    axes.set_axis_off()
+    figure.colorbar(colours, ax=axes, shrink=0.6, label="surface energy (J/m²)")
+    names = [
+        f"{_hkl(facet['miller'])} {100 * facet['area_fraction']:.0f} %"
+        for facet in sorted(facets, key=lambda facet: -facet["area_fraction"])
+        if _seen(facet)
+    ]
+    axes.set_title(f"Wulff shape of {result['formula']}\n{', '.join(names[:4])}")
+
+
+def _seen(facet: Mapping[str, Any]) -> bool:
+    return bool(facet["area_fraction"] > 1e-6)

@@ -1,0 +1,44 @@
+"""Draws the figures of the documentation: ``python docs/gallery.py``."""
+
+from pathlib import Path
+
+from ase.build import bulk
+
+from quacc.recipes.common.converge import converge
+from quacc.recipes.emt.elastic import elastic_flow
+from quacc.recipes.emt.eos import eos_flow
+from quacc.recipes.emt.hull import hull_flow
+from quacc.recipes.emt.md import md_flow
+from quacc.recipes.emt.molecules import reaction_flow
+from quacc.recipes.emt.phonons import phonon_flow
+from quacc.recipes.emt.qha import qha_flow
+from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+from quacc.recipes.report import plot
+
+
+def alloys() -> list:
+    made = [bulk("Cu", cubic=True) for _ in range(5)]
+    for count, alloy in enumerate(made):
+        alloy.symbols[:count] = "Au"
+    return made
+
+
+FIGURES = {
+    "eos": lambda: eos_flow("Cu", points=11),
+    "elastic": lambda: elastic_flow("Cu"),
+    "phonons": lambda: phonon_flow("Cu"),
+    "qha": lambda: qha_flow("Cu", supercell=[4, 4, 4]),
+    "surfaces": lambda: bulk_to_slabs_flow("Cu", max_index=2, slab_static_electron=None),
+    "reaction": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
+    "hull": lambda: hull_flow(alloys()),
+    "md": lambda: md_flow(bulk("Cu", cubic=True) * 3, temperature=600, timestep=4.0, steps=2000),
+    "convergence": lambda: converge(
+        eos_flow, "step", [0.03, 0.02, 0.01, 0.005], "Cu", of="bulk_modulus", tolerance=0.5
+    ),
+}
+
+if __name__ == "__main__":
+    folder = Path(__file__).parent / "gallery"
+    for name, make in FIGURES.items():
+        plot(make(), folder / f"{name}.svg")
+        print(name)

@@ -1,0 +1,255 @@
+"""Quantum ESPRESSO: plane waves and pseudopotentials, the external program pw.x."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.espresso import Espresso, EspressoProfile
+
+from quacc.calculators.base import UNKNOWN, Code
+from quacc.errors import ParameterError, StructureError, require_count, require_positive
+
+
+class EspressoCode(Code):
+    """``ecutwfc`` (Ry), ``ecutrho`` (Ry, None: 8 times ecutwfc), ``kspacing`` (1/Å without 2π, as
+    in ASE) or ``kpts`` (three numbers), ``pseudopotentials`` (``{element: file name}``; None: the
+    only one of each element in the folder), ``input_data`` (anything else of pw.x, as in its
+    manual)."""
+
+    name = "espresso"
+    title = "Quantum ESPRESSO (pw.x)"
+    defaults = {
+        "ecutwfc": 50.0,
+        "ecutrho": None,
+        "kspacing": 0.04,
+        "kpts": None,
+        "pseudopotentials": None,
+        "input_data": {},
+    }
+    command = "pw.x"
+    parallel = True
+    restart_files = ("out",)  # the density and wave functions
+    scratch_files = ("out",)
+    install = "`apt-get install quantum-espresso` or `conda install -c conda-forge qe`"
+    citation = """@article{Giannozzi2017,
+  author = {Giannozzi, P. and Andreussi, O. and Brumme, T. and others},
+  title = {Advanced capabilities for materials modelling with {Quantum ESPRESSO}},
+  journal = {Journal of Physics: Condensed Matter}, volume = {29}, pages = {465901}, year = {2017},
+  doi = {10.1088/1361-648X/aa8f79}
+}
+@article{Giannozzi2009,
+  author = {Giannozzi, Paolo and Baroni, Stefano and Bonini, Nicola and others},
+  title = {{QUANTUM ESPRESSO}: a modular and open-source software project for quantum simulations of
+    materials},
+  journal = {Journal of Physics: Condensed Matter}, volume = {21}, pages = {395502}, year = {2009},
+  doi = {10.1088/0953-8984/21/39/395502}
+}"""
+
+    def missing(self) -> str | None:
+        reason = super().missing()
+        if reason is None and not self.folder().is_dir():
+            reason = (
+                f"There is no folder {str(self.folder())!r} of pseudopotentials. Set the setting "
+                "pseudopotentials.espresso, or install quantum-espresso-data."
+            )
+        return reason
+
+    def folder(self) -> Path:
+        """Return the folder of pseudopotentials, from the settings."""
+        from quacc.settings import get_settings
+
+        return Path(get_settings().pseudopotentials.get(self.name) or _FOLDER)
+
+    def version(self) -> str:
+        found = re.search(r"Program PWSCF\s+v\.(\S+)", self.ask())
+        return found.group(1) if found else UNKNOWN
+
+    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Name the pseudopotential of each element, and the k-points.
+
+        Raises
+        ------
+        ParameterError
+            There is none, or several to choose from.
+        """
+        given = parameters["pseudopotentials"] or {}
+        if not isinstance(given, Mapping):
+            raise ParameterError(f"pseudopotentials must be {{element: file name}}, not {given!r}.")
+        found = {}
+        for symbol in sorted({*atoms.symbols}):
+            found[symbol] = given.get(symbol) or _only_one(self.folder(), symbol)
+            if not (self.folder() / found[symbol]).is_file():
+                raise ParameterError(
+                    f"There is no pseudopotential {found[symbol]!r} in {str(self.folder())!r}. It "
+                    f"has {', '.join(_candidates(self.folder(), symbol)) or 'none'} for {symbol}. "
+                    "The setting pseudopotentials.espresso names the folder."
+                )
+        return {**parameters, "pseudopotentials": found}
+
+    def fingerprint(self, parameters: Mapping[str, Any]) -> str:
+        files = [self.folder() / name for name in parameters["pseudopotentials"].values()]
+        hashes = [_sha256(str(file), file.stat().st_mtime_ns) for file in files]
+        return " ".join([super().fingerprint(parameters), *hashes])
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        warnings = super().check(atoms, parameters)
+        require_positive(ecutwfc=parameters["ecutwfc"])
+        for name in ("ecutrho", "kspacing"):
+            if parameters[name] is not None:
+                require_positive(**{name: parameters[name]})
+        kpts = parameters["kpts"]
+        if kpts is not None:
+            if isinstance(kpts, str) or not isinstance(kpts, Sequence) or len(kpts) != 3:
+                raise ParameterError(f"kpts must be three whole numbers, not {kpts!r}.")
+            for number in kpts:
+                require_count(kpts=number)
+        if not isinstance(parameters["input_data"], Mapping):
+            raise ParameterError(
+                "input_data must be a dictionary of pw.x's own keywords, not "
+                f"{parameters['input_data']!r}."
+            )
+        if atoms.cell.rank < 3:
+            raise StructureError(
+                "Plane waves need a cell, but the structure has none along some directions. Put "
+                "vacuum around it: atoms.center(vacuum=6)."
+            )
+        functionals = {
+            symbol: _functional(self.folder() / name)
+            for symbol, name in parameters["pseudopotentials"].items()
+        }
+        if len({one for one in functionals.values() if one}) > 1:
+            raise ParameterError(
+                f"The pseudopotentials are of different functionals ({functionals}), so that their "
+                "energies mean nothing together. Choose others with pseudopotentials={…}."
+            )
+        return warnings
+
+    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+        assert directory is not None
+        from ase.io.espresso_namelist.namelist import Namelist
+
+        ecutwfc = parameters["ecutwfc"]
+        data = Namelist(
+            {
+                "outdir": "out",
+                "tprnfor": True,
+                "tstress": True,
+                "ecutwfc": ecutwfc,
+                "ecutrho": parameters["ecutrho"] or 8 * ecutwfc,
+                "occupations": "smearing",
+                "smearing": "mv",
+                "degauss": 0.01,
+                "conv_thr": 1e-8,
+            }
+        )
+        data.to_nested("pw")
+        own = Namelist(dict(parameters["input_data"]))
+        own.to_nested("pw")
+        for section, values in own.items():
+            data[section].update(values)
+        calculator: Any = _Espresso(
+            profile=EspressoProfile(command=self.run_command(), pseudo_dir=str(self.folder())),
+            directory=directory,
+            input_data=data,
+            pseudopotentials=dict(parameters["pseudopotentials"]),
+            kpts=parameters["kpts"],
+            kspacing=None if parameters["kpts"] else parameters["kspacing"],
+        )
+        return calculator
+
+    def diagnose(self, directory: Path) -> str | None:
+        output = _read(directory / "espresso.pwo")
+        if found := re.search(r"convergence NOT achieved after\s+(\d+) iterations", output):
+            return (
+                f"the SCF did not converge in {found.group(1)} iterations; pass input_data with a "
+                "smaller mixing_beta, a larger electron_maxstep or degauss"
+            )
+        # Errors stand between two lines of %.
+        boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", output + _read(directory / "CRASH"), re.S)
+        told = [" ".join(line.split()) for box in boxes for line in box.splitlines()]
+        told += [line.strip() for line in output.splitlines() if "Not enough space" in line]
+        if not told:
+            told = [line for line in _read(directory / "espresso.err").splitlines() if line.strip()]
+            told = told[-3:]
+        return "; ".join(dict.fromkeys(told)) or (None if output else _SILENT)
+
+
+class _Espresso(Espresso):
+    """Starts from the density of the step before, or of the checkpoint."""
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), changes: Any = ()
+    ) -> None:
+        saved = Path(self.directory) / "out" / "pwscf.save"
+        known = any(saved.glob("charge-density*"))
+        electrons = self.parameters["input_data"]["electrons"]
+        electrons["startingpot"] = "file" if known else "atomic"
+        free = atoms.copy()
+        free.set_constraint()  # else pw.x would report no forces on fixed atoms
+        super().calculate(free, properties, changes)
+        self.atoms = atoms.copy()
+
+
+_FOLDER = "/usr/share/espresso/pseudo"  # of Debian's quantum-espresso-data
+_SILENT = "it wrote no output; check that the setting commands.espresso starts it"
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _candidates(folder: Path, symbol: str) -> list[str]:
+    pattern = re.compile(rf"{symbol}[._-].*\.upf|{symbol}\.upf", re.I)
+    return sorted(
+        file.name
+        for file in (folder.iterdir() if folder.is_dir() else [])
+        if pattern.fullmatch(file.name) and file.name[: len(symbol)].lower() == symbol.lower()
+    )
+
+
+def _only_one(folder: Path, symbol: str) -> str:
+    names = _candidates(folder, symbol)
+    if len(names) == 1:
+        return names[0]
+    raise ParameterError(
+        f"There are {len(names) or 'no'} pseudopotentials for {symbol} in {str(folder)!r}"
+        f"{': ' + ', '.join(names) if names else ''}. "
+        + (
+            f"Choose one: pseudopotentials={{{symbol!r}: {names[0]!r}}}."
+            if names
+            else "The setting pseudopotentials.espresso names the folder."
+        )
+    )
+
+
+@cache
+def _sha256(file: str, changed: int) -> str:
+    with open(file, "rb") as stream:
+        return f"{Path(file).name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+
+
+@cache
+def _functional(file: Path) -> str | None:
+    """Return the functional of a pseudopotential in the UPF format, as the file names it."""
+    text = file.read_text(errors="replace")
+    patterns = (r'functional="\s*([^"]*?)\s*"', r"(?m)^\s*(.*?)\s+Exchange-Correlation functional")
+    found = [match for pattern in patterns if (match := re.search(pattern, text))]
+    name = " ".join(found[0].group(1).split()) if found else None
+    return _SHORT.get(name, name) if name else None
+
+
+_SHORT = {
+    "SLA PW PBX PBC": "PBE",
+    "SLA PW PBE PBE": "PBE",
+    "SLA PZ NOGX NOGC": "PZ",
+    "SLA PW PSX PSC": "PBESOL",
+}
+
+CODE = EspressoCode()

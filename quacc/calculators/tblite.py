@@ -1,0 +1,98 @@
+"""tblite: extended tight binding (GFN1-xTB, GFN2-xTB), in memory, for molecules and solids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from quacc.calculators.base import Code
+from quacc.errors import ParameterError, require_choice, require_count, require_positive
+
+METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
+
+
+class TBLiteCode(Code):
+    """``method`` (GFN2-xTB, GFN1-xTB, IPEA1-xTB), ``charge`` (None: sum of the initial charges),
+    ``multiplicity`` (None: from the initial magnetic moments), ``accuracy`` (of the SCF: smaller
+    is tighter), ``electronic_temperature`` (K), ``max_iterations`` (of the SCF)."""
+
+    name = "tblite"
+    title = "tblite (extended tight binding: GFN1-xTB, GFN2-xTB)"
+    defaults = {
+        "method": "GFN2-xTB",
+        "charge": None,
+        "multiplicity": None,
+        "accuracy": 1.0,
+        "electronic_temperature": 300.0,
+        "max_iterations": 250,
+    }
+    package = "tblite"
+    install = "`pip install quacc[tblite]`"
+    citation = """@article{Bannwarth2019,
+  author = {Bannwarth, Christoph and Ehlert, Sebastian and Grimme, Stefan},
+  title = {{GFN2-xTB} -- An Accurate and Broadly Parametrized Self-Consistent Tight-Binding Quantum
+    Chemical Method with Multipole Electrostatics and Density-Dependent Dispersion Contributions},
+  journal = {Journal of Chemical Theory and Computation}, volume = {15}, pages = {1652--1671},
+  year = {2019}, doi = {10.1021/acs.jctc.8b01176}
+}"""
+
+    def version(self) -> str:
+        from importlib.metadata import version
+
+        return f"tblite {version('tblite')}"
+
+    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+        from tblite.ase import TBLite
+
+        return TBLite(verbosity=0, **parameters)
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        warnings = super().check(atoms, parameters)
+        require_choice("method", parameters["method"], METHODS)
+        require_positive(
+            accuracy=parameters["accuracy"],
+            electronic_temperature=parameters["electronic_temperature"],
+        )
+        require_count(max_iterations=parameters["max_iterations"])
+        if parameters["multiplicity"] is not None:
+            require_count(multiplicity=parameters["multiplicity"])
+        charge = parameters["charge"]
+        if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
+            raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
+        if atoms.numbers.max(initial=1) > 86:
+            raise ParameterError("GFN-xTB has parameters for the elements up to radon (86).")
+        if atoms.pbc.any() and _width(atoms) < _WIDE:
+            warnings.append(
+                f"tblite has no k-points, and the cell is only {_width(atoms):.1f} Å wide: take a "
+                f"supercell that is wider than {_WIDE:g} Å."
+            )
+        return warnings
+
+    def cite(self, parameters: Mapping[str, Any]) -> str:
+        return self.citation if parameters.get("method") == "GFN2-xTB" else _GFN1
+
+
+_WIDE = 10.0
+
+
+def _width(atoms: Atoms) -> float:
+    """Return the least height of the cell along its periodic directions (Å)."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
+    return float(heights[atoms.pbc].min())
+
+
+_GFN1 = """@article{Grimme2017,
+  author = {Grimme, Stefan and Bannwarth, Christoph and Shushkov, Philip},
+  title = {A Robust and Accurate Tight-Binding Quantum Chemical Method for Structures, Vibrational
+    Frequencies, and Noncovalent Interactions of Large Molecular Systems Parametrized for All
+    spd-Block Elements ({Z} = 1--86)},
+  journal = {Journal of Chemical Theory and Computation}, volume = {13}, pages = {1989--2009},
+  year = {2017}, doi = {10.1021/acs.jctc.7b00118}
+}"""
+
+CODE = TBLiteCode()

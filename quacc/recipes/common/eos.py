@@ -1,0 +1,281 @@
+"""Equation of state: equilibrium volume, bulk modulus and its derivative, from E(V)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from quacc.atoms.convert import StructureLike
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_bool,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.schemas import FlowResult
+
+FORMS = ("birchmurnaghan", "murnaghan", "vinet", "pouriertarantola", "birch")
+"""As ASE names them."""
+
+UNITS = {
+    "volume": "Å³",
+    "energy": "eV",
+    "bulk_modulus": "GPa",
+    "volumes": "Å³",
+    "energies": "eV",
+    "uncertainties": "units of the property, one standard error",
+}
+REFERENCES = ("Birch1947", "Vinet1989", "Larsen2017")
+
+
+class EOSResult(FlowResult):
+    """An equation of state; ``atoms`` has the equilibrium volume."""
+
+    volume: float
+    """V0 of the cell (Å³)."""
+    energy: float
+    """E0 of the cell (eV)."""
+    bulk_modulus: float
+    """B0 (GPa)."""
+    bulk_modulus_derivative: float
+    """B' = dB/dp at zero pressure."""
+    uncertainties: dict[str, float]
+    """Standard errors of these four, from the fit."""
+    fits: list[dict[str, Any]]
+    """The same for every form, and the root mean square ``residual`` (eV)."""
+    volumes: NDArray[Any]
+    energies: NDArray[Any]
+
+
+def eos_flow(
+    atoms: StructureLike,
+    relax_job: Job | None = RELAX,
+    static_job: Job = STATIC,
+    *,
+    points: int = 7,
+    step: float = 0.01,
+    form: str = "birchmurnaghan",
+    relax_positions: bool = False,
+    relax_kwargs: Mapping[str, Any] | None = None,
+    static_kwargs: Mapping[str, Any] | None = None,
+) -> EOSResult:
+    """Fit an equation of state: equilibrium volume and energy, bulk modulus, its derivative.
+
+    The cell is scaled in all directions alike, and the energies are fitted by least squares
+    (Birch, Phys. Rev. 71, 809 (1947); Vinet et al., J. Phys.: Condens. Matter 1, 1941 (1989); the
+    forms are those of ``ase.eos``). More points with the same step compute only what is new.
+
+    Parameters
+    ----------
+    atoms
+        The crystal. Of a structure, cell and positions are relaxed first; the result of a job is
+        taken as it is.
+    relax_job
+        Relaxes the crystal; None takes every structure as it is.
+    static_job
+        Computes the energy at each volume.
+    points
+        Number of volumes; an odd number has the relaxed volume in the middle.
+    step
+        Between two volumes, as a part of the length of the cell vectors.
+    form
+        One of :data:`FORMS`, of which the properties come; the others are fitted, too.
+    relax_positions
+        Relax the positions at each volume; needed where symmetry does not hold them.
+    relax_kwargs, static_kwargs
+        Keywords of the jobs, such as ``{"fmax": 0.005}``.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed.
+    CalculationError
+        The crystal itself failed.
+    JobsFailedError
+        Some volumes failed; carries the results of the others.
+    """
+    require_count(minimum=5, points=points)
+    require_positive(step=step)
+    require_bool(relax_positions=relax_positions)
+    require_choice("form", form, FORMS)
+    relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
+    static_kwargs = keywords("static_kwargs", static_kwargs)
+    if step * (points - 1) / 2 > 0.3:
+        raise ParameterError(
+            f"{points} points with a step of {step} stretch the cell by more than 30 %, where no "
+            "equation of state holds. Take smaller steps."
+        )
+    if relax_positions and relax_job is None:
+        raise ParameterError("relax_positions=True needs a relax_job.")
+    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
+    if not given.pbc.all():
+        raise StructureError(
+            f"An equation of state is of a crystal; this structure has pbc={given.pbc.tolist()}."
+        )
+    check(static_job, given, **static_kwargs)
+    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+
+    strains = step * (np.arange(points) - (points - 1) / 2)
+    chains = []
+    for strain in strains:
+        item: Any = scaled(reference, 1 + float(strain))
+        chain = []
+        if relax_positions:
+            chain.append(submit(relax_job, item, **relax_kwargs))  # type: ignore[arg-type]
+            item = chain[0]
+        chains.append([*chain, submit(static_job, item, **static_kwargs)])
+    names = [f"{reference.get_chemical_formula()} strained by {strain:+.3f}" for strain in strains]
+    results = gather(chains, names, "eos_flow")
+    ends = [chain[-1] for chain in results]
+
+    volumes = np.array([end["atoms"].get_volume() for end in ends])
+    energies = np.array([end["results"]["energy"] for end in ends])
+    fits = [fit(volumes, energies, one) for one in FORMS]
+    best = next(one for one in fits if one["form"] == form)
+    if "failed" in best:
+        raise ParameterError(
+            f"{form} does not fit the energies of {reference.get_chemical_formula()}: "
+            f"{best['failed']}. Look at them: {np.array2string(energies, precision=4)} eV at "
+            f"{np.array2string(volumes, precision=2)} Å³. Take smaller steps, or another form."
+        )
+    warnings = []
+    if not volumes.min() < best["volume"] < volumes.max():
+        warnings.append(
+            f"The equilibrium volume, {best['volume']:.2f} Å³, lies outside the volumes that were "
+            f"computed, {volumes.min():.2f} to {volumes.max():.2f} Å³. Relax the cell first, or "
+            "take more points."
+        )
+    properties = {
+        **{name: best[name] for name in _PROPERTIES},
+        "uncertainties": {name: best[f"{name}_error"] for name in _PROPERTIES},
+        "fits": fits,
+        "volumes": volumes,
+        "energies": energies,
+    }
+    parameters = {
+        "points": points,
+        "step": float(step),
+        "form": form,
+        "relax_positions": relax_positions,
+        "relax_kwargs": relax_kwargs,
+        "static_kwargs": static_kwargs,
+    }
+    scale = (best["volume"] / reference.get_volume()) ** (1 / 3)
+    jobs += [result for chain in results for result in chain]
+    final = scaled(reference, scale)
+    result: EOSResult = finish("eos_flow", final, jobs, parameters, properties, UNITS, warnings)
+    return result
+
+
+_PROPERTIES = ("volume", "energy", "bulk_modulus", "bulk_modulus_derivative")
+
+
+def scaled(atoms: Atoms, factor: float) -> Atoms:
+    """Return a crystal with all lengths multiplied."""
+    scaled = atoms.copy()
+    scaled.set_constraint()  # which would hold atoms where they are
+    scaled.set_cell(atoms.cell * factor, scale_atoms=True)
+    scaled.set_constraint(atoms.constraints)
+    return scaled
+
+
+def fit(volumes: NDArray[Any], energies: NDArray[Any], form: str) -> dict[str, Any]:
+    """Fit one form; returns the properties, their standard errors and the residual.
+
+    Parameters
+    ----------
+    volumes, energies
+        Å³ and eV, at least five.
+    form
+        One of :data:`FORMS`.
+    """
+    from scipy.optimize import curve_fit
+
+    function = _function(form)
+    # A parabola is a start that all forms come from.
+    curvature, slope, _ = np.polyfit(volumes, energies, 2)
+    if curvature <= 0:
+        return {"form": form, "failed": "the energies have no minimum"}
+    v0 = -slope / (2 * curvature)
+    if v0 <= 0:
+        return {"form": form, "failed": "the energies have no minimum at a positive volume"}
+    guess = [float(np.polyval([curvature, slope, _], v0)), 2 * curvature * v0, 4.0, v0]
+    try:
+        found, covariance = curve_fit(function, volumes, energies, guess, maxfev=10000)
+    except RuntimeError as error:
+        return {"form": form, "failed": str(error)}
+    errors = np.sqrt(np.diag(covariance))
+    energy, modulus, derivative, volume = map(float, found)
+    residual = function(volumes, *found) - energies
+    gpa = 1 / units.GPa
+    return {
+        "form": form,
+        "volume": volume,
+        "energy": energy,
+        "bulk_modulus": modulus * gpa,
+        "bulk_modulus_derivative": derivative,
+        "volume_error": float(errors[3]),
+        "energy_error": float(errors[0]),
+        "bulk_modulus_error": float(errors[1] * gpa),
+        "bulk_modulus_derivative_error": float(errors[2]),
+        "residual": float(np.sqrt(np.mean(residual**2))),
+    }
+
+
+def _function(form: str) -> Callable[..., Any]:
+    """Return E(V, E0, B0, B', V0)."""
+    import ase.eos
+
+    return getattr(ase.eos, form)
+
+
+def summarise(result: EOSResult) -> str:
+    errors = result["uncertainties"]
+    return (
+        f"V0 = {result['volume']:.3f} ± {errors['volume']:.3f} Å³, "
+        f"B0 = {result['bulk_modulus']:.1f} ± {errors['bulk_modulus']:.1f} GPa, "
+        f"B' = {result['bulk_modulus_derivative']:.2f} ± {errors['bulk_modulus_derivative']:.2f}"
+    )
+
+
+def tabulate(result: EOSResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "form": one["form"],
+            "V0 (Å³)": one.get("volume"),
+            "E0 (eV)": one.get("energy"),
+            "B0 (GPa)": one.get("bulk_modulus"),
+            "± (GPa)": one.get("bulk_modulus_error"),
+            "B'": one.get("bulk_modulus_derivative"),
+            "±": one.get("bulk_modulus_derivative_error"),
+            "residual (meV)": one["residual"] * 1e3 if "residual" in one else None,
+        }
+        for one in result["fits"]
+    ]
+
+
+def draw(result: EOSResult, figure: Any) -> None:
+    axes = figure.add_subplot()
+    volumes, energies = np.array(result["volumes"]), np.array(result["energies"])
+    fine = np.linspace(volumes.min(), volumes.max(), 200)
+    found = (result["energy"], result["bulk_modulus"] * units.GPa)
+    curve = _function(result["parameters"]["form"])(
+        fine, *found, result["bulk_modulus_derivative"], result["volume"]
+    )
+    axes.plot(fine, curve - result["energy"], label=result["parameters"]["form"])
+    axes.plot(volumes, energies - result["energy"], "o", label="computed")
+    axes.axvline(result["volume"], color="grey", linestyle=":")
+    axes.set(
+        xlabel="volume (Å³)",
+        ylabel="energy above the minimum (eV)",
+        title=f"{result['formula']}: B₀ = {result['bulk_modulus']:.1f} GPa",
+    )
+    axes.legend()

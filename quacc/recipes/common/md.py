@@ -1,0 +1,290 @@
+"""Molecular dynamics: structure, diffusion and drift of a run in equilibrium."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from quacc.atoms import as_atoms
+from quacc.atoms.convert import StructureLike
+from quacc.errors import ParameterError, require_choice, require_count, require_positive
+from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.workflow import MD, finish, keywords
+from quacc.schemas import FlowResult
+
+UNITS = {
+    "temperature": "K",
+    "temperature_error": "K",
+    "energy_drift": "eV per atom and ps",
+    "diffusion": "cm²/s",
+    "diffusion_error": "cm²/s",
+    "msd": "times fs, values Å²",
+    "rdf": "distances Å",
+    "time": "fs",
+    "total_energy": "eV",
+    "temperatures": "K",
+}
+REFERENCES = ("Allen2017", "Flyvbjerg1989")
+
+_CM2_PER_S = 0.1
+"""Of Å²/fs."""
+
+
+class MDFlowResult(FlowResult):
+    """A run in equilibrium; ``atoms`` is its end."""
+
+    temperature: float
+    """Mean (K)."""
+    temperature_error: float
+    """Standard error, from blocks (K)."""
+    energy_drift: float
+    """Slope of the total energy (eV per atom and ps): of NVE, the error of the integration."""
+    diffusion: float | None
+    """Self-diffusion (cm²/s), from the slope of the mean square displacement; None for a run too
+    short to tell."""
+    diffusion_error: float | None
+    """Standard error, from blocks (cm²/s)."""
+    msd: dict[str, NDArray[Any]]
+    """``times`` (fs) and ``values`` (Å²), a mean over atoms and time origins."""
+    rdf: dict[str, NDArray[Any]] | None
+    """``distances`` (Å) and ``values``, one far away in a liquid; None without a periodic cell."""
+    first_peak: float | None
+    """Of the radial distribution function (Å)."""
+    time: NDArray[Any]
+    """fs."""
+    total_energy: NDArray[Any]
+    temperatures: NDArray[Any]
+
+
+def md_flow(
+    atoms: StructureLike,
+    md_job: Job = MD,
+    *,
+    temperature: float = 300.0,
+    timestep: float = 1.0,
+    equilibration: int = 1000,
+    steps: int = 5000,
+    thermostat: str = "Langevin",
+    production: str = "NVE",
+    sample_every: int = 10,
+    blocks: int = 5,
+    seed: int = 0,
+    md_kwargs: Mapping[str, Any] | None = None,
+) -> MDFlowResult:
+    """Equilibrate, then run: radial distribution, diffusion with error bars, energy drift.
+
+    Diffusion is Einstein's, a sixth of the slope of the mean square displacement in the second
+    half of a block; its standard error is that of the mean of the blocks (Allen and Tildesley,
+    Computer Simulation of Liquids, 2nd ed., Oxford 2017; Flyvbjerg and Petersen, J. Chem. Phys. 91,
+    461 (1989)). A small periodic cell slows diffusion down; no correction is made.
+
+    Parameters
+    ----------
+    atoms
+        Where to start.
+    md_job
+        Runs the dynamics.
+    temperature
+        Of the equilibration (K).
+    timestep
+        fs.
+    equilibration, steps
+        Steps with the thermostat, and of the run that is analysed.
+    thermostat, production
+        Dynamics of the two; see :func:`quacc.runners.md.run_md`.
+    sample_every
+        Steps between two samples.
+    blocks
+        Parts of the run whose scatter gives the error bars.
+    seed
+        Of the random numbers.
+    md_kwargs
+        Other keywords of both runs.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed.
+    JobsFailedError
+        A run failed.
+    """
+    require_positive(temperature=temperature, timestep=timestep)
+    require_count(equilibration=equilibration, steps=steps, sample_every=sample_every)
+    require_count(minimum=2, blocks=blocks)
+    require_choice("thermostat", thermostat, ("Langevin", "Bussi", "NPT"))
+    taken = ["dynamics", "steps", "timestep", "temperature", "seed", "sample_every", "trajectory"]
+    md_kwargs = keywords("md_kwargs", md_kwargs, taken)
+    if steps // sample_every < 4 * blocks:
+        raise ParameterError(
+            f"{steps} steps with a sample every {sample_every} are too few for {blocks} blocks of "
+            "at least four samples. Run longer, or sample more often."
+        )
+    given = as_atoms(atoms)
+    common = {"timestep": timestep, "temperature": temperature, "seed": seed, **md_kwargs}
+    first = {
+        **common,
+        "dynamics": thermostat,
+        "steps": equilibration,
+        "sample_every": equilibration,
+    }
+    second = {
+        **common,
+        "dynamics": production,
+        "steps": steps,
+        "sample_every": sample_every,
+        "trajectory": True,
+    }
+    check(md_job, given, **first)
+    check(md_job, given, **second)
+    started = submit(md_job, given, **first)
+    chain = [started, submit(md_job, started, **second)]
+    (results,) = gather([chain], [given.get_chemical_formula()], "md_flow")
+    run = results[-1]
+    properties = _analyse(run, timestep * sample_every, blocks)
+    warnings = []
+    if properties["diffusion"] is None:
+        warnings.append("The run is too short to tell the diffusion.")
+    parameters = {
+        "temperature": float(temperature),
+        "timestep": float(timestep),
+        "equilibration": equilibration,
+        "steps": steps,
+        "thermostat": thermostat,
+        "production": production,
+        "sample_every": sample_every,
+        "blocks": blocks,
+        "seed": seed,
+        "md_kwargs": md_kwargs,
+    }
+    result: MDFlowResult = finish(
+        "md_flow", run["atoms"], results, parameters, properties, UNITS, warnings
+    )
+    return result
+
+
+def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, Any]:
+    history = {name: np.array(values) for name, values in run["history"].items()}
+    frames = run["trajectory"]
+    total = history["energy"] + history["kinetic_energy"]
+    slope = np.polyfit(history["time"], total, 1)[0] if len(total) > 1 else 0.0
+    means = [part.mean() for part in np.array_split(history["temperature"], blocks)]
+    paths = np.array([frame.positions for frame in frames])  # never wrapped into the cell
+    masses = frames[0].get_masses()
+    paths = paths - np.einsum("tai,a->ti", paths, masses)[:, None] / masses.sum()
+    constants = [_diffusion(part, interval) for part in np.array_split(paths, blocks)]
+    lags, msd = mean_square_displacement(paths)
+    rdf = _rdf(frames)
+    known = None not in constants
+    return {
+        "temperature": float(history["temperature"].mean()),
+        "temperature_error": _error(means),
+        "energy_drift": float(slope * 1e3 / len(frames[0])),
+        "diffusion": float(np.mean(constants)) if known else None,  # type: ignore[arg-type]
+        "diffusion_error": _error(constants) if known else None,  # type: ignore[arg-type]
+        "msd": {"times": lags * interval, "values": msd},
+        "rdf": rdf,
+        "first_peak": _peak(rdf) if rdf else None,
+        "time": history["time"],
+        "total_energy": total,
+        "temperatures": history["temperature"],
+    }
+
+
+def _error(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def mean_square_displacement(paths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return lags, up to half of the run, and the mean square displacement at each.
+
+    Parameters
+    ----------
+    paths
+        (frames, atoms, 3) positions that are not wrapped into the cell.
+    """
+    lags = np.arange(len(paths) // 2 + 1)
+    values = [((paths[lag:] - paths[: len(paths) - lag]) ** 2).sum(axis=2).mean() for lag in lags]
+    return lags, np.array(values)
+
+
+def _diffusion(paths: NDArray[Any], interval: float) -> float | None:
+    """Return a sixth of the slope in the second half, where motion is no longer ballistic."""
+    lags, values = mean_square_displacement(paths)
+    late = lags >= len(lags) // 2
+    if late.sum() < 2:
+        return None
+    return float(np.polyfit(lags[late] * interval, values[late], 1)[0] / 6 * _CM2_PER_S)
+
+
+def _rdf(frames: Sequence[Atoms]) -> dict[str, NDArray[Any]] | None:
+    """Return the radial distribution function up to half of the cell's width."""
+    from ase.neighborlist import neighbor_list
+
+    cell = frames[0].cell
+    if not frames[0].pbc.all() or len(frames[0]) < 2:
+        return None
+    heights = cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    reach = min(float(heights.min()) / 2, 10.0)
+    edges = np.linspace(0, reach, max(20, int(reach / 0.05)) + 1)
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    some = frames[:: max(1, len(frames) // 100)]
+    values = np.zeros(len(shells))
+    for frame in some:
+        distances = neighbor_list("d", frame, reach)
+        density = len(frame) / frame.get_volume()
+        values += np.histogram(distances, edges)[0] / (len(frame) * density * shells)
+    return {"distances": (edges[1:] + edges[:-1]) / 2, "values": values / len(some)}
+
+
+def _peak(rdf: Mapping[str, NDArray[Any]]) -> float | None:
+    """Return the first maximum, between bins."""
+    values, distances = rdf["values"], rdf["distances"]
+    if values.max() <= 0:
+        return None
+    top = int(np.argmax(values))
+    if 0 < top < len(values) - 1:
+        a, b, _ = np.polyfit(distances[top - 1 : top + 2], values[top - 1 : top + 2], 2)
+        return float(-b / (2 * a))
+    return float(distances[top])
+
+
+def summarise(result: MDFlowResult) -> str:
+    text = f"{result['temperature']:.0f} ± {result['temperature_error']:.0f} K"
+    if result["diffusion"] is not None:
+        text += f", D = ({result['diffusion']:.2e} ± {result['diffusion_error']:.0e}) cm²/s"
+    if result["first_peak"] is not None:
+        text += f", first peak of g(r) at {result['first_peak']:.2f} Å"
+    return f"{text}, energy drift {result['energy_drift'] * 1e3:.3f} meV per atom and ps"
+
+
+def tabulate(result: MDFlowResult) -> list[dict[str, Any]]:
+    rows = [
+        ("temperature (K)", result["temperature"], result["temperature_error"]),
+        ("diffusion (cm²/s)", result["diffusion"], result["diffusion_error"]),
+        ("first peak of g(r) (Å)", result["first_peak"], None),
+        ("energy drift (meV per atom and ps)", result["energy_drift"] * 1e3, None),
+    ]
+    return [{"quantity": name, "value": value, "±": error} for name, value, error in rows]
+
+
+def draw(result: MDFlowResult, figure: Any) -> None:
+    (left, right), (lower, last) = figure.subplots(2, 2)
+    picoseconds = np.array(result["time"]) / 1e3
+    left.plot(picoseconds, result["temperatures"], linewidth=0.8)
+    left.set(xlabel="time (ps)", ylabel="temperature (K)")
+    energy = np.array(result["total_energy"])
+    right.plot(picoseconds, 1e3 * (energy - energy[0]) / len(result["atoms"]), linewidth=0.8)
+    right.set(xlabel="time (ps)", ylabel="ΔE (meV/atom)")
+    lower.plot(np.array(result["msd"]["times"]) / 1e3, result["msd"]["values"])
+    lower.set(xlabel="lag (ps)", ylabel="MSD (Å²)")
+    if result["rdf"]:
+        last.plot(result["rdf"]["distances"], result["rdf"]["values"])
+        last.axhline(1, color="grey", linestyle=":")
+        last.set(xlabel="r (Å)", ylabel="g(r)")
+    else:
+        last.set_axis_off()
+    figure.suptitle(f"{result['formula']} at {result['temperature']:.0f} K")

@@ -1,0 +1,391 @@
+"""Phonons: force constants, bands, density of states, heat capacity, imaginary modes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.constraints import FixAtoms
+from numpy.typing import NDArray
+
+from quacc.atoms.convert import StructureLike
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_count,
+    require_positive,
+)
+from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.schemas import FlowResult
+
+UNITS = {
+    "force_constants": "eV/Å²",
+    "sum_rule": "eV/Å²",
+    "lowest_frequency": "THz",
+    "highest_frequency": "THz",
+    "bands": "distances 1/Å, frequencies THz",
+    "dos": "frequencies THz, density 1/THz per primitive cell",
+    "thermal": "temperatures K, energies eV, entropy and heat_capacity eV/K, per primitive cell",
+}
+REFERENCES = ("Togo2023a", "Togo2023b", "Hinuma2017")
+
+IMAGINARY = -0.05
+"""THz: what lies between this and zero is numerical noise of the acoustic modes."""
+
+
+class PhononResult(FlowResult):
+    """Phonons of a crystal. Imaginary frequencies are negative numbers."""
+
+    supercell: list[int]
+    """How often the cell is repeated along its vectors."""
+    primitive: Atoms
+    """The primitive cell, to which bands, densities and thermal properties belong."""
+    displacements: int
+    """Number of displaced supercells that were computed."""
+    force_constants: NDArray[Any]
+    """(atoms of the primitive cell, atoms of the supercell, 3, 3) in eV/Å²."""
+    sum_rule: float
+    """By how much force constants broke the acoustic sum rule before it was imposed (eV/Å²)."""
+    imaginary_modes: int
+    """Modes of the mesh with a frequency below :data:`IMAGINARY`."""
+    stable: bool
+    """There are none."""
+    lowest_frequency: float
+    """Of the mesh and the bands (THz)."""
+    highest_frequency: float
+    bands: list[dict[str, Any]]
+    """One for each stretch of the path: ``distances`` (n,) in 1/Å, ``frequencies``
+    (n, modes) in THz, ``labels`` of both ends."""
+    dos: dict[str, NDArray[Any]]
+    """``frequencies`` (THz) and ``density`` (1/THz)."""
+    thermal: dict[str, NDArray[Any]]
+    """``temperatures`` (K), Helmholtz ``free_energy`` (eV), ``entropy`` and ``heat_capacity`` at
+    constant volume (eV/K): harmonic, of a primitive cell."""
+
+
+def phonon_flow(
+    atoms: StructureLike,
+    relax_job: Job | None = RELAX,
+    static_job: Job = STATIC,
+    *,
+    supercell: Sequence[int] | None = None,
+    min_length: float = 12.0,
+    displacement: float = 0.01,
+    mesh: float = 60.0,
+    t_max: float = 1000.0,
+    t_step: float = 10.0,
+    relax_kwargs: Mapping[str, Any] | None = None,
+    static_kwargs: Mapping[str, Any] | None = None,
+) -> PhononResult:
+    """Compute phonons from forces of displaced atoms.
+
+    Finite displacements with phonopy (Togo et al., J. Phys.: Condens. Matter 35, 353001 (2023);
+    Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)), bands along seekpath's path (Hinuma et al.,
+    Comput. Mater. Sci. 128, 140 (2017)). The splitting of longitudinal and transverse optical
+    modes of polar crystals is not included.
+
+    Parameters
+    ----------
+    atoms
+        The crystal. Of a structure, cell and positions are relaxed first; the result of a job is
+        taken as it is. Atoms fixed by ASE's ``FixAtoms`` are a substrate: they feel and give
+        forces, but have no phonons.
+    relax_job
+        Relaxes the crystal; None takes it as it is.
+    static_job
+        Computes the forces of every displaced supercell.
+    supercell
+        How often the cell is repeated along its three vectors.
+    min_length
+        Without ``supercell``: repeat until the cell is at least so wide along each (Å).
+    displacement
+        Of an atom (Å).
+    mesh
+        Density of the q-points: length (Å) of phonopy's mesh.
+    t_max, t_step
+        Temperatures of the thermal properties (K).
+    relax_kwargs, static_kwargs
+        Keywords of the jobs, such as ``{"fmax": 0.005}``.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed.
+    CalculationError
+        The crystal itself failed.
+    JobsFailedError
+        Some displacements failed; carries the results of the others.
+    """
+    relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
+    static_kwargs = keywords("static_kwargs", static_kwargs)
+    require_positive(mesh=mesh, t_max=t_max, t_step=t_step, displacement=displacement)
+    fixed = _is_fixed(check_start(atoms, None, {}, cell=False))
+    given = check_start(atoms, relax_job, relax_kwargs, cell=not fixed)
+    repeats = repeated(given, supercell, min_length)
+    check(static_job, given, **static_kwargs)
+    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=not fixed)
+
+    lattice = Lattice(reference, repeats, displacement)
+    futures = [submit(static_job, one, **static_kwargs) for one in lattice.displaced]
+    formula = reference.get_chemical_formula()
+    names = [f"{formula}, displacement {number + 1}" for number in range(len(futures))]
+    results = gather([[future] for future in futures], names, "phonon_flow")
+    found = lattice.solve([chain[0] for chain in results], mesh, _temperatures(t_max, t_step))
+    warnings = [found.pop("warning")] if "warning" in found else []
+    parameters = {
+        "supercell": repeats,
+        "displacement": float(displacement),
+        "mesh": float(mesh),
+        "t_max": float(t_max),
+        "t_step": float(t_step),
+        "relax_kwargs": relax_kwargs,
+        "static_kwargs": static_kwargs,
+    }
+    jobs += [chain[0] for chain in results]
+    properties = {"supercell": repeats, "displacements": len(futures), **found}
+    result: PhononResult = finish(
+        "phonon_flow", reference, jobs, parameters, properties, UNITS, warnings
+    )
+    return result
+
+
+def _temperatures(t_max: float, t_step: float) -> NDArray[Any]:
+    return np.arange(0, t_max + t_step / 2, t_step)
+
+
+def _is_fixed(atoms: Atoms) -> bool:
+    return any(isinstance(one, FixAtoms) for one in atoms.constraints)
+
+
+def repeated(atoms: Atoms, supercell: Sequence[int] | None, min_length: float) -> list[int]:
+    """Return how often to repeat a cell.
+
+    Raises
+    ------
+    InputError
+        That makes no sense.
+    """
+    require_positive(min_length=min_length)
+    if not atoms.pbc.any():
+        raise StructureError(
+            "Phonons are of crystals; for a molecule, use freq_job, which computes vibrations."
+        )
+    if any(not isinstance(one, FixAtoms) for one in atoms.constraints):
+        raise StructureError("Phonons allow no constraints but FixAtoms: remove the others.")
+    if supercell is None:
+        heights = atoms.get_volume() / np.linalg.norm(
+            np.cross(atoms.cell[[1, 2, 0]], atoms.cell[[2, 0, 1]]), axis=1
+        )
+        least = np.ceil(min_length / heights - 1e-6)
+        return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
+    if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:
+        raise ParameterError(f"supercell must be three whole numbers, not {supercell!r}.")
+    for number in supercell:
+        require_count(supercell=number)
+    return [int(number) for number in supercell]
+
+
+class Lattice:
+    """A crystal's displaced supercells, and the phonons that their forces give.
+
+    Parameters
+    ----------
+    atoms
+        The crystal; those of its atoms that are fixed do not move.
+    repeats
+        Three whole numbers.
+    displacement
+        Å.
+    """
+
+    def __init__(self, atoms: Atoms, repeats: Sequence[int], displacement: float) -> None:
+        from phonopy import Phonopy
+        from phonopy.structure.atoms import PhonopyAtoms
+
+        fixed = [one.index for one in atoms.constraints if isinstance(one, FixAtoms)]
+        mobile = np.ones(len(atoms), dtype=bool)
+        for index in fixed:
+            mobile[index] = False
+        if not mobile.any():
+            raise StructureError("All atoms are fixed, so that there are no phonons.")
+        moving = atoms[mobile]
+        moving.set_constraint()
+        self.rest = atoms[~mobile]
+        self.rest.set_constraint()
+        magmoms = moving.get_initial_magnetic_moments()
+        cell = PhonopyAtoms(
+            numbers=moving.numbers,
+            cell=moving.cell.array,
+            scaled_positions=moving.get_scaled_positions(),
+            masses=moving.get_masses(),
+            magnetic_moments=magmoms if magmoms.any() else None,
+        )
+        self.phonopy = Phonopy(
+            cell,
+            supercell_matrix=np.diag(repeats),
+            primitive_matrix="auto" if mobile.all() else np.eye(3),
+            # The symmetry of the moving atoms alone may be higher than that of all.
+            is_symmetry=bool(mobile.all()),
+        )
+        self.phonopy.generate_displacements(distance=float(displacement))
+        self.pbc = atoms.pbc.copy()
+        rest = self.rest * tuple(repeats)
+        self.displaced = []
+        for one in self.phonopy.supercells_with_displacements or []:
+            supercell = self._atoms(one)
+            supercell.pbc = self.pbc
+            if len(magmoms) and magmoms.any():
+                supercell.set_initial_magnetic_moments(one.magnetic_moments)
+            self.displaced.append(supercell + rest)
+
+    @staticmethod
+    def _atoms(cell: Any) -> Atoms:
+        return Atoms(
+            cell.numbers,
+            cell=cell.cell,
+            scaled_positions=cell.scaled_positions,
+            masses=cell.masses,
+            pbc=True,
+        )
+
+    def solve(
+        self, results: Sequence[Mapping[str, Any]], mesh: float, temperatures: NDArray[Any]
+    ) -> dict[str, Any]:
+        """Return what the forces of all displaced supercells give; see :class:`PhononResult`."""
+        phonopy = self.phonopy
+        number = len(phonopy.supercell)
+        phonopy.forces = np.array([one["results"]["forces"][:number] for one in results])
+        phonopy.produce_force_constants(calculate_full_force_constants=False, show_drift=False)
+        raw = np.array(phonopy.force_constants)
+        free = not len(self.rest)  # a substrate holds the atoms, so that no sum rule applies
+        if free:
+            phonopy.symmetrize_force_constants(show_drift=False)
+        grid = phonopy.run_mesh(mesh, is_gamma_center=True)
+        dos = phonopy.run_total_dos()
+        # The three acoustic modes at Γ are zero but for rounding errors, whose sign would decide.
+        thermal = phonopy.run_thermal_properties(
+            temperatures=temperatures, exclude_gamma_acoustic=free
+        )
+        bands = _bands(phonopy)
+        weights = np.array(grid.weights)
+        frequencies = np.array(grid.frequencies)
+        imaginary = int(weights @ (frequencies < IMAGINARY).sum(axis=1))
+        along = np.concatenate([part["frequencies"].ravel() for part in bands])
+        lowest = float(min(frequencies.min(), along.min()))
+        per_mole = units.kJ / units.mol
+        found = {
+            "primitive": self._atoms(phonopy.primitive),
+            "force_constants": np.array(phonopy.force_constants),
+            "sum_rule": float(np.abs(raw.sum(axis=1)).max()) if free else 0.0,
+            "imaginary_modes": imaginary,
+            "stable": lowest > IMAGINARY,
+            "lowest_frequency": lowest,
+            "highest_frequency": float(max(frequencies.max(), along.max())),
+            "bands": bands,
+            "dos": {
+                "frequencies": np.array(dos.frequency_points),
+                "density": np.array(dos.dos),
+            },
+            "thermal": {
+                "temperatures": np.array(thermal.temperatures),
+                "free_energy": np.array(thermal.free_energy) * per_mole,
+                "entropy": np.array(thermal.entropy) * per_mole / 1e3,
+                "heat_capacity": np.array(thermal.heat_capacity) * per_mole / 1e3,
+            },
+        }
+        if not found["stable"]:
+            found["warning"] = (
+                f"There are imaginary modes, down to {lowest:.2f} THz: the structure is no minimum "
+                "of the energy, or the supercell is too small. They are left out of the thermal "
+                "properties."
+            )
+        return found
+
+
+def _bands(phonopy: Any) -> list[dict[str, Any]]:
+    """Return the bands along seekpath's path for this very cell, whichever its orientation."""
+    import seekpath
+
+    path = seekpath.get_path_orig_cell(phonopy.primitive.totuple()[:3])
+    reciprocal = np.linalg.inv(phonopy.primitive.cell).T  # rows, 1/Å
+    lines, distances, travelled = [], [], 0.0
+    for ends in path["path"]:
+        first, last = (np.array(path["point_coords"][end]) for end in ends)
+        length = float(np.linalg.norm((last - first) @ reciprocal))
+        points = max(2, round(length / _SPACING) + 1)
+        lines.append(np.linspace(first, last, points))
+        distances.append(travelled + np.linspace(0, length, points))
+        travelled += length
+    found = phonopy.run_band_structure(lines)
+    return [
+        {"distances": far, "frequencies": np.array(bands), "labels": [_letter(end) for end in ends]}
+        for ends, far, bands in zip(path["path"], distances, found.frequencies, strict=True)
+    ]
+
+
+_SPACING = 0.005
+"""Between two points of a band (1/Å)."""
+
+
+def _letter(label: str) -> str:
+    greek = {"GAMMA": "Γ", "SIGMA": "Σ", "LAMBDA": "Λ", "DELTA": "Δ"}
+    name, _, index = label.partition("_")
+    return f"{greek.get(name, name)}{index.translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))}"
+
+
+def summarise(result: PhononResult) -> str:
+    if result["stable"]:
+        text = "no imaginary modes"
+    else:
+        text = f"IMAGINARY MODES down to {result['lowest_frequency']:.2f} THz"
+    return (
+        f"{text}; frequencies up to {result['highest_frequency']:.2f} THz, from "
+        f"{result['displacements']} displacements in a supercell of "
+        f"{'×'.join(map(str, result['supercell']))}"
+    )
+
+
+def tabulate(result: PhononResult) -> list[dict[str, Any]]:
+    thermal = {name: np.array(values) for name, values in result["thermal"].items()}
+    last = thermal["temperatures"][-1]
+    wanted = sorted({0, *(t for t in (100, 200, 300, 500, 1000) if t <= last), last})
+    rows = []
+    for temperature in wanted:
+        i = int(np.argmin(np.abs(thermal["temperatures"] - temperature)))
+        rows.append(
+            {
+                "temperature (K)": float(thermal["temperatures"][i]),
+                "free energy (eV)": float(thermal["free_energy"][i]),
+                "entropy (kB)": float(thermal["entropy"][i] / units.kB),
+                "heat capacity (kB)": float(thermal["heat_capacity"][i] / units.kB),
+            }
+        )
+    return rows
+
+
+def draw(result: PhononResult, figure: Any) -> None:
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    ticks: dict[float, str] = {}
+    end = 0.0
+    for part in result["bands"]:
+        distances = np.array(part["distances"])
+        left.plot(distances, np.array(part["frequencies"]), color="C0", linewidth=1)
+        first, second = part["labels"]
+        begin = float(distances[0])
+        if begin in ticks and ticks[begin] != first:
+            ticks[begin] = f"{ticks[begin]}|{first}"
+        else:
+            ticks[begin] = first
+        end = float(distances[-1])
+        ticks[end] = second
+    left.set_xticks(list(ticks), list(ticks.values()))
+    for place in ticks:
+        left.axvline(place, color="grey", linewidth=0.5)
+    left.axhline(0, color="black", linewidth=0.5)
+    left.set(xlim=(0, end), ylabel="frequency (THz)", title=f"Phonons of {result['formula']}")
+    right.fill_betweenx(result["dos"]["frequencies"], result["dos"]["density"], alpha=0.5)
+    right.set(xlabel="DOS (1/THz)")
+    right.set_xlim(left=0)

@@ -1,0 +1,133 @@
+"""What people look at: a workflow's summary, table, figure and citations.
+
+>>> from quacc.recipes.report import plot, summary
+>>> print(summary(result))
+>>> plot(result, "eos.pdf")
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from types import ModuleType
+from typing import Any
+
+from quacc.errors import InputError
+from quacc.recipes.binding import flows_in
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "savefig.dpi": 300,
+    "figure.dpi": 150,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+}
+"""Of figures: a column of a journal is 3.4 inches wide."""
+
+_ALWAYS = ("Larsen2017",)  # every job goes through ASE
+
+
+@cache
+def workflows() -> dict[str, ModuleType]:
+    """Return all workflows by name, such as ``eos_flow``, with the module of each."""
+    package = importlib.import_module("quacc.recipes.common")
+    names = [one.name for one in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in sorted(names)]
+    return {flow: module for module in modules for flow in flows_in(module)}
+
+
+def workflow_of(result: Mapping[str, Any]) -> ModuleType:
+    """Return the module of the workflow that a result comes from.
+
+    Raises
+    ------
+    InputError
+        It comes from a job, or from somebody else's workflow.
+    """
+    name = str(result.get("name", "")).rpartition(".")[2]
+    if name == "converge":
+        return importlib.import_module("quacc.recipes.common.converge")
+    if name not in workflows():
+        raise InputError(
+            f"{result.get('name') or 'This'} is no workflow of quacc's. Those that are: "
+            f"{', '.join(workflows())}."
+        )
+    return workflows()[name]
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Return one line that says what came out."""
+    text: str = workflow_of(result).summarise(result)
+    return f"{result['formula']}: {text}"
+
+
+def table(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return rows, with units in the names of the columns."""
+    rows: list[dict[str, Any]] = workflow_of(result).tabulate(result)
+    return rows
+
+
+def plot(result: Mapping[str, Any], file: str | os.PathLike[str] | None = None) -> Any:
+    """Return a figure of matplotlib; write it to a file, if one is named.
+
+    Parameters
+    ----------
+    result
+        Of a workflow.
+    file
+        Ends in .pdf, .svg or .png.
+
+    Raises
+    ------
+    InputError
+        There is nothing to draw, or the file cannot be written.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    module = workflow_of(result)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+        module.draw(result, figure)
+        if file is not None:
+            try:
+                figure.savefig(file)
+            except (OSError, ValueError) as error:
+                raise InputError(f"Cannot write {os.fspath(file)!r}: {error}") from error
+    return figure
+
+
+def citations(result: Mapping[str, Any]) -> str:
+    """Return BibTeX for the method, the calculators and the programs behind a result."""
+    from quacc.calculators import code_names, get_code
+
+    name = str(result.get("name", "")).rpartition(".")[2]
+    keys = [*getattr(workflows().get(name), "REFERENCES", ()), *_ALWAYS]
+    entries = [_references()[key] for key in dict.fromkeys(keys)]
+    for calculator in result.get("calculators") or [result.get("calculator")]:
+        if calculator and calculator["name"] in code_names():
+            entries.append(get_code(calculator["name"]).cite(_parameters(result)))
+    return "\n\n".join(dict.fromkeys(entry.strip() for entry in entries)) + "\n"
+
+
+def _parameters(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a calculator may have got, a workflow's by way of its jobs."""
+    parameters = dict(result.get("parameters") or {})
+    for name, value in list(parameters.items()):
+        if name.endswith("_kwargs") and isinstance(value, Mapping):
+            parameters |= value
+    return parameters
+
+
+@cache
+def _references() -> dict[str, str]:
+    text = files("quacc.recipes").joinpath("references.bib").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=@)", text.strip())
+    return {entry[entry.index("{") + 1 : entry.index(",")]: entry for entry in entries}

@@ -1,0 +1,151 @@
+"""The property workflows as Prefect flows, and from the command line."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from quacc.recipes import report
+from quacc.recipes.common.converge import converge
+from quacc.recipes.emt import eos, hull, phonons
+from quacc.recipes.emt.prefect.elastic import elastic_flow
+from quacc.recipes.emt.prefect.eos import eos_flow
+from quacc.recipes.emt.prefect.hull import hull_flow
+from quacc.recipes.emt.prefect.phonons import phonon_flow
+from quacc.store import Store
+from quacc.util.wflows import make_runner
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def call(*arguments, **environment):
+    return subprocess.run(
+        ["quacc", *arguments], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+def jobs():
+    return {row.key for row in Store().select() if row.recipe.endswith("_job")}
+
+
+def test_flows_are_the_serial_ones():
+    @flow(task_runner=make_runner())
+    def campaign():
+        return eos_flow("Cu"), phonon_flow("Cu", supercell=[2, 2, 2]), hull_flow(["Cu", "Au"])
+
+    for tracked, serial in zip(
+        campaign(),
+        (
+            eos.eos_flow("Cu"),
+            phonons.phonon_flow("Cu", supercell=[2, 2, 2]),
+            hull.hull_flow(["Cu", "Au"]),
+        ),
+        strict=True,
+    ):
+        assert tracked["key"] == serial["key"]
+        assert report.table(tracked) == report.table(serial)
+        assert report.summary(Store().get(tracked["key"])) == report.summary(serial)
+
+
+def test_more_points_compute_only_what_is_new():
+    @flow(task_runner=make_runner())
+    def campaign(points):
+        return eos_flow("Cu", points=points)
+
+    campaign(7)
+    before = jobs()
+    assert len(before) == 8
+    campaign(11)
+    assert len(jobs() - before) == 4
+
+
+def test_converge_takes_flows_of_prefect():
+    @flow(task_runner=make_runner())
+    def campaign():
+        return converge(eos_flow, "points", [5, 7], "Cu")
+
+    result = campaign()
+    assert result["property"] == "volume"
+    assert np.ptp([one["volume"] for one in result["properties"]]) < 0.05
+    assert len(jobs()) == 8  # those of the larger; the smaller's are among them
+
+
+def test_the_dashboard_has_table_and_figure():
+    @flow(task_runner=make_runner())
+    def campaign():
+        return elastic_flow(bulk("Cu"))
+
+    result = campaign()
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json={}).json()
+    mine = [one for one in found if result["key"][:10] in (one["description"] or "")]
+    assert {one["type"] for one in mine} == {"table", "image"}
+    assert all("bulk modulus" in one["description"] for one in mine)
+
+
+def test_the_command_line():
+    ran = call("run", "eos", "Cu", "Al", "--set", "points=5", COLUMNS="200")
+    assert ran.returncode == 0, ran.stderr
+    assert "Running eos of Cu with emt." in ran.stdout
+    assert "Al: V0 = " in ran.stdout
+    key = ran.stdout.split("quacc results show ")[1].split()[0]
+    shown = call("results", "show", key, COLUMNS="200")
+    assert "Cu: V0 = " in shown.stdout
+    drawn = call("results", "plot", key, "cu.svg")
+    assert drawn.returncode == 0, drawn.stderr
+    with open("cu.svg") as file:
+        assert "volume" in file.read()
+    again = call("results", "plot", key, "cu.svg")
+    assert again.returncode == 1
+    assert "exists" in again.stderr
+    cited = call("cite", key)
+    assert "@article{Birch1947," in cited.stdout
+    assert call("results", "plot", key, "cu.xyz").returncode == 1
+
+
+def test_workflows_of_several_structures():
+    ran = call("run", "hull", "Cu", "Au", COLUMNS="200")
+    assert ran.returncode == 0, ran.stderr
+    assert "2 phases of Au-Cu" in ran.stdout
+    ran = call("run", "reaction", "N2 + 3 H2 -> 2 NH3", COLUMNS="200")
+    assert ran.returncode == 0, ran.stderr
+    assert "ΔG" in ran.stdout
+
+
+def test_recipes_are_listed_and_shown():
+    listed = call("recipes", COLUMNS="200").stdout
+    for name in report.workflows():
+        assert f"{name.removesuffix('_flow')} " in listed
+    shown = call("recipes", "show", "eos", COLUMNS="200").stdout
+    for part in (
+        "points = 7",
+        "bulk_modulus: float",
+        "B0 (GPa).",
+        "Birch, Phys. Rev. 71",
+        "the cell",
+    ):
+        assert part in shown
+    wrong = call("recipes", "show", "eso")
+    assert wrong.returncode == 1
+    assert "Did you mean 'eos'?" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "eso", "Cu"), "Did you mean 'eos'?"),
+        (("run", "eos", "Cu", "--set", "point=5"), "Did you mean 'points'?"),
+        (("run", "eos", "Cu", "--set", "points=2"), "points"),
+        (("run", "md", "H2O", "-c", "mopac"), "has no md_job"),
+        (("run", "eos", "Cu", "--site", "nowhere"), "nowhere"),
+        (("cite", "abcdef"), "abcdef"),
+    ],
+)
+def test_mistakes_are_told_at_once(arguments, message):
+    told = call(*arguments)
+    assert told.returncode == 1
+    assert message in told.stderr

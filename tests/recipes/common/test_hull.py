@@ -1,0 +1,81 @@
+"""Formation energies and the convex hull, against arithmetic."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+
+from quacc.errors import ParameterError, StructureError
+from quacc.recipes.emt.core import relax_job
+from quacc.recipes.emt.hull import hull_flow
+
+
+def alloy(first, second, count):
+    atoms = bulk(first, cubic=True)
+    atoms.symbols[:count] = second
+    return atoms
+
+
+def test_copper_and_gold():
+    crystals = [alloy("Cu", "Au", count) for count in range(5)]
+    result = hull_flow(crystals)
+    phases = {phase["formula"]: phase for phase in result["phases"]}
+    cu3au = relax_job(crystals[1])["formula"]
+    energies = {name: phase["energy"] for name, phase in phases.items()}
+    per_atom = relax_job(crystals[1], relax_cell=True)["results"]["energy"] / 4
+    assert energies[cu3au] == pytest.approx(per_atom, abs=1e-6)
+    formation = energies[cu3au] - 0.75 * energies["Cu"] - 0.25 * energies["Au"]
+    assert phases[cu3au]["formation_energy"] == pytest.approx(formation, abs=1e-9)
+    assert phases["Cu"]["formation_energy"] == phases["Au"]["formation_energy"] == 0
+    # The lower hull of the points, by brute force over pairs that enclose each.
+    points = sorted(
+        (p["composition"].get("Au", 0.0), p["formation_energy"], n) for n, p in phases.items()
+    )
+    for x, y, name in points:
+        hull = min(
+            [y]
+            + [
+                ya + (yb - ya) * (x - xa) / (xb - xa)
+                for xa, ya, _ in points
+                for xb, yb, _ in points
+                if xa <= x <= xb and xa < xb
+            ]
+        )
+        assert phases[name]["above_hull"] == pytest.approx(y - hull, abs=1e-9)
+        assert phases[name]["stable"] == (y - hull < 1e-8)
+
+
+def test_missing_elements_are_added():
+    result = hull_flow([alloy("Cu", "Pd", 2)])
+    assert {phase["formula"] for phase in result["phases"]} == {"Cu", "Pd", "CuPd"}
+    assert result["elements"] == ["Cu", "Pd"]
+
+
+def test_of_two_crystals_of_an_element_one_is_above():
+    result = hull_flow([bulk("Al"), bulk("Al", "hcp", a=2.86, c=4.7), bulk("Al", "bcc", a=3.2)])
+    above = [phase["above_hull"] for phase in result["phases"]]
+    assert above[0] == 0
+    assert above[1] > 1e-4
+    energies = np.array([phase["energy"] for phase in result["phases"]])
+    np.testing.assert_allclose(above, energies - energies.min(), atol=1e-9)
+
+
+def test_three_elements():
+    ternary = alloy("Cu", "Au", 1)
+    ternary.symbols[1] = "Pd"
+    result = hull_flow([ternary, alloy("Cu", "Au", 2)])
+    assert len(result["phases"]) == 5
+    assert all(phase["above_hull"] >= 0 for phase in result["phases"])
+
+
+@pytest.mark.parametrize(
+    ("structures", "error", "message"),
+    [
+        ("Cu", ParameterError, "list"),
+        ([], ParameterError, "list"),
+        ([molecule("H2O")], StructureError, "crystal"),
+        ([molecule("N2")], StructureError, "no crystal|needs a crystal"),
+    ],
+)
+def test_bad_input(structures, error, message):
+    with pytest.raises(error, match=message):
+        hull_flow(structures)

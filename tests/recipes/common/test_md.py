@@ -1,0 +1,121 @@
+"""Molecular dynamics, against conservation laws, exact walks, and liquid argon."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+
+from quacc.errors import ParameterError
+from quacc.recipes.common.md import _diffusion, _rdf, mean_square_displacement
+from quacc.recipes.emt.md import md_flow
+from quacc.recipes.lj.md import md_flow as lj_md_flow
+
+
+def test_copper_keeps_its_energy_and_stays_where_it_is():
+    result = md_flow(
+        bulk("Cu", cubic=True) * 2,
+        timestep=2.0,
+        equilibration=200,
+        steps=400,
+        sample_every=10,
+        temperature=300,
+    )
+    assert abs(result["energy_drift"]) < 5e-4
+    assert np.ptp(result["total_energy"]) < 0.02
+    # Half of the kinetic energy goes into the potential, unless the thermostat refills it.
+    assert 100 < result["temperature"] < 450
+    assert result["first_peak"] == pytest.approx(3.6 / np.sqrt(2), rel=0.02)
+    assert abs(result["diffusion"]) < 1e-4
+    assert result["msd"]["values"][0] == 0
+    assert result["atoms"].get_momenta().any()
+
+
+def test_a_smaller_timestep_keeps_energy_better():
+    """Velocity Verlet: its fluctuations go with the square of the timestep."""
+    spread = []
+    for timestep, every in ((4.0, 1), (2.0, 2)):
+        result = md_flow(
+            bulk("Cu", cubic=True) * 2,
+            timestep=timestep,
+            equilibration=int(200 / timestep),
+            steps=50 * every,
+            sample_every=every,
+            temperature=600,
+            blocks=2,
+        )
+        spread.append(np.std(result["total_energy"]))
+    assert spread[1] < spread[0] / 2.5
+
+
+def test_the_diffusion_of_a_random_walk():
+    rng = np.random.default_rng(3)
+    steps = rng.normal(scale=0.1, size=(1500, 60, 3))
+    paths = steps.cumsum(axis=0)
+    # <r²> = 6 D t: each step of 1 fs adds 3 times 0.01 Å².
+    assert _diffusion(paths, 1.0) == pytest.approx(0.03 / 6 * 0.1, rel=0.3)
+    lags, values = mean_square_displacement(paths)
+    assert values[1] == pytest.approx(0.03, rel=0.02)
+    assert len(lags) == 751
+
+
+def test_the_distribution_of_an_ideal_gas_is_one():
+    from ase import Atoms
+
+    rng = np.random.default_rng(0)
+    frames = [
+        Atoms("Ar200", positions=rng.uniform(0, 20, (200, 3)), cell=[20] * 3, pbc=True)
+        for _ in range(60)
+    ]
+    rdf = _rdf(frames)
+    far = rdf["distances"] > 3
+    assert rdf["values"][far].mean() == pytest.approx(1, abs=0.02)
+
+
+def test_neighbours_of_a_crystal_are_counted():
+    atoms = bulk("Cu", cubic=True, a=3.6) * 3
+    rdf = _rdf([atoms])
+    width = rdf["distances"][1] - rdf["distances"][0]
+    near = rdf["distances"] < 3.0
+    shells = 4 * np.pi * rdf["distances"] ** 2 * width * len(atoms) / atoms.get_volume()
+    assert (rdf["values"] * shells)[near].sum() == pytest.approx(12, rel=0.01)
+
+
+def test_liquid_argon():
+    """Rahman, Phys. Rev. 136, A405 (1964): at 94.4 K and 1.374 g/cm³, D = 2.43e-5 cm²/s and the
+    first peak at 3.7 Å. A cell of 108 atoms diffuses some tenths slower (Yeh and Hummer, J. Phys.
+    Chem. B 108, 15873 (2004))."""
+    density = 1.374 / 39.95 * units.mol * 1e-24
+    side = (4 / density) ** (1 / 3)
+    start = bulk("Ar", cubic=True, a=side) * 3
+    start.rattle(0.3, seed=0)
+    potential = {"epsilon": 119.8 * units.kB, "sigma": 3.405, "rc": 7.6}
+    result = lj_md_flow(
+        start,
+        temperature=94.4,
+        timestep=10.0,
+        equilibration=400,
+        steps=1500,
+        sample_every=10,
+        thermostat="Langevin",
+        production="Bussi",
+        md_kwargs=potential,
+    )
+    assert result["temperature"] == pytest.approx(94.4, rel=0.05)
+    assert result["first_peak"] == pytest.approx(3.7, abs=0.1)
+    error = result["diffusion_error"]
+    assert 0 < error < 1.5e-5
+    assert 1.2e-5 - error < result["diffusion"] < 2.6e-5 + 2 * error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 100, "sample_every": 50}, "too few"),
+        ({"thermostat": "NVE"}, "thermostat"),
+        ({"md_kwargs": {"steps": 3}}, "steps"),
+        ({"blocks": 1}, "blocks"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(ParameterError, match=message):
+        md_flow("Cu", **options)

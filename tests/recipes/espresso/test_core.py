@@ -1,0 +1,222 @@
+"""Quantum ESPRESSO, against its own output, plain ASE, and what goes wrong."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from ase.build import bulk, molecule
+
+from quacc.calculators.espresso import CODE, _candidates, _functional
+from quacc.errors import (
+    CalculationError,
+    InputError,
+    MissingProgramError,
+    ParameterError,
+    StructureError,
+)
+from quacc.recipes.espresso.core import relax_job, static_job
+from quacc.recipes.espresso.eos import eos_flow
+from quacc.settings import change_settings
+
+pytestmark = pytest.mark.espresso
+
+SILICON = {"pseudopotentials": {"Si": "Si.pz-vbc.UPF"}, "ecutwfc": 16.0, "ecutrho": 64.0}
+FAST = {**SILICON, "kpts": [2, 2, 2]}
+
+
+def unzipped(file):
+    with gzip.open(file, "rt") as stream:
+        return stream.read()
+
+
+def test_silicon_is_what_pw_prints():
+    result = static_job("Si", **FAST)
+    assert result["calculator"]["name"] == "espresso"
+    assert re.match(r"espresso \d+\.\d", result["calculator"]["fingerprint"])
+    folder = Path(result["directory"])
+    output = unzipped(folder / "espresso.pwo.gz")
+    rydberg = float(re.findall(r"!\s+total energy\s+=\s+(\S+) Ry", output)[-1])
+    assert result["results"]["energy"] == pytest.approx(rydberg * 13.605693, abs=1e-4)
+    kbar = float(re.findall(r"P=\s*(\S+)", output)[-1])
+    pressure = -result["results"]["stress"][:3].mean() * 1602.1766
+    assert pressure == pytest.approx(kbar, abs=0.1)
+    assert result["parameters"]["pseudopotentials"] == {"Si": "Si.pz-vbc.UPF"}
+
+
+def test_forces_are_derivatives_of_the_energy():
+    atoms = bulk("Si")
+    atoms.rattle(0.05, seed=1)
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[0, 0] += sign * 0.01
+        energies.append(static_job(moved, **FAST)["results"]["energy"])
+    force = -(energies[0] - energies[1]) / 0.02
+    assert static_job(atoms, **FAST)["results"]["forces"][0, 0] == pytest.approx(force, abs=5e-3)
+
+
+def test_forces_on_fixed_atoms_are_kept():
+    from ase.constraints import FixAtoms
+
+    atoms = bulk("Si")
+    atoms.rattle(0.05, seed=1)
+    free = static_job(atoms, **FAST)["results"]["forces"]
+    atoms.set_constraint(FixAtoms([0]))
+    np.testing.assert_allclose(static_job(atoms, **FAST)["results"]["forces"], free, atol=1e-3)
+
+
+def test_positions_and_cell_are_relaxed():
+    atoms = bulk("Si", a=5.3)
+    atoms.rattle(0.03, seed=2)
+    result = relax_job(atoms, relax_cell=True, fmax=0.03, **FAST)
+    assert result["converged"]
+    again = static_job(result, **FAST)
+    assert np.abs(again["results"]["forces"]).max() < 0.03
+    # The basis is fixed while the cell changes, so that a little stress is left (Pulay).
+    assert np.abs(again["results"]["stress"]).max() < 0.03
+
+
+def test_an_equation_of_state():
+    """Measured: 5.431 Å and 98.8 GPa (Kittel); LDA comes within some per cent."""
+    options = {**SILICON, "kpts": [4, 4, 4]}
+    result = eos_flow("Si", relax_job=None, static_kwargs=options, points=5, step=0.015)
+    assert result["bulk_modulus"] == pytest.approx(98.8, rel=0.08)
+    assert (4 * result["volume"]) ** (1 / 3) == pytest.approx(5.431, rel=0.01)
+
+
+def test_steps_start_from_the_density_before():
+    atoms = bulk("Si")
+    atoms.rattle(0.1, seed=3)
+    result = relax_job(atoms, fmax=0.02, **FAST)
+    assert result["steps"] > 1
+    text = unzipped(Path(result["directory"]) / "espresso.pwi.gz")
+    assert not (Path(result["directory"]) / "out").exists()  # gigabytes that nobody needs
+    assert re.search(r"startingpot\s*=\s*'file'", text)
+
+
+PROGRAM = """
+import sys
+from ase.build import bulk
+from quacc.recipes.espresso.core import relax_job
+from quacc.settings import change_settings
+atoms = bulk("Si")
+atoms.rattle(0.2, seed=4)
+with change_settings(checkpoint_interval=0.01):
+    result = relax_job(atoms, fmax=0.005, **{options})
+print("RESULT", result["steps"], result["provenance"]["attempts"], result["results"]["energy"])
+"""
+
+
+def test_a_killed_pw_goes_on_from_its_last_geometry_and_density(tmp_path):
+    program = PROGRAM.replace("{options}", repr(FAST))
+    started = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    runs: set[int] = set()
+    try:
+        while len(runs) < 4 and time.monotonic() < end:  # three steps have ended
+            for child in psutil.Process(started.pid).children(recursive=True):
+                if child.name().startswith("pw.x"):
+                    runs.add(child.pid)
+            time.sleep(0.01)
+    finally:
+        os.killpg(started.pid, 9)
+        started.wait()
+    assert len(runs) >= 4
+    again = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    steps, attempts, energy = again.stdout.split("RESULT")[1].split()
+    assert int(attempts) == 2
+    whole = relax_job(_rattled(), fmax=0.005, **FAST)
+    assert float(energy) == pytest.approx(whole["results"]["energy"], abs=2e-3)
+    assert int(steps) <= whole["steps"] + 3
+
+
+def _rattled():
+    atoms = bulk("Si")
+    atoms.rattle(0.2, seed=4)
+    return atoms
+
+
+def test_a_missing_program_is_named():
+    with change_settings(commands={"espresso": "/no/pw.x"}):
+        with pytest.raises(MissingProgramError, match=r"commands\.espresso"):
+            static_job("Si", **FAST)
+
+
+def test_a_missing_folder_of_pseudopotentials_is_named():
+    with change_settings(pseudopotentials={"espresso": "/no/pseudo"}):
+        with pytest.raises(
+            (ParameterError, MissingProgramError), match="pseudopotentials.espresso"
+        ):
+            static_job("Si", **FAST)
+        assert "/no/pseudo" in CODE.missing()
+
+
+def test_a_missing_pseudopotential_is_named():
+    with pytest.raises(ParameterError, match=r"no pseudopotential 'Si.nothing.UPF'.*Si.pz-vbc.UPF"):
+        static_job("Si", pseudopotentials={"Si": "Si.nothing.UPF"})
+    with pytest.raises(ParameterError, match="no pseudopotentials for Ag"):
+        static_job("Ag")
+    with pytest.raises(ParameterError, match=r"Choose one: pseudopotentials=\{'Si'"):
+        static_job("Si")
+
+
+def test_a_broken_pseudopotential_is_told_in_pws_own_words(tmp_path):
+    (tmp_path / "Si.broken.UPF").write_text("nothing")
+    with change_settings(pseudopotentials={"espresso": str(tmp_path)}):
+        with pytest.raises(CalculationError, match=r"(?i)readpp|read_upf|pseudo"):
+            static_job("Si", ecutwfc=10, kpts=[1, 1, 1])
+
+
+def test_an_scf_that_does_not_converge_is_named():
+    with pytest.raises(CalculationError, match=r"did not converge in 2 iterations.*mixing_beta"):
+        static_job("Si", **FAST, input_data={"electron_maxstep": 2})
+
+
+def test_an_unknown_keyword_of_pw_is_told_in_its_own_words():
+    with pytest.raises((CalculationError, InputError), match="(?i)nonsense|namelist"):
+        static_job("Si", **FAST, input_data={"system": {"nonsense": 3}})
+
+
+def test_functionals_are_not_mixed():
+    atoms = bulk("SiC", "zincblende", a=4.36)
+    with pytest.raises(ParameterError, match="different functionals"):
+        static_job(atoms, pseudopotentials={"Si": "Si.pz-vbc.UPF", "C": "C.pbe-rrkjus.UPF"})
+
+
+def test_the_pseudopotential_is_part_of_the_key(tmp_path):
+    one = static_job("Si", **FAST)["key"]
+    other = static_job("Si", **{**FAST, "pseudopotentials": {"Si": "Si.pbe-rrkj.UPF"}})["key"]
+    assert one != other
+    copy = tmp_path / "Si.pz-vbc.UPF"
+    copy.write_bytes((CODE.folder() / "Si.pz-vbc.UPF").read_bytes())
+    with change_settings(pseudopotentials={"espresso": str(tmp_path)}):
+        assert static_job("Si", **FAST)["key"] == one  # the same file elsewhere
+        copy.write_bytes(copy.read_bytes() + b"\n")
+        assert static_job("Si", **FAST)["key"] != one
+
+
+def test_a_molecule_needs_a_cell():
+    with pytest.raises(StructureError, match=r"center\(vacuum=6\)"):
+        static_job(molecule("H2"), pseudopotentials={"H": "H.pz-vbc.UPF"})
+
+
+def test_names_of_elements_are_not_mixed_up():
+    assert all(name[:2] != "Co" for name in _candidates(CODE.folder(), "C"))
+    assert _functional(CODE.folder() / "Si.pz-vbc.UPF") == "PZ"
+    assert _functional(CODE.folder() / "Si.pbe-rrkj.UPF") == "PBE"
+
+
+def test_the_launcher_starts_it():
+    with change_settings(launcher="env QUACC_TEST=1"):
+        assert static_job("Si", **FAST)["results"]["energy"] < 0

@@ -1,0 +1,90 @@
+"""Every workflow for every calculator, without a file for each pair."""
+
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from quacc.calculators import code_names
+from quacc.recipes import binding
+from quacc.recipes.common import eos
+from quacc.recipes.emt import core
+from quacc.recipes.report import workflows
+
+PAIRS = [(code, flow) for code in ("emt", "lj", "tblite") for flow in workflows()]
+
+
+@pytest.mark.parametrize(("code", "flow"), PAIRS)
+def test_all_workflows_are_bound(code, flow):
+    name = workflows()[flow].__name__.rpartition(".")[2]
+    module = importlib.import_module(f"quacc.recipes.{code}.{name}")
+    bound = getattr(module, flow)
+    assert bound.__module__ == module.__name__
+    for parameter in inspect.signature(bound).parameters.values():
+        assert not isinstance(parameter.default, binding_marker())
+        if callable(parameter.default) and parameter.default is not parameter.empty:
+            assert parameter.default.__module__ == f"quacc.recipes.{code}.core"
+    tracked = importlib.import_module(f"quacc.recipes.{code}.prefect.{name}")
+    assert getattr(tracked, flow).name == f"{code}.{flow}"
+
+
+def binding_marker():
+    from quacc.recipes.common.workflow import OfCode
+
+    return OfCode
+
+
+def test_signature_and_documentation_are_the_workflows_own():
+    from quacc.recipes.emt.eos import eos_flow
+
+    assert inspect.getdoc(eos_flow) == inspect.getdoc(eos.eos_flow)
+    bound = inspect.signature(eos_flow).parameters
+    assert list(bound) == list(inspect.signature(eos.eos_flow).parameters)
+    assert bound["relax_job"].default is core.relax_job
+    assert pickle.loads(pickle.dumps(eos_flow)) is eos_flow
+
+
+def test_a_calculator_without_the_job_says_so():
+    with pytest.raises(ImportError, match=r"mopac\.core has no md_job, which md_flow needs"):
+        importlib.import_module("quacc.recipes.mopac.md")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quacc.recipes.emt.nothing",
+        "quacc.recipes.nothing.eos",
+        "quacc.recipes.emt.verbs",
+        "quacc.recipes.emt.workflow",
+        "quacc.recipes.emt.prefect.prefect",
+        "quacc.recipes.emt.eos.eos",
+        "quacc.recipes.common.prefect",
+        "quacc.recipes.nothing",
+    ],
+)
+def test_nothing_else_can_be_imported(name):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
+def test_files_come_first():
+    finder = binding.Finder()
+    assert finder.find_spec("quacc.recipes.emt.core", None) is None
+    assert finder.find_spec("json.eos", None) is None
+
+
+def test_serial_workflows_load_no_prefect():
+    code = (
+        "import sys; import quacc.recipes.emt.eos, quacc.recipes.emt.phonons\n"
+        "heavy = {'prefect', 'dask', 'pymatgen', 'matplotlib', 'phonopy', 'pandas'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_calculator_has_recipes():
+    for code in code_names():
+        assert importlib.import_module(f"quacc.recipes.{code}.core").relax_job

@@ -1,0 +1,174 @@
+"""What people look at: summaries, tables, figures, citations."""
+
+import json
+import math
+import re
+
+import pytest
+from ase.build import bulk
+from ase.io.jsonio import decode, encode
+from matplotlib.figure import Figure
+
+from quacc.errors import InputError
+from quacc.recipes import report
+from quacc.recipes.common.converge import converge
+from quacc.recipes.emt import core
+from quacc.recipes.emt.batch import batch_flow
+from quacc.recipes.emt.double_relax import double_relax_flow
+from quacc.recipes.emt.elastic import elastic_flow
+from quacc.recipes.emt.eos import eos_flow
+from quacc.recipes.emt.hull import hull_flow
+from quacc.recipes.emt.md import md_flow
+from quacc.recipes.emt.molecules import molecule_flow, reaction_flow
+from quacc.recipes.emt.phonons import phonon_flow
+from quacc.recipes.emt.qha import qha_flow
+from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+from quacc.store import Store
+
+MADE = {
+    "batch_flow": lambda: batch_flow(["Al", "Cu", "Ni"]),
+    "bulk_to_slabs_flow": lambda: bulk_to_slabs_flow("Cu", slab_static_electron=None),
+    "converge": lambda: converge(eos_flow, "points", [5, 7], "Cu", tolerance=1.0),
+    "double_relax_flow": lambda: double_relax_flow("Cu", core.relax_job, compare=True),
+    "elastic_flow": lambda: elastic_flow("Cu"),
+    "eos_flow": lambda: eos_flow("Cu"),
+    "hull_flow": lambda: hull_flow(["Cu", "Au", "Cu"]),
+    "md_flow": lambda: md_flow(bulk("Cu", cubic=True) * 2, equilibration=20, steps=200),
+    "molecule_flow": lambda: molecule_flow("NH3"),
+    "phonon_flow": lambda: phonon_flow("Cu", supercell=[3, 3, 3], mesh=20.0),
+    "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
+    "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """One result of each workflow, kept by the test run."""
+    return {}
+
+
+@pytest.fixture(params=sorted(MADE))
+def result(request, made):
+    if request.param not in made:
+        made[request.param] = MADE[request.param]()
+    return made[request.param]
+
+
+def test_every_workflow_is_tried_here():
+    assert {*report.workflows()} <= {*MADE}
+
+
+def test_summary_and_table(result):
+    text = report.summary(result)
+    assert "\n" not in text
+    assert result["formula"] in text
+    rows = report.table(result)
+    assert rows
+    for row in rows:
+        assert row.keys() == rows[0].keys()
+        for value in row.values():
+            assert value is None or isinstance(value, str | int | float | bool)
+
+
+def test_figures_have_labelled_axes(result, tmp_path):
+    figure = report.plot(result, tmp_path / "figure.png")
+    assert isinstance(figure, Figure)
+    assert (tmp_path / "figure.png").stat().st_size > 3000
+    for name in ("figure.pdf", "figure.svg"):
+        report.plot(result, tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_results_are_stored_and_come_back(result):
+    store = Store()
+    store.add([result])
+    again = store.get(result["key"])
+    assert again["name"] == result["name"]
+    assert report.summary(again) == report.summary(result)
+    assert report.table(again) == report.table(result)
+    report.plot(again)
+    (row,) = [row for row in store.select() if row.key == result["key"]]
+    assert row.recipe == result["name"]
+    assert row.calculator == "emt"
+
+
+def test_results_survive_json(result):
+    again = decode(encode(result))
+    assert report.summary(again) == report.summary(result)
+
+
+def test_units_are_of_properties(result):
+    numbers = result["properties"][-1] if "properties" in result else {}
+    assert result["units"].keys() <= {*result, *numbers}
+    floats = [
+        name
+        for name, value in result.items()
+        if isinstance(value, float) and name not in result["units"]
+    ]
+    # The others are numbers without a unit.
+    assert set(floats) <= {
+        "bulk_modulus_derivative",
+        "poisson_ratio",
+        "universal_anisotropy",
+        "first_peak",
+        "tolerance",
+    }
+
+
+def test_citations_are_bibtex(result):
+    text = report.citations(result)
+    assert "Larsen2017" in text
+    assert "Jacobsen1996" in text  # the potential
+    entries = re.findall(r"^@\w+\{(\w+),", text, flags=re.MULTILINE)
+    assert len(entries) == len(set(entries)) >= 2
+    assert text.count("{") == text.count("}")
+
+
+def test_citations_of_a_job():
+    text = report.citations(core.static_job("Cu"))
+    assert "Larsen2017" in text
+    assert "Jacobsen1996" in text
+
+
+def test_all_references_have_a_doi_or_a_publisher():
+    for entry in report._references().values():
+        assert "doi = {10." in entry or "publisher" in entry
+
+
+def test_methods_are_cited_by_what_was_used():
+    assert "Birch1947" in report.citations(MADE["eos_flow"]())
+    assert "Togo2023a" not in report.citations(MADE["eos_flow"]())
+
+
+@pytest.mark.tblite
+def test_a_calculators_method_is_cited():
+    from quacc.recipes.tblite.core import static_job
+
+    assert "Bannwarth2019" in report.citations(static_job("H2O"))
+    assert "Grimme2017" in report.citations(static_job("H2O", method="GFN1-xTB"))
+
+
+def test_jobs_have_no_figure():
+    with pytest.raises(InputError, match=r"emt\.static_job is no workflow"):
+        report.plot(core.static_job("Cu"))
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match="Cannot write"):
+        report.plot(eos_flow("Cu", points=5), tmp_path / "nowhere" / "a.pdf")
+    with pytest.raises(InputError, match="Cannot write"):
+        report.plot(eos_flow("Cu", points=5), tmp_path / "a.xyz")
+
+
+def test_numbers_in_results_are_plain_json(result):
+    def walk(value):
+        if isinstance(value, dict):
+            for one in value.values():
+                walk(one)
+        elif isinstance(value, list):
+            for one in value:
+                walk(one)
+        elif isinstance(value, float):
+            assert not math.isinf(value)
+
+    walk(json.loads(encode(result)))
