@@ -360,15 +360,19 @@ def tabulate(result: ElasticResult) -> list[dict[str, Any]]:
 
 def draw(result: ElasticResult, figure: Any) -> None:
     """Draw Young's modulus against direction, in the three planes of the axes."""
+    from matplotlib.ticker import MaxNLocator
     from pymatgen.core.elasticity.elastic import ElasticTensor
 
     compliance = ElasticTensor.from_voigt(np.array(result["elastic_tensor"])).compliance_tensor
     angles = np.linspace(0, 2 * np.pi, 181)
     axes = figure.add_subplot(projection="polar")
-    for name, (i, j) in {"xy": (0, 1), "xz": (0, 2), "yz": (1, 2)}.items():
+    planes = {"xy": (0, 1, "-"), "xz": (0, 2, "--"), "yz": (1, 2, ":")}
+    for name, (i, j, line) in planes.items():
         directions = np.zeros((len(angles), 3))
         directions[:, i], directions[:, j] = np.cos(angles), np.sin(angles)
         values = [1 / float(compliance.einsum_sequence([one] * 4)) for one in directions]
-        axes.plot(angles, values, label=name)
+        axes.plot(angles, values, line, label=name)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_rlabel_position(22.5)
     axes.set_title(f"{result['formula']}: Young's modulus (GPa)")
     axes.legend(title="plane", loc="lower left", bbox_to_anchor=(0.95, 0.85))

@@ -272,6 +272,7 @@ def tabulate(result: MDFlowResult) -> list[dict[str, Any]]:
 
 
 def draw(result: MDFlowResult, figure: Any) -> None:
+    figure.set_size_inches(6.0, 4.4)
     (left, right), (lower, last) = figure.subplots(2, 2)
     picoseconds = np.array(result["time"]) / 1e3
     left.plot(picoseconds, result["temperatures"], linewidth=0.8)

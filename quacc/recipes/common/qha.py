@@ -274,6 +274,7 @@ def tabulate(result: QHAResult) -> list[dict[str, Any]]:
 
 
 def draw(result: QHAResult, figure: Any) -> None:
+    figure.set_size_inches(6.0, 4.4)
     (left, right), (lower, last) = figure.subplots(2, 2, sharex="col")
     temperatures = np.array(result["temperatures"])
     left.plot(temperatures, result["volume"])
@@ -283,5 +284,5 @@ def draw(result: QHAResult, figure: Any) -> None:
     lower.plot(temperatures, result["bulk_modulus"])
     lower.set(xlabel="temperature (K)", ylabel="bulk modulus (GPa)")
     last.plot(temperatures, np.array(result["heat_capacity"]) / units.kB)
-    last.set(xlabel="temperature (K)", ylabel="Cp (kB per primitive cell)")
+    last.set(xlabel="temperature (K)", ylabel="heat capacity (kB)")
     figure.suptitle(f"{result['formula']} at {result['parameters']['pressure']:g} GPa")

@@ -268,6 +268,9 @@ def tabulate(result: SlabsResult) -> list[dict[str, Any]]:
                 "converged": one["converged"],
             }
         )
+    if not any(row["each side"] for row in rows):
+        for row in rows:
+            del row["each side"]
     return rows
 
 
