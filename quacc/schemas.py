@@ -88,6 +88,29 @@ class OptResult(Result):
     """One frame a step, with ``info["energy"]`` and ``arrays["forces"]``."""
 
 
+class NEBResult(Result):
+    """A minimum-energy path; ``atoms`` and ``results`` are of its highest image."""
+
+    converged: bool
+    steps: int
+    fmax: float
+    """The threshold that was asked for (eV/Å)."""
+    images: list[Atoms]
+    """Both ends included."""
+    energies: NDArray[Any]
+    """Of the images (eV)."""
+    path: NDArray[Any]
+    """How far along the path each is (Å)."""
+    barrier: float
+    """Of the highest image above the initial structure (eV)."""
+    reverse_barrier: float
+    """Above the final one (eV)."""
+    reaction_energy: float
+    """eV."""
+    history: dict[str, NDArray[Any]]
+    """``barrier`` (highest less lowest image, eV) and ``fmax`` (eV/Å) at every step."""
+
+
 class MDResult(Result):
     """Molecular dynamics. ``atoms`` carries the final momenta."""
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 _RECIPES = "quacc.recipes"
-_NOT_BOUND = frozenset({"verbs", "workflow"})
+_NOT_BOUND = frozenset({"verbs", "workflow", "converge"})
 _PREFECT = "prefect"
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -163,6 +164,7 @@ class Calculation:
             extra=content_hash(self.copies),
         )
         self.directory: str | None = None
+        self._path: Path | None = None  # where its files are while it runs
         if only_key:
             raise Checked(self)
 
@@ -206,6 +208,7 @@ class Calculation:
         if reason := stopping(self.checkpoint.longest_step):
             raise self.checkpoint.preempted(reason)
         workdir = self._workdir()
+        self._path = workdir.path if workdir else None
         try:
             if workdir and steps:
                 self.checkpoint.put_back(workdir.path)
@@ -231,6 +234,15 @@ class Calculation:
             self.warnings += warnings
         self.checkpoint.remove()
         self.warnings += self.checkpoint.warnings
+
+    def another(self, atoms: Atoms, name: str) -> Atoms:
+        """Return a copy with a calculator of its own, whose files are in a folder of this name."""
+        copy = copy_atoms(atoms)
+        folder = self._path / name if self._path else None
+        if folder:
+            folder.mkdir(exist_ok=True)
+        copy.calc = self.code.build(self.calc_parameters, folder)
+        return copy
 
     def evaluate(self, atoms: Atoms) -> None:
         """Compute all of the code's properties in one run of it, and check them."""

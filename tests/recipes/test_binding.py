@@ -59,6 +59,7 @@ def test_a_calculator_without_the_job_says_so():
         "quacc.recipes.nothing.eos",
         "quacc.recipes.emt.verbs",
         "quacc.recipes.emt.workflow",
+        "quacc.recipes.emt.converge",
         "quacc.recipes.emt.prefect.prefect",
         "quacc.recipes.emt.eos.eos",
         "quacc.recipes.common.prefect",

@@ -20,10 +20,21 @@ from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.hull import hull_flow
 from quacc.recipes.emt.md import md_flow
 from quacc.recipes.emt.molecules import molecule_flow, reaction_flow
+from quacc.recipes.emt.neb import neb_flow
 from quacc.recipes.emt.phonons import phonon_flow
 from quacc.recipes.emt.qha import qha_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.store import Store
+
+
+def hop():
+    """A vacancy of copper and its neighbour change places."""
+    whole = bulk("Cu", cubic=True) * 2
+    initial, final = whole.copy(), whole.copy()
+    near = int(whole.get_distances(0, range(1, len(whole)), mic=True).argmin()) + 1
+    final.positions[near] = whole.positions[0]
+    return initial[1:], final[1:]
+
 
 MADE = {
     "batch_flow": lambda: batch_flow(["Al", "Cu", "Ni"]),
@@ -35,6 +46,7 @@ MADE = {
     "hull_flow": lambda: hull_flow(["Cu", "Au", "Cu"]),
     "md_flow": lambda: md_flow(bulk("Cu", cubic=True) * 2, equilibration=20, steps=200),
     "molecule_flow": lambda: molecule_flow("NH3"),
+    "neb_flow": lambda: neb_flow(*hop()),
     "phonon_flow": lambda: phonon_flow("Cu", supercell=[3, 3, 3], mesh=20.0),
     "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
     "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),

@@ -29,6 +29,7 @@ RELAX: Any = OfCode("relax_job")
 STATIC: Any = OfCode("static_job")
 FREQ: Any = OfCode("freq_job")
 MD: Any = OfCode("md_job")
+NEB: Any = OfCode("neb_job")
 
 
 def keywords(job: str, given: Any, taken: Iterable[str] = ()) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.espresso import CODE
+from quacc.recipes.jobs import make_neb_job
 from quacc.runners.relax import run_relax
 from quacc.runners.static import run_static
 from quacc.runners.workdir import CopyFiles
@@ -195,3 +196,6 @@ def freq_job(
         spin=spin,
         copy_files=copy_files,
     )
+
+
+neb_job = make_neb_job(CODE, __name__)

@@ -6,6 +6,7 @@ from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.lj import CODE
+from quacc.recipes.jobs import make_neb_job
 from quacc.runners.relax import run_relax
 from quacc.runners.static import run_static
 from quacc.schemas import MDResult, OptResult, StaticResult, VibResult
@@ -174,3 +175,6 @@ def freq_job(
         symmetry_number=symmetry_number,
         spin=spin,
     )
+
+
+neb_job = make_neb_job(CODE, __name__)

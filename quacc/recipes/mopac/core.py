@@ -6,6 +6,7 @@ from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.mopac import CODE
+from quacc.recipes.jobs import make_neb_job
 from quacc.runners.relax import run_relax
 from quacc.runners.static import run_static
 from quacc.runners.workdir import CopyFiles
@@ -82,3 +83,6 @@ def relax_job(
         require_convergence=require_convergence,
         copy_files=copy_files,
     )
+
+
+neb_job = make_neb_job(CODE, __name__)

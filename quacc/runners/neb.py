@@ -1,0 +1,248 @@
+"""Minimum-energy paths with ASE's nudged elastic band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+from ase import Atoms
+from ase.mep import NEB
+
+from quacc.atoms import as_atoms
+from quacc.atoms.convert import StructureLike
+from quacc.atoms.match import check_match
+from quacc.calculators.base import Code
+from quacc.errors import (
+    require_bool,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from quacc.runners.calculation import Calculation
+from quacc.runners.state import restore, snapshot
+from quacc.runners.workdir import CopyFiles
+from quacc.schemas import NEBResult
+
+OPTIMIZERS = ("FIRE", "BFGS")
+
+_BEFORE_CLIMBING = 0.3
+"""The image climbs once no force on the band is larger than this (eV/Å)."""
+
+
+def run_neb(
+    initial: StructureLike,
+    final: StructureLike,
+    code: Code,
+    calc_kwargs: Mapping[str, Any],
+    *,
+    recipe: str,
+    version: int = 1,
+    images: int,
+    climb: bool,
+    idpp: bool,
+    spring: float,
+    fmax: float,
+    steps: int,
+    optimizer: str,
+    exchange: bool,
+    parallel: int,
+    copy_files: CopyFiles | None = None,
+) -> NEBResult:
+    """Relax a band of images between two minima of the energy.
+
+    Improved tangents (Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000)), an image that climbs
+    to the saddle point (Henkelman et al., J. Chem. Phys. 113, 9901 (2000)), and a first band from
+    the image-dependent pair potential (Smidstrup et al., J. Chem. Phys. 140, 214106 (2014)).
+
+    Parameters
+    ----------
+    initial, final
+        Both ends, relaxed, their atoms in the same order.
+    images
+        Between the two ends.
+    climb
+        Let the highest image climb to the saddle point.
+    idpp
+        Start from the image-dependent pair potential instead of straight lines.
+    spring
+        Constant of the springs between images (eV/Å²).
+    fmax
+        Converged when no atom of any image feels a larger force across the band (eV/Å).
+    steps
+        Give up after so many.
+    optimizer
+        One of :data:`OPTIMIZERS`.
+    exchange
+        The atoms do exchange their places; without it, structures whose atoms seem to be in
+        different orders are refused.
+    parallel
+        Images that are computed at a time, for a code that is an external program.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite.
+    PreemptedError
+        It was stopped; the same call goes on from the checkpoint.
+    """
+    require_count(images=images, steps=steps, parallel=parallel)
+    require_bool(climb=climb, idpp=idpp, exchange=exchange)
+    require_positive(spring=spring, fmax=fmax)
+    require_choice("optimizer", optimizer, OPTIMIZERS)
+    end = as_atoms(final)
+    calculation = Calculation(
+        initial,
+        code,
+        recipe=recipe,
+        version=version,
+        parameters={
+            "final": end,
+            "images": int(images),
+            "climb": climb,
+            "idpp": idpp,
+            "spring": float(spring),
+            "fmax": float(fmax),
+            "steps": int(steps),
+            "optimizer": optimizer,
+        },
+        calc_kwargs=calc_kwargs,
+        options=["parallel", "exchange"],
+        copy_files=copy_files,
+    )
+    check_match(calculation.input_atoms, end, exchange=exchange)
+    energies: list[list[float]] = []
+    forces: list[float] = []
+    begun = 0  # how many steps there were before this stage
+    with calculation.run() as atoms:
+        band = [atoms, *(calculation.another(atoms, f"image{i + 1}") for i in range(images + 1))]
+        band[-1].set_positions(end.positions, apply_constraint=False)
+        neb = _Band(band, calculation, spring, parallel if code.command is not None else 1)
+        neb.interpolate(method="idpp" if idpp else "linear", mic=True, apply_constraint=False)
+        checkpoint = calculation.checkpoint
+        if saved := checkpoint.saved:
+            energies, forces = saved["energies"], saved["forces"]
+            neb.climb, begun = saved["climb"], saved["begun"]
+            neb.set_positions(saved["positions"])
+        for image in (band[0], band[-1]):
+            calculation.evaluate(image)
+        dynamics = _optimizer(optimizer, neb)
+        if saved:
+            restore(dynamics, saved["optimizer"])
+
+        def state() -> dict[str, Any]:
+            return {
+                "optimizer": snapshot(dynamics),
+                "positions": neb.get_positions(),
+                "climb": neb.climb,
+                "begun": begun,
+                "energies": energies,
+                "forces": forces,
+            }
+
+        converged = False
+        while True:
+            target = max(fmax, _BEFORE_CLIMBING) if climb and not neb.climb else fmax
+            left = steps - max(len(forces) - 1, 0)
+            for converged in dynamics.irun(fmax=target, steps=left):
+                # Else it is where the stage before, or an earlier attempt, has ended.
+                if len(forces) == begun + dynamics.nsteps:
+                    energies.append([float(one.get_potential_energy()) for one in band])
+                    forces.append(float(_largest(neb.get_forces())))
+                if not converged and len(forces) <= steps:
+                    checkpoint.step(len(forces) - 1, state)
+            if not converged or not climb or neb.climb:
+                break
+            neb.climb, begun = True, len(forces) - 1
+            dynamics = _optimizer(optimizer, neb)
+        top = int(np.argmax(energies[-1]))
+        atoms.set_positions(band[top].positions, apply_constraint=False)
+        calculation.evaluate(atoms)
+    result = cast(NEBResult, calculation.result(atoms))
+    last = np.array(energies[-1])
+    result["converged"] = bool(converged)
+    result["steps"] = len(forces) - 1
+    result["fmax"] = float(fmax)
+    result["history"] = {"barrier": np.ptp(np.array(energies), axis=1), "fmax": np.array(forces)}
+    result["images"] = [
+        calculation.input_atoms.copy(),
+        *(_plain(one) for one in band[1:-1]),
+        end,
+    ]
+    result["energies"] = last
+    result["path"] = path_length(result["images"])
+    result["barrier"] = float(last.max() - last[0])
+    result["reverse_barrier"] = float(last.max() - last[-1])
+    result["reaction_energy"] = float(last[-1] - last[0])
+    if not converged:
+        result["warnings"].append(
+            f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
+            f"largest force on the band is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å."
+        )
+    if top in (0, len(band) - 1):
+        result["warnings"].append("There is no barrier between the two ends on this path.")
+    return result
+
+
+class _Band(NEB):
+    """A band whose images are computed several at a time; what fails is raised."""
+
+    def __init__(
+        self, images: Sequence[Atoms], calculation: Calculation, spring: float, parallel: int
+    ) -> None:
+        super().__init__(images, k=spring, method="improvedtangent")
+        self.calculation = calculation
+        self.at_a_time = parallel
+
+    def get_forces(self) -> Any:
+        todo = [
+            image
+            for image in self.images[1:-1]
+            if image.calc.calculation_required(image, ["energy", "forces"])
+        ]
+        if self.at_a_time == 1 or len(todo) < 2:
+            for image in todo:
+                self.calculation.evaluate(image)
+        else:
+            contexts = [copy_context() for _ in todo]  # which know the settings
+            with ThreadPoolExecutor(self.at_a_time) as pool:
+                list(
+                    pool.map(
+                        lambda context, image: context.run(self.calculation.evaluate, image),
+                        contexts,
+                        todo,
+                    )
+                )
+        return super().get_forces()
+
+
+def path_length(images: Sequence[Atoms]) -> Any:
+    """Return how far along the path each image is (Å), by the distance of all atoms together."""
+    from ase.geometry import find_mic
+
+    steps = [0.0]
+    for one, other in pairwise(images):
+        moved, _ = find_mic(other.positions - one.positions, one.cell, one.pbc)
+        steps.append(float(np.linalg.norm(moved)))
+    return np.cumsum(steps)
+
+
+def _largest(forces: Any) -> Any:
+    return np.linalg.norm(forces.reshape(-1, 3), axis=1).max()
+
+
+def _optimizer(name: str, neb: NEB) -> Any:
+    from ase import optimize
+
+    return getattr(optimize, name)(neb, logfile=None)
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = None
+    return copy
