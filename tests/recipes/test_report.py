@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from ase.build import bulk
+from ase.build import bulk, fcc111
 from ase.io.jsonio import decode, encode
 from matplotlib.figure import Figure
 
@@ -13,6 +13,7 @@ from quacc.errors import InputError
 from quacc.recipes import report
 from quacc.recipes.common.converge import converge
 from quacc.recipes.emt import core
+from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.batch import batch_flow
 from quacc.recipes.emt.double_relax import double_relax_flow
 from quacc.recipes.emt.elastic import elastic_flow
@@ -37,6 +38,9 @@ def hop():
 
 
 MADE = {
+    "adsorption_flow": lambda: adsorption_flow(
+        fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True), "O", reference="O2"
+    ),
     "batch_flow": lambda: batch_flow(["Al", "Cu", "Ni"]),
     "bulk_to_slabs_flow": lambda: bulk_to_slabs_flow("Cu", slab_static_electron=None),
     "converge": lambda: converge(eos_flow, "points", [5, 7], "Cu", tolerance=1.0),

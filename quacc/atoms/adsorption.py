@@ -1,0 +1,130 @@
+"""Where something can be adsorbed on a slab, and the slab with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from numpy.typing import NDArray
+
+from quacc.errors import StructureError, require_count
+
+_SURFACE = 0.9
+"""Atoms so far below the highest one belong to the surface (Å)."""
+_VACUUM = 6.0
+"""A gap like this (Å) makes a periodic structure a slab."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One of the distinct sites of a surface."""
+
+    kind: str
+    """``top``, ``bridge`` or ``hollow``: one, two, or more nearest atoms."""
+    position: NDArray[Any]
+    """Of the surface (Å): the mean of those atoms."""
+
+
+def is_slab(atoms: Atoms) -> bool:
+    """Tell whether a structure has vacuum along its third cell vector."""
+    if not atoms.pbc[:2].all() or not len(atoms):
+        return False
+    if not atoms.pbc[2]:
+        return True
+    height = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
+    along = np.sort(atoms.get_scaled_positions(wrap=True)[:, 2])
+    gaps = np.diff([*along, along[0] + 1])
+    return bool(gaps.max() * height >= _VACUUM)
+
+
+def adsorption_sites(slab: Atoms) -> list[Site]:
+    """Return all symmetrically distinct sites on the upper side of a slab.
+
+    From the triangles between the atoms of the surface, with pymatgen (Montoya and Persson, npj
+    Comput. Mater. 3, 14 (2017)).
+
+    Parameters
+    ----------
+    slab
+        Its surface normal along z, vacuum above it.
+
+    Raises
+    ------
+    StructureError
+        It has no vacuum.
+    """
+    if not is_slab(slab):
+        raise StructureError(
+            "Adsorption sites are of a slab with at least 6 Å of vacuum along its third cell "
+            "vector. Carve one with quacc.atoms.slabs.make_slabs."
+        )
+    from pymatgen.analysis.adsorption import AdsorbateSiteFinder
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    plain = Atoms(slab.numbers, positions=slab.positions, cell=slab.cell.complete(), pbc=True)
+    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(plain), height=_SURFACE)
+    found = finder.find_adsorption_sites(distance=0.0, symm_reduce=1e-2)
+    top = slab.positions[:, 2].max()
+    surface = slab.positions[slab.positions[:, 2] > top - _SURFACE]
+    # Of a square of atoms, the midpoints of its sides and of its diagonal are both called bridges.
+    return [Site(_kind(position, surface, slab), position) for position in found["all"]]
+
+
+def _kind(position: NDArray[Any], surface: NDArray[Any], slab: Atoms) -> str:
+    # With the images around, because in a small cell several neighbours are images of one atom.
+    a, b = slab.cell[0], slab.cell[1]
+    shifts = np.array([i * a + j * b for i in range(-2, 3) for j in range(-2, 3)])
+    around = (surface[:, None] + shifts[None]).reshape(-1, 3) - position
+    distances = np.linalg.norm(around[:, :2], axis=1)
+    if distances.min() < 0.1:
+        return "top"
+    nearest = int((distances < 1.1 * distances.min()).sum())
+    return "bridge" if nearest == 2 else "hollow"
+
+
+def with_adsorbate(
+    slab: Atoms, adsorbate: Atoms, site: Site, *, distance: float, anchor: int = 0
+) -> Atoms:
+    """Return a slab with something on a site: its atoms come last.
+
+    Parameters
+    ----------
+    slab, adsorbate
+        The adsorbate is turned so that the anchor is below the rest of it.
+    site
+        Of :func:`adsorption_sites`.
+    distance
+        Of the anchor above the site (Å).
+    anchor
+        The atom that binds, counted from 0.
+
+    Raises
+    ------
+    ParameterError, StructureError
+        There is no such atom, or the result has atoms that overlap.
+    """
+    require_count(minimum=0, anchor=anchor)
+    if anchor >= len(adsorbate):
+        raise StructureError(f"The adsorbate has {len(adsorbate)} atoms, so none number {anchor}.")
+    added = Atoms(adsorbate.numbers, positions=adsorbate.positions - adsorbate.positions[anchor])
+    added.set_initial_magnetic_moments(adsorbate.get_initial_magnetic_moments())
+    rest = added.positions.mean(axis=0)
+    if np.linalg.norm(rest) > 1e-3:
+        added.rotate(rest, (0, 0, 1))
+    added.translate(site.position + np.array([0, 0, distance]))
+    whole = slab + added
+    whole.info = {}
+    return whole
+
+
+def hold_bottom(slab: Atoms, part: float) -> Atoms:
+    """Return the slab with this part of its thickness, from below, held by ``FixAtoms``."""
+    held = slab.copy()
+    heights = slab.positions[:, 2]
+    low, high = heights.min(), heights.max()
+    below = heights < low + part * (high - low) - 1e-6
+    held.set_constraint(FixAtoms(mask=below) if below.any() else None)
+    return held

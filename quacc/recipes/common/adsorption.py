@@ -1,0 +1,261 @@
+"""Adsorption energies on all distinct sites of every slab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+
+from quacc.atoms import as_atoms
+from quacc.atoms.adsorption import (
+    adsorption_sites,
+    hold_bottom,
+    is_slab,
+    with_adsorbate,
+)
+from quacc.atoms.convert import StructureLike
+from quacc.atoms.slabs import make_slabs
+from quacc.errors import ParameterError, StructureError, require_number, require_positive
+from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
+from quacc.schemas import FlowResult
+
+UNITS = {"sites": "adsorption_energy eV, height and shift Å", "reference_energy": "eV"}
+REFERENCES = ("Montoya2017", "Sun2013", "Ong2013")
+
+_SHIFTED = 1.0
+"""An adsorbate that moves farther along the surface (Å) has left its site."""
+_GONE = 4.0
+"""One that is higher above the surface (Å) is not adsorbed."""
+
+
+class AdsorptionResult(FlowResult):
+    """Adsorption on a crystal's surfaces; ``atoms`` is the most stable configuration."""
+
+    sites: list[dict[str, Any]]
+    """One each, the most stable first: ``miller`` and ``termination`` (None for a slab that was
+    given), ``site``, ``adsorption_energy`` (eV, negative where it binds), ``height`` of the lowest
+    atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``, ``converged``,
+    ``key``."""
+    reference_energy: float
+    """Of the adsorbate in the gas (eV)."""
+
+
+def adsorption_flow(
+    atoms: StructureLike,
+    adsorbate: StructureLike,
+    relax_job: Job = RELAX,
+    *,
+    reference: StructureLike | None = None,
+    distance: float = 2.0,
+    anchor: int = 0,
+    hold: float = 0.5,
+    max_index: int = 1,
+    min_thickness: float = 8.0,
+    min_vacuum: float = 15.0,
+    min_lateral: float = 7.0,
+    relax_kwargs: Mapping[str, Any] | None = None,
+) -> AdsorptionResult:
+    """Put an adsorbate on all distinct sites of every slab; adsorption energies and geometries.
+
+    ``E_ads = E(slab with adsorbate) - E(slab) - E(gas)``, all of them relaxed; sites are pymatgen's
+    (Montoya and Persson, npj Comput. Mater. 3, 14 (2017)).
+
+    Parameters
+    ----------
+    atoms
+        A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum.
+    adsorbate
+        An atom or a molecule.
+    relax_job
+        Relaxes everything.
+    reference
+        The gas that the energy refers to, such as O2 for O; the adsorbate itself, if none is given.
+        The energy of O is then half that of O2.
+    distance
+        Of the binding atom above the site, to begin with (Å).
+    anchor
+        Which atom of the adsorbate binds.
+    hold
+        Part of the slab's thickness that is held, from below.
+    max_index, min_thickness, min_vacuum, min_lateral
+        Of the slabs; see :func:`quacc.atoms.slabs.make_slabs`. Lengths in Å.
+    relax_kwargs
+        Keywords of the job, such as ``{"fmax": 0.03}``.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed.
+    CalculationError
+        The crystal itself failed.
+    JobsFailedError
+        Some configurations failed; carries the results of the others.
+    """
+    require_positive(distance=distance)
+    require_number(minimum=0, hold=hold)
+    if hold > 1:
+        raise ParameterError(f"hold is a part of the thickness, between 0 and 1, not {hold}.")
+    relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
+    gas = as_atoms(adsorbate if reference is None else reference)
+    added = as_atoms(adsorbate)
+    parts = _parts(added, gas)
+    carve: dict[str, Any] = {
+        "max_index": max_index,
+        "min_thickness": min_thickness,
+        "min_vacuum": min_vacuum,
+        "min_lateral": min_lateral,
+    }
+    given = as_atoms(atoms)
+    slabs = _slabs(given, carve)
+    if not slabs:
+        raise ParameterError(f"adsorption_flow: there is no slab with max_index={max_index}.")
+    for _, slab in slabs:
+        site = adsorption_sites(slab)[0]
+        check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
+    check(relax_job, gas, **relax_kwargs)
+    jobs: list[Any] = []
+    if not is_slab(given):
+        check_start(atoms, relax_job, relax_kwargs, cell=True)
+        crystal, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+        slabs = _slabs(crystal, carve)
+
+    futures = [submit(relax_job, gas, **relax_kwargs)]
+    futures += [submit(relax_job, hold_bottom(slab, hold), **relax_kwargs) for _, slab in slabs]
+    names = ["the gas", *(f"clean slab {_name(label)}" for label, _ in slabs)]
+    cleaned = gather([[future] for future in futures], names, "adsorption_flow")
+    (free,), *clean = cleaned
+    energy = free["results"]["energy"] * parts
+
+    placed = []
+    for (label, _), (slab,) in zip(slabs, clean, strict=True):
+        for site in adsorption_sites(slab["atoms"]):
+            whole = with_adsorbate(slab["atoms"], added, site, distance=distance, anchor=anchor)
+            placed.append((label, slab, site, submit(relax_job, whole, **relax_kwargs)))
+    names = [f"{site.kind} of {_name(label)}" for label, _, site, _ in placed]
+    results = gather([[future] for *_, future in placed], names, "adsorption_flow")
+    rows = []
+    for (label, slab, site, _), (one,) in zip(placed, results, strict=True):
+        height, shift = _geometry(one["atoms"], slab["atoms"], site.position)
+        rows.append(
+            {
+                **label,
+                "site": site.kind,
+                "adsorption_energy": float(
+                    one["results"]["energy"] - slab["results"]["energy"] - energy
+                ),
+                "height": height,
+                "shift": shift,
+                "moved": shift > _SHIFTED,
+                "adsorbed": height < _GONE,
+                "converged": one["converged"],
+                "key": one["key"],
+            }
+        )
+    rows.sort(key=lambda row: row["adsorption_energy"])
+    best = next(one for (one,) in results if one["key"] == rows[0]["key"])
+    jobs += [chain[0] for chain in (*cleaned, *results)]
+    warnings = []
+    if any(row["moved"] for row in rows):
+        warnings.append(
+            f"{sum(row['moved'] for row in rows)} adsorbates left their sites while they relaxed: "
+            "their energies are those of the sites that they ended on."
+        )
+    if not all(row["adsorbed"] for row in rows):
+        warnings.append("Some adsorbates left the surface.")
+    parameters = {
+        **carve,
+        "adsorbate": added,
+        "reference": gas,
+        "distance": float(distance),
+        "anchor": anchor,
+        "hold": float(hold),
+        "relax_kwargs": relax_kwargs,
+    }
+    properties = {"sites": rows, "reference_energy": float(energy)}
+    result: AdsorptionResult = finish(
+        "adsorption_flow", best["atoms"], jobs, parameters, properties, UNITS, warnings
+    )
+    return result
+
+
+def _parts(adsorbate: Atoms, gas: Atoms) -> float:
+    """Return how many molecules of the gas an adsorbate is."""
+    ours, theirs = adsorbate.symbols.formula.count(), gas.symbols.formula.count()
+    ratios = {ours.get(symbol, 0) / number for symbol, number in theirs.items()}
+    if ours.keys() != theirs.keys() or len(ratios) > 1:
+        raise StructureError(
+            f"The reference {gas.get_chemical_formula()} has not the composition of the adsorbate "
+            f"{adsorbate.get_chemical_formula()}, so that energies cannot be compared."
+        )
+    return ratios.pop()
+
+
+def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any], Atoms]]:
+    if is_slab(atoms):
+        return [({"miller": None, "termination": None}, atoms)]
+    return [
+        ({"miller": list(slab.miller), "termination": slab.termination}, slab.atoms)
+        for slab in make_slabs(atoms, **carve)
+    ]
+
+
+def _put(slab: Atoms, added: Atoms, site: Any, distance: float, anchor: int, hold: float) -> Atoms:
+    held = hold_bottom(slab, hold)
+    return with_adsorbate(held, added, site, distance=distance, anchor=anchor)
+
+
+def _geometry(whole: Atoms, slab: Atoms, position: Any) -> tuple[float, float]:
+    """Return how high the adsorbate is, and how far from where it was put along the surface."""
+    added = whole.positions[len(slab) :]
+    top = whole.positions[: len(slab), 2].max()
+    lowest = added[int(np.argmin(added[:, 2]))]
+    moved, _ = find_mic((lowest - position) * [1, 1, 0], whole.cell, [True, True, False])
+    return float(lowest[2] - top), float(np.linalg.norm(moved))
+
+
+def _name(label: Mapping[str, Any]) -> str:
+    if label["miller"] is None:
+        return "the slab"
+    return f"({' '.join(map(str, label['miller']))}) termination {label['termination']}"
+
+
+def summarise(result: AdsorptionResult) -> str:
+    best = result["sites"][0]
+    return (
+        f"{len(result['sites'])} sites; {best['site']} of {_name(best)} binds most, "
+        f"{best['adsorption_energy']:.3f} eV"
+    )
+
+
+def tabulate(result: AdsorptionResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "surface": _name(row),
+            "site": row["site"],
+            "adsorption energy (eV)": row["adsorption_energy"],
+            "height (Å)": row["height"],
+            "shift (Å)": row["shift"],
+            "left its site": "yes" if row["moved"] else "no",
+            "converged": row["converged"],
+        }
+        for row in result["sites"]
+    ]
+
+
+def draw(result: AdsorptionResult, figure: Any) -> None:
+    axes = figure.add_subplot()
+    rows: Sequence[Mapping[str, Any]] = result["sites"]
+    names = [f"{row['site']}, {_name(row)}" for row in rows]
+    values = [row["adsorption_energy"] for row in rows]
+    bars = axes.barh(range(len(rows)), values)
+    axes.bar_label(bars, fmt="%.2f", padding=2)
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.5)
+    axes.margins(x=0.15)
+    adsorbate = result["parameters"]["adsorbate"].get_chemical_formula()
+    axes.set(xlabel="adsorption energy (eV)", title=f"{adsorbate} on {result['formula']}")

@@ -1,0 +1,123 @@
+"""Adsorption, against counted sites, plain ASE and symmetry."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bcc110, bulk, fcc100, fcc110, fcc111, hcp0001, molecule
+from ase.calculators.emt import EMT
+from ase.optimize import BFGS
+
+from quacc.atoms.adsorption import adsorption_sites, hold_bottom, is_slab, with_adsorbate
+from quacc.errors import ParameterError, StructureError
+from quacc.recipes.emt.adsorption import adsorption_flow
+
+RELAX = {"fmax": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("build", "symbol", "kinds"),
+    [
+        # Of fcc(111): on top, bridge, and the hollows called fcc and hcp.
+        (fcc111, "Cu", ["bridge", "hollow", "hollow", "top"]),
+        (fcc100, "Cu", ["bridge", "hollow", "top"]),
+        # Long and short bridge.
+        (fcc110, "Cu", ["bridge", "bridge", "hollow", "top"]),
+        (bcc110, "Fe", ["bridge", "bridge", "hollow", "top"]),
+        (hcp0001, "Ti", ["bridge", "hollow", "hollow", "top"]),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1, 4), (2, 2, 4), (3, 3, 4)])
+def test_distinct_sites_are_those_of_the_textbooks(build, symbol, kinds, size):
+    slab = build(symbol, size, vacuum=8.0, periodic=True)
+    assert sorted(site.kind for site in adsorption_sites(slab)) == kinds
+
+
+def test_sites_are_where_they_should_be():
+    slab = fcc111("Cu", (2, 2, 4), vacuum=8.0, periodic=True)
+    neighbours = {"top": 1, "bridge": 2, "hollow": 3}
+    top = slab.positions[slab.positions[:, 2] > slab.positions[:, 2].max() - 0.1]
+    nearest = 3.61 / np.sqrt(2)
+    for site in adsorption_sites(slab):
+        probe = slab[[atom.index for atom in slab if atom.tag == 1]]
+        probe.append("X")
+        probe.positions[-1] = site.position
+        distances = np.sort(probe.get_distances(-1, range(len(top)), mic=True))
+        radius = {"top": 0.0, "bridge": nearest / 2, "hollow": nearest / np.sqrt(3)}[site.kind]
+        np.testing.assert_allclose(distances[: neighbours[site.kind]], radius, atol=0.02)
+
+
+def test_oxygen_on_a_slab_is_that_of_plain_ase():
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0, periodic=True)
+    result = adsorption_flow(slab, "O", reference="O2", relax_kwargs=RELAX)
+    assert [row["site"] for row in result["sites"]] == ["hollow", "hollow", "bridge", "top"]
+
+    def relaxed(atoms):
+        atoms = atoms.copy()
+        atoms.calc = EMT()
+        BFGS(atoms, logfile=None).run(fmax=0.01)
+        return atoms.get_potential_energy(), atoms
+
+    clean, surface = relaxed(hold_bottom(slab, 0.5))
+    gas, _ = relaxed(molecule("O2"))
+    top = surface.copy()
+    atom = max(top, key=lambda atom: atom.position[2])
+    top.append("O")
+    top.positions[-1] = atom.position + np.array([0, 0, 2.0])
+    energy = relaxed(top)[0] - clean - gas / 2
+    assert result["sites"][-1]["adsorption_energy"] == pytest.approx(energy, abs=2e-3)
+    assert result["reference_energy"] == pytest.approx(gas / 2, abs=1e-3)
+
+
+def test_all_slabs_of_a_crystal():
+    result = adsorption_flow("Cu", "N", max_index=1, min_lateral=5.0)
+    surfaces = {tuple(row["miller"]) for row in result["sites"]}
+    assert surfaces == {(1, 1, 1), (1, 1, 0), (1, 0, 0)}
+    assert len(result["sites"]) == 4 + 3 + 4
+    energies = [row["adsorption_energy"] for row in result["sites"]]
+    assert energies == sorted(energies)
+    assert result["atoms"].get_chemical_formula().endswith("N")
+
+
+def test_molecules_stand_on_their_anchor():
+    slab = fcc100("Cu", (2, 2, 3), vacuum=8.0, periodic=True)
+    site = adsorption_sites(slab)[0]
+    carbon = 1  # of ASE's CO, the oxygen comes first
+    whole = with_adsorbate(slab, molecule("CO"), site, distance=1.8, anchor=carbon)
+    oxygen, bound = whole[-2], whole[-1]
+    assert bound.symbol == "C"
+    assert oxygen.z - bound.z == pytest.approx(molecule("CO").get_distance(0, 1))
+    np.testing.assert_allclose(bound.position, site.position + np.array([0, 0, 1.8]))
+    np.testing.assert_allclose(oxygen.position[:2], bound.position[:2], atol=1e-9)
+
+
+def test_the_bottom_is_held():
+    slab = fcc100("Cu", (1, 1, 4), vacuum=8.0, periodic=True)
+    assert list(hold_bottom(slab, 0.5).constraints[0].index) == [0, 1]
+    assert not hold_bottom(slab, 0.0).constraints
+
+
+def test_slabs_are_recognised():
+    assert is_slab(fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True))
+    assert is_slab(fcc111("Cu", (1, 1, 3), vacuum=8.0))
+    assert not is_slab(bulk("Cu"))
+    assert not is_slab(molecule("H2O"))
+    moved = fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True)
+    moved.positions[:, 2] += 5.0
+    moved.wrap()
+    assert is_slab(moved)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (("Cu", "O"), {"reference": "H2O"}, StructureError, "composition"),
+        (("Cu", "O"), {"distance": -1}, ParameterError, "distance"),
+        (("Cu", "O"), {"hold": 2}, ParameterError, "between 0 and 1"),
+        (("Cu", "O"), {"anchor": 3}, StructureError, "none number 3"),
+        (("Cu", Atoms("O")), {"relax_kwargs": {"fmx": 1}}, ParameterError, "fmax"),
+        ((molecule("N2"), "O"), {}, StructureError, "crystal"),
+    ],
+)
+def test_bad_input(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        adsorption_flow(*arguments, **options)
