@@ -25,6 +25,8 @@ from quacc.recipes.emt.neb import neb_flow
 from quacc.recipes.emt.phonons import phonon_flow
 from quacc.recipes.emt.qha import qha_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+from quacc.recipes.emt.stacking_fault import stacking_fault_flow
+from quacc.recipes.emt.vacancy import vacancy_flow
 from quacc.store import Store
 
 
@@ -54,6 +56,8 @@ MADE = {
     "phonon_flow": lambda: phonon_flow("Cu", supercell=[3, 3, 3], mesh=20.0),
     "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
     "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
+    "stacking_fault_flow": lambda: stacking_fault_flow("Cu", points=7),
+    "vacancy_flow": lambda: vacancy_flow("Cu", supercell=[2, 2, 2]),
 }
 
 
@@ -128,6 +132,8 @@ def test_units_are_of_properties(result):
         "universal_anisotropy",
         "first_peak",
         "tolerance",
+        "unstable_slip",
+        "intrinsic_slip",
     }
 
 

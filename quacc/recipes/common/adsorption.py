@@ -256,6 +256,6 @@ def draw(result: AdsorptionResult, figure: Any) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.5)
-    axes.margins(x=0.15)
+    axes.margins(x=0.25)
     adsorbate = result["parameters"]["adsorbate"].get_chemical_formula()
-    axes.set(xlabel="adsorption energy (eV)", title=f"{adsorbate} on {result['formula']}")
+    axes.set(xlabel="adsorption energy (eV)", title=f"adsorption of {adsorbate}")

@@ -128,6 +128,11 @@ def tabulate(result: NEBFlowResult) -> list[dict[str, Any]]:
 
 
 def draw(result: NEBFlowResult, figure: Any) -> None:
+    draw_path(result, figure)
+
+
+def draw_path(result: Mapping[str, Any], figure: Any) -> None:
+    """Draw the energies of images along their path."""
     from scipy.interpolate import PchipInterpolator
 
     axes = figure.add_subplot()
