@@ -43,7 +43,8 @@ def run(
     parameters = _parameters(change or [])
     serial = _find(calculator, workflow)
     _check_names(serial, parameters)
-    calls = _calls(serial, structures)
+    parameters = {name: _job(name, value) for name, value in parameters.items()}
+    calls = _calls(serial, structures, parameters)
     for arguments in calls:
         with only_checking():  # mistakes are told now, not after a server has started
             serial(*arguments, **parameters)
@@ -76,13 +77,35 @@ def run(
         raise typer.Exit(130) from None
 
 
-def _calls(serial: Callable[..., Any], structures: list[str]) -> list[tuple[Any, ...]]:
+def _job(name: str, value: Any) -> Any:
+    """Return the job that a parameter such as ``pre_relax_job=lj.relax_job`` names."""
+    if not name.endswith("job") or not isinstance(value, str):
+        return value
+    code, _, job = value.partition(".")
+    _check_calculator(code)
+    core = importlib.import_module(f"quacc.recipes.{code}.core")
+    jobs = [one for one in vars(core) if one.endswith("_job")]
+    if job not in jobs:
+        known = ", ".join(f"{code}.{one}" for one in jobs)
+        raise InputError(f"--set {name}={value}: there is no such job. There are {known}.")
+    return getattr(core, job)
+
+
+def _calls(
+    serial: Callable[..., Any], structures: list[str], parameters: dict[str, Any]
+) -> list[tuple[Any, ...]]:
     """Return the arguments of each call: workflows take one structure, several, or a list."""
-    taken = [
+    needed = [
         parameter.name
         for parameter in inspect.signature(serial).parameters.values()
         if parameter.default is parameter.empty
     ]
+    taken = [name for name in needed if not name.endswith("_job")]
+    for name in needed:
+        if name not in taken and name not in parameters:
+            raise InputError(
+                f"The workflow needs --set {name}=CALCULATOR.JOB, such as lj.relax_job."
+            )
     if taken == ["structures"]:
         return [(structures,)]
     if len(taken) == 1:
@@ -188,7 +211,7 @@ def _check_names(serial: Callable[..., Any], parameters: dict[str, Any]) -> None
     known = [
         parameter.name
         for parameter in inspect.signature(serial).parameters.values()
-        if parameter.default is not parameter.empty
+        if parameter.default is not parameter.empty or parameter.name.endswith("_job")
     ]
     for name in parameters:
         if name not in known:

@@ -18,9 +18,10 @@ from quacc.prefect.scheduler import WorkLocalCluster
 _QUIET = """
 import logging
 
-# Else the workers print tracebacks about the scheduler that went away before them.
-for name in ("distributed.worker", "distributed.worker.state_machine"):
-    logging.getLogger(name).setLevel(logging.ERROR)
+# Else the workers print tracebacks about the scheduler that went away before them, also as errors
+# if that was in the middle of a heartbeat. What goes wrong in a job arrives in the flow anyway.
+logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
+logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 """
 """What a worker process on this machine runs, too."""
 
