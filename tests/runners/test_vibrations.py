@@ -172,3 +172,11 @@ def test_wrong_structures():
     fixed.set_constraint(FixBondLength(0, 1))
     with pytest.raises(StructureError, match="FixBondLength"):
         freq_job(fixed)
+
+
+def test_without_a_real_mode_there_is_no_thermochemistry():
+    """Two atoms far apart pull at each other: along their line, the curvature is negative."""
+    apart = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 5.0]])
+    apart.set_constraint(FixAtoms([0]))
+    with pytest.raises(CalculationError, match="no mode has a real frequency"):
+        freq_job(apart, thermo="harmonic", **ARGON)
