@@ -145,8 +145,8 @@ def run_vibrations(
     real = energies[squares > 0]
     if thermo == "harmonic" and not len(real):
         raise CalculationError(
-            f"{recipe} of {atoms.get_chemical_formula()}: no mode has a real frequency, so there is "
-            "no thermochemistry. The structure is not a minimum; relax it first.",
+            f"{recipe} of {atoms.get_chemical_formula()}: no mode has a real frequency, so there "
+            "is no thermochemistry. The structure is not a minimum; relax it first.",
             atoms=result["atoms"],
         )
     describe = _ideal_gas if thermo == "ideal_gas" else _harmonic

@@ -175,8 +175,9 @@ def test_wrong_structures():
 
 
 def test_without_a_real_mode_there_is_no_thermochemistry():
-    """Two atoms far apart pull at each other: along their line, the curvature is negative."""
-    apart = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 5.0]])
-    apart.set_constraint(FixAtoms([0]))
+    """Inside a wide octahedron an atom is pulled to all corners: a maximum of the energy."""
+    corners = [sign * 6.0 * axis for axis in np.eye(3) for sign in (1, -1)]
+    cage = Atoms("Ar7", positions=[[0, 0, 0], *corners])
+    cage.set_constraint(FixAtoms(range(1, 7)))
     with pytest.raises(CalculationError, match="no mode has a real frequency"):
-        freq_job(apart, thermo="harmonic", **ARGON)
+        freq_job(cage, thermo="harmonic", **ARGON)
