@@ -82,19 +82,20 @@ class EspressoCode(Code):
         given = parameters["pseudopotentials"] or {}
         if not isinstance(given, Mapping):
             raise ParameterError(f"pseudopotentials must be {{element: file name}}, not {given!r}.")
-        found = {}
+        folder, found = self.folder(), {}
         for symbol in sorted({*atoms.symbols}):
-            found[symbol] = given.get(symbol) or _only_one(self.folder(), symbol)
-            if not (self.folder() / found[symbol]).is_file():
+            found[symbol] = given.get(symbol) or _only_one(folder, symbol)
+            if not (folder / found[symbol]).is_file():
                 raise ParameterError(
-                    f"There is no pseudopotential {found[symbol]!r} in {str(self.folder())!r}. It "
-                    f"has {', '.join(_candidates(self.folder(), symbol)) or 'none'} for {symbol}. "
+                    f"There is no pseudopotential {found[symbol]!r} in {str(folder)!r}. It "
+                    f"has {', '.join(_candidates(folder, symbol)) or 'none'} for {symbol}. "
                     "The setting pseudopotentials.espresso names the folder."
                 )
         return {**parameters, "pseudopotentials": found}
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
-        files = [self.folder() / name for name in parameters["pseudopotentials"].values()]
+        folder = self.folder()
+        files = [folder / name for name in parameters["pseudopotentials"].values()]
         hashes = [_sha256(str(file), file.stat().st_mtime_ns) for file in files]
         return " ".join([super().fingerprint(parameters), *hashes])
 
@@ -120,8 +121,9 @@ class EspressoCode(Code):
                 "Plane waves need a cell, but the structure has none along some directions. Put "
                 "vacuum around it: atoms.center(vacuum=6)."
             )
+        folder = self.folder()
         functionals = {
-            symbol: _functional(self.folder() / name)
+            symbol: _functional(folder / name)
             for symbol, name in parameters["pseudopotentials"].items()
         }
         if len({one for one in functionals.values() if one}) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
-from quacc.schemas import NEBResult
+from quacc.schemas import NEBResult, VibResult
 
 
 def make_neb_job(code: Code, module: str) -> Callable[..., NEBResult]:
@@ -67,3 +67,55 @@ def make_neb_job(code: Code, module: str) -> Callable[..., NEBResult]:
 
     neb_job.__module__, neb_job.__qualname__ = module, "neb_job"
     return neb_job
+
+
+def make_freq_job(code: Code, module: str) -> Callable[..., VibResult]:
+    """Return the ``freq_job`` of a calculator that runs in memory, which belongs to a module."""
+
+    def freq_job(
+        atoms: StructureLike,
+        *,
+        displacement: float = 0.01,
+        thermo: str = "ideal_gas",
+        temperature: float = 298.15,
+        pressure: float = 1.0,
+        symmetry_number: int | None = None,
+        spin: float | None = None,
+        **calc_kwargs: Any,
+    ) -> VibResult:
+        """Compute vibrations and thermochemistry.
+
+        Parameters
+        ----------
+        atoms
+            Atoms, the result of a job, the path of a file, or a name such as H2O. Relax it first.
+        displacement, thermo, …, spin
+            See :func:`quacc.runners.vibrations.run_vibrations`; ``displacement`` in Å,
+            ``temperature`` in K, ``pressure`` in bar.
+        **calc_kwargs
+            The calculator's.
+
+        Raises
+        ------
+        InputError, MissingProgramError
+            Before anything is computed.
+        CalculationError
+            The code failed, or returned numbers that are not finite.
+        """
+        from quacc.runners.vibrations import run_vibrations
+
+        return run_vibrations(
+            atoms,
+            code,
+            calc_kwargs,
+            recipe=f"{code.name}.freq_job",
+            displacement=displacement,
+            thermo=thermo,
+            temperature=temperature,
+            pressure=pressure,
+            symmetry_number=symmetry_number,
+            spin=spin,
+        )
+
+    freq_job.__module__, freq_job.__qualname__ = module, "freq_job"
+    return freq_job

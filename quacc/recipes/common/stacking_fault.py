@@ -111,14 +111,15 @@ def stacking_fault_flow(
 
     slips = np.linspace(0, 1, points)
     options = relax_kwargs if relax_positions else {**relax_kwargs, "steps": 1, "fmax": 1e3}
-    futures = []
+    structures = []
     for part in slips:
         slid = block.copy()
         slid.cell[2] += part * vector
         if relax_positions:
             slid.set_constraint(FixedLine(range(len(slid)), normal / area))
-        check(relax_job, slid, **options)
-        futures.append(submit(relax_job, slid, **options))
+        check(relax_job, slid, **options)  # all of them, before any is computed
+        structures.append(slid)
+    futures = [submit(relax_job, slid, **options) for slid in structures]
     formula = reference.get_chemical_formula()
     names = [f"{formula} slid by {part:.3f}" for part in slips]
     chains = gather([[one] for one in futures], names, "stacking_fault_flow")

@@ -6,10 +6,10 @@ from typing import Any
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.lj import CODE
-from quacc.recipes.jobs import make_neb_job
+from quacc.recipes.jobs import make_freq_job, make_neb_job
 from quacc.runners.relax import run_relax
 from quacc.runners.static import run_static
-from quacc.schemas import MDResult, OptResult, StaticResult, VibResult
+from quacc.schemas import MDResult, OptResult, StaticResult
 
 
 def static_job(atoms: StructureLike, **calc_kwargs: Any) -> StaticResult:
@@ -131,50 +131,5 @@ def md_job(
     )
 
 
-def freq_job(
-    atoms: StructureLike,
-    *,
-    displacement: float = 0.01,
-    thermo: str = "ideal_gas",
-    temperature: float = 298.15,
-    pressure: float = 1.0,
-    symmetry_number: int | None = None,
-    spin: float | None = None,
-    **calc_kwargs: Any,
-) -> VibResult:
-    """Compute vibrations and thermochemistry.
-
-    Parameters
-    ----------
-    atoms
-        Atoms, the result of a job, the path of a file, or a name such as H2O. Relax it first.
-    displacement, thermo, …, spin
-        See :func:`quacc.runners.vibrations.run_vibrations`; ``displacement`` in Å,
-        ``temperature`` in K, ``pressure`` in bar.
-    **calc_kwargs
-        ``epsilon`` (1 eV), ``sigma`` (1 Å), ``rc`` (3 sigma), ``ro`` (0.66 rc), ``smooth`` (False).
-
-    Raises
-    ------
-    InputError
-        Before anything is computed.
-    CalculationError
-        The energy or forces are not finite.
-    """
-    from quacc.runners.vibrations import run_vibrations
-
-    return run_vibrations(
-        atoms,
-        CODE,
-        calc_kwargs,
-        recipe="lj.freq_job",
-        displacement=displacement,
-        thermo=thermo,
-        temperature=temperature,
-        pressure=pressure,
-        symmetry_number=symmetry_number,
-        spin=spin,
-    )
-
-
+freq_job = make_freq_job(CODE, __name__)
 neb_job = make_neb_job(CODE, __name__)
