@@ -50,7 +50,7 @@ IMPORT = {
     "quacc": "from quacc.recipes.emt.core import relax_job\n",
 }
 KEYWORDS: dict[str, dict[str, Any]] = {
-    "ours": {"fmax": FMAX, "steps": STEPS},
+    "ours": {"fmax": FMAX, "steps": STEPS, "optimizer": "BFGS"},
     "public": {"opt_params": {"fmax": FMAX, "max_steps": STEPS}},
 }
 RELAX = {

@@ -80,6 +80,8 @@ class OptResult(Result):
     converged: bool
     steps: int
     """Steps taken; the first force call does not count."""
+    force_calls: int
+    """Calculations of energy and forces; a line search may take several a step."""
     fmax: float
     """The threshold that was asked for (eV/Å)."""
     history: dict[str, NDArray[Any]]

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Run:
     def quacc_job(self) -> Callable[..., Any]:
         from quacc.recipes.emt.core import relax_job, static_job
 
-        job: Callable[..., Any] = relax_job if self.job == "relax" else static_job
+        relax = partial(relax_job, optimizer="BFGS")  # as ase_relax() does
+        job: Callable[..., Any] = relax if self.job == "relax" else static_job
         return self.warm(job)
 
     def ase_job(self) -> Callable[..., Any]:

@@ -40,7 +40,7 @@ def items(job: str, count: int) -> Iterator[Atoms]:
 
 
 def ase_relax(atoms: Atoms) -> dict[str, Any]:
-    """Relax the positions as quacc's ``relax_job`` does."""
+    """Relax the positions as quacc's ``relax_job`` does with ``optimizer="BFGS"``."""
     atoms = atoms.copy()
     atoms.calc = EMT()
     BFGS(atoms, logfile=None).run(fmax=FMAX, steps=STEPS)

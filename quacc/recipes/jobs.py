@@ -1,121 +1,293 @@
-"""Jobs that are the same for every calculator, made from it: one line in its ``core``."""
+"""The jobs, each written once; ``quacc/recipes/<code>/core.py`` makes them a calculator's."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
-from quacc.schemas import NEBResult, VibResult
+from quacc.runners.relax import run_relax
+from quacc.runners.static import run_static
+from quacc.runners.workdir import CopyFiles
+from quacc.schemas import MDResult, NEBResult, OptResult, StaticResult, VibResult
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-def make_neb_job(code: Code, module: str) -> Callable[..., NEBResult]:
-    """Return a calculator's ``neb_job``, which belongs to a module."""
+def job_of(
+    code: Code, module: str, function: Callable[Concatenate[Code, _P], _R]
+) -> Callable[_P, _R]:
+    """Return one of these jobs as a calculator's, which belongs to a module."""
 
-    def neb_job(
-        initial: StructureLike,
-        final: StructureLike,
-        *,
-        images: int = 5,
-        climb: bool = True,
-        idpp: bool = True,
-        spring: float = 0.1,
-        fmax: float = 0.05,
-        steps: int = 500,
-        optimizer: str = "FIRE",
-        exchange: bool = False,
-        parallel: int = 1,
-        **calc_kwargs: Any,
-    ) -> NEBResult:
-        """Find the minimum-energy path between two minima.
+    def job(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return function(code, *args, **kwargs)
 
-        Parameters
-        ----------
-        initial, final
-            Both ends, relaxed, their atoms in the same order.
-        images, climb, idpp, spring, fmax, steps, optimizer, exchange, parallel
-            See :func:`quacc.runners.neb.run_neb`; ``spring`` in eV/Å², ``fmax`` in eV/Å.
-        **calc_kwargs
-            The calculator's.
-
-        Raises
-        ------
-        InputError, MissingProgramError
-            Before anything is computed.
-        CalculationError
-            The code failed.
-        """
-        from quacc.runners.neb import run_neb
-
-        return run_neb(
-            initial,
-            final,
-            code,
-            calc_kwargs,
-            recipe=f"{code.name}.neb_job",
-            images=images,
-            climb=climb,
-            idpp=idpp,
-            spring=spring,
-            fmax=fmax,
-            steps=steps,
-            optimizer=optimizer,
-            exchange=exchange,
-            parallel=parallel,
-        )
-
-    neb_job.__module__, neb_job.__qualname__ = module, "neb_job"
-    return neb_job
+    job.__module__, job.__name__, job.__qualname__ = module, function.__name__, function.__name__
+    signature = inspect.signature(function)
+    _, *parameters = signature.parameters.values()
+    job.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    job.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "code"}
+    own = " ".join(inspect.cleandoc(code.__doc__ or "").split())
+    job.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("The calculator's.", own)
+    return job
 
 
-def make_freq_job(code: Code, module: str) -> Callable[..., VibResult]:
-    """Return the ``freq_job`` of a calculator that runs in memory, which belongs to a module."""
+def static_job(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> StaticResult:
+    """Compute the energy, forces and, for a crystal, the stress.
 
-    def freq_job(
-        atoms: StructureLike,
-        *,
-        displacement: float = 0.01,
-        thermo: str = "ideal_gas",
-        temperature: float = 298.15,
-        pressure: float = 1.0,
-        symmetry_number: int | None = None,
-        spin: float | None = None,
-        **calc_kwargs: Any,
-    ) -> VibResult:
-        """Compute vibrations and thermochemistry.
+    Parameters
+    ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
+    copy_files
+        What a code that writes files starts from: an earlier result or its folder, or
+        ``{folder: [file names]}``.
+    **calc_kwargs
+        The calculator's.
 
-        Parameters
-        ----------
-        atoms
-            Atoms, the result of a job, the path of a file, or a name such as H2O. Relax it first.
-        displacement, thermo, …, spin
-            See :func:`quacc.runners.vibrations.run_vibrations`; ``displacement`` in Å,
-            ``temperature`` in K, ``pressure`` in bar.
-        **calc_kwargs
-            The calculator's.
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite; says why, from the code's own
+        output, and where its files are.
+    """
+    return run_static(
+        atoms, code, calc_kwargs, recipe=f"{code.name}.static_job", copy_files=copy_files
+    )
 
-        Raises
-        ------
-        InputError, MissingProgramError
-            Before anything is computed.
-        CalculationError
-            The code failed, or returned numbers that are not finite.
-        """
-        from quacc.runners.vibrations import run_vibrations
 
-        return run_vibrations(
-            atoms,
-            code,
-            calc_kwargs,
-            recipe=f"{code.name}.freq_job",
-            displacement=displacement,
-            thermo=thermo,
-            temperature=temperature,
-            pressure=pressure,
-            symmetry_number=symmetry_number,
-            spin=spin,
-        )
+def relax_job(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    relax_cell: bool = False,
+    fmax: float = 0.01,
+    steps: int = 1000,
+    optimizer: str = "ScaledBFGS",
+    trajectory: bool = False,
+    require_convergence: bool = False,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> OptResult:
+    """Relax the positions and, if asked, the cell.
 
-    freq_job.__module__, freq_job.__qualname__ = module, "freq_job"
-    return freq_job
+    Parameters
+    ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
+    relax_cell, fmax, steps, optimizer, trajectory, require_convergence
+        See :func:`quacc.runners.relax.run_relax`; ``fmax`` in eV/Å.
+    copy_files
+        What a code that writes files starts from: an earlier result or its folder, or
+        ``{folder: [file names]}``.
+    **calc_kwargs
+        The calculator's.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite; says why, from the code's own
+        output, and where its files are.
+    """
+    return run_relax(
+        atoms,
+        code,
+        calc_kwargs,
+        recipe=f"{code.name}.relax_job",
+        relax_cell=relax_cell,
+        fmax=fmax,
+        steps=steps,
+        optimizer=optimizer,
+        trajectory=trajectory,
+        require_convergence=require_convergence,
+        copy_files=copy_files,
+    )
+
+
+def md_job(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    dynamics: str = "NVE",
+    steps: int = 1000,
+    timestep: float = 1.0,
+    temperature: float = 300.0,
+    pressure: float = 0.0,
+    friction: float = 0.01,
+    thermostat_time: float = 100.0,
+    barostat_time: float = 1000.0,
+    seed: int = 0,
+    sample_every: int = 1,
+    trajectory: bool = False,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> MDResult:
+    """Run molecular dynamics.
+
+    Parameters
+    ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
+    dynamics, steps, …, trajectory
+        See :func:`quacc.runners.md.run_md`; times in fs, ``temperature`` in K, ``pressure`` in
+        bar, ``friction`` in 1/fs.
+    copy_files
+        What a code that writes files starts from: an earlier result or its folder, or
+        ``{folder: [file names]}``.
+    **calc_kwargs
+        The calculator's.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite; says why, from the code's own
+        output, and where its files are.
+    """
+    from quacc.runners.md import run_md
+
+    return run_md(
+        atoms,
+        code,
+        calc_kwargs,
+        recipe=f"{code.name}.md_job",
+        dynamics=dynamics,
+        steps=steps,
+        timestep=timestep,
+        temperature=temperature,
+        pressure=pressure,
+        friction=friction,
+        thermostat_time=thermostat_time,
+        barostat_time=barostat_time,
+        seed=seed,
+        sample_every=sample_every,
+        trajectory=trajectory,
+        copy_files=copy_files,
+    )
+
+
+def freq_job(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    displacement: float = 0.01,
+    thermo: str = "ideal_gas",
+    temperature: float = 298.15,
+    pressure: float = 1.0,
+    symmetry_number: int | None = None,
+    spin: float | None = None,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> VibResult:
+    """Compute vibrations and thermochemistry.
+
+    Parameters
+    ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as H2O. Relax it first.
+    displacement, thermo, …, spin
+        See :func:`quacc.runners.vibrations.run_vibrations`; ``displacement`` in Å,
+        ``temperature`` in K, ``pressure`` in bar.
+    copy_files
+        What a code that writes files starts from: an earlier result or its folder, or
+        ``{folder: [file names]}``.
+    **calc_kwargs
+        The calculator's.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite; says why, from the code's own
+        output, and where its files are.
+    """
+    from quacc.runners.vibrations import run_vibrations
+
+    return run_vibrations(
+        atoms,
+        code,
+        calc_kwargs,
+        recipe=f"{code.name}.freq_job",
+        displacement=displacement,
+        thermo=thermo,
+        temperature=temperature,
+        pressure=pressure,
+        symmetry_number=symmetry_number,
+        spin=spin,
+        copy_files=copy_files,
+    )
+
+
+def neb_job(
+    code: Code,
+    /,
+    initial: StructureLike,
+    final: StructureLike,
+    *,
+    images: int = 5,
+    climb: bool = True,
+    idpp: bool = True,
+    spring: float = 0.1,
+    fmax: float = 0.05,
+    steps: int = 500,
+    optimizer: str = "FIRE",
+    exchange: bool = False,
+    parallel: int = 1,
+    **calc_kwargs: Any,
+) -> NEBResult:
+    """Find the minimum-energy path between two minima.
+
+    Parameters
+    ----------
+    initial, final
+        Both ends, relaxed, their atoms in the same order.
+    images, climb, idpp, spring, fmax, steps, optimizer, exchange, parallel
+        See :func:`quacc.runners.neb.run_neb`; ``spring`` in eV/Å², ``fmax`` in eV/Å.
+    **calc_kwargs
+        The calculator's.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+        Before anything is computed.
+    CalculationError
+        The code failed, or returned numbers that are not finite; says why, from the code's own
+        output, and where its files are.
+    """
+    from quacc.runners.neb import run_neb
+
+    return run_neb(
+        initial,
+        final,
+        code,
+        calc_kwargs,
+        recipe=f"{code.name}.neb_job",
+        images=images,
+        climb=climb,
+        idpp=idpp,
+        spring=spring,
+        fmax=fmax,
+        steps=steps,
+        optimizer=optimizer,
+        exchange=exchange,
+        parallel=parallel,
+    )

@@ -26,6 +26,7 @@ from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
     NotFiniteError,
+    ParameterError,
     PreemptedError,
     QuaccError,
     can_pass,
@@ -152,6 +153,10 @@ class Calculation:
             self.warnings = code.check(self.input_atoms, self.calc_parameters)
         self.parameters = {**parameters, **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
+        if copy_files is not None and code.command is None:
+            raise ParameterError(
+                f"{code.title} runs in memory and reads no files: leave copy_files out."
+            )
         self.copies = files_to_copy(copy_files)
         self.momenta = momenta
         self.key = calculation_key(

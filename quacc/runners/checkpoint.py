@@ -19,7 +19,7 @@ import ase
 from quacc.errors import PreemptedError, StoreError
 from quacc.runners.deadline import job_end, stopping, the_margin
 
-_FORMAT = [1, ase.__version__]
+_FORMAT = [2, ase.__version__]
 """Number of the format, and of the ASE whose optimizers are in the file."""
 _SHORT = 1.0
 """No checkpoint is written before (s): a short calculation need not load the settings."""

@@ -13,6 +13,7 @@ from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
 from quacc.errors import (
     NotConvergedError,
+    ParameterError,
     StructureError,
     require_bool,
     require_choice,
@@ -32,6 +33,7 @@ from quacc.runners.workdir import CopyFiles
 from quacc.schemas import OptResult
 
 OPTIMIZERS = {
+    "ScaledBFGS": "quacc.runners.optimizers",
     "BFGS": "ase.optimize",
     "BFGSLineSearch": "ase.optimize",
     "FIRE": "ase.optimize",
@@ -90,6 +92,8 @@ def run_relax(
     require_positive(fmax=fmax)
     require_count(steps=steps)
     require_choice("optimizer", optimizer, OPTIMIZERS)
+    if relax_cell and "stress" not in code.properties:
+        raise ParameterError(f"{code.title} computes no stress, so relax_cell must be False.")
     calculation = Calculation(
         structure,
         code,
@@ -117,10 +121,12 @@ def run_relax(
     with calculation.run() as atoms:
         target = _target(atoms, relax_cell)  # before the cell changes, which it refers to
         dynamics = _optimizer(optimizer, target, fmax)
+        calls = _Calls(atoms.calc)
         checkpoint = calculation.checkpoint
         if saved := checkpoint.saved:
             restore(dynamics, saved["optimizer"])
             move_atoms(atoms, saved["atoms"])
+            calls.count = saved["calls"]
             energies += saved["energies"]
             forces += saved["forces"]
             frames += unpack_frames(saved["frames"], atoms)
@@ -131,6 +137,7 @@ def run_relax(
             return {
                 "optimizer": snapshot(dynamics),
                 "atoms": pack_atoms(atoms),
+                "calls": calls.count,
                 "energies": energies,
                 "forces": forces,
                 "frames": pack_frames(frames),
@@ -152,6 +159,7 @@ def run_relax(
     result = cast(OptResult, calculation.result(atoms))
     result["converged"] = bool(converged)
     result["steps"] = len(energies) - 1
+    result["force_calls"] = calls.count
     result["fmax"] = float(fmax)
     result["history"] = {"energy": np.array(energies), "fmax": np.array(forces)}
     if trajectory:
@@ -168,6 +176,19 @@ def run_relax(
                 text, atoms=result["atoms"], directory=result["directory"], result=dict(result)
             )
     return result
+
+
+class _Calls:
+    """Counts what a calculator computes."""
+
+    def __init__(self, calculator: Any) -> None:
+        self.count = 0
+        self._calculate = calculator.calculate
+        calculator.calculate = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self.count += 1
+        self._calculate(*args, **kwargs)
 
 
 def _optimizer(name: str, target: Any, fmax: float) -> Any:

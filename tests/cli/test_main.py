@@ -66,7 +66,6 @@ def test_run_on_a_server_of_its_own():
         ),
         (["run", "bulk_to_slabs", "Cuu"], "'Cuu' is neither a file nor a name"),
         (["run", "bulk_to_slabs", "Cu", "-c", "etm"], "Did you mean 'emt'?"),
-        (["run", "md", "H2O", "-c", "mopac"], "mopac.core has no md_job"),
         (["run", "bulk_to_slabs", "Cu", "--set", "max_indx=2"], "Did you mean 'max_index'?"),
         (["run", "bulk_to_slabs", "Cu", "--set", "max_index"], "--set takes KEY=VALUE"),
         (["run", "bulk_to_slabs", "Cu", "--set", "max_index=[1"], "not valid YAML"),

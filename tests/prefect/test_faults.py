@@ -441,12 +441,13 @@ def test_a_calculation_that_kills_its_job_does_not_blame_its_neighbour(slurm, on
 
 def stall():
     """End like a calculation that has used up most of its walltime, and done nothing."""
-    time.sleep(5)
+    time.sleep(7.5)
     raise PreemptedError("stopped", key="0", progress=0, reason="its batch job ends")
 
 
 def test_a_calculation_that_gets_no_further(slurm, on_slurm):
-    @flow(task_runner=make_runner(on_slurm | {"walltime": "00:00:08"}))
+    # Time for a slow start of the worker: an attempt with less than half a walltime does not count.
+    @flow(task_runner=make_runner(on_slurm | {"walltime": "00:00:14"}))
     def campaign():
         return task(stall).submit().result()
 

@@ -121,7 +121,7 @@ def test_a_run_logs_its_structure_and_parameters():
     one()
     (line,) = [text for text in messages() if text.startswith("relax of Cu4")]
     assert "(4 atoms, cell 3.610 3.610 3.610 Å 90.0 90.0 90.0°, periodic along abc)" in line
-    assert "fmax=0.2, steps=1000, optimizer='BFGS'" in line
+    assert "fmax=0.2, steps=1000, optimizer='ScaledBFGS'" in line
 
 
 def test_a_partial_keeps_its_name_and_its_keywords():

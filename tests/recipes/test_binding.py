@@ -5,6 +5,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -14,7 +15,7 @@ from quacc.recipes.common import eos
 from quacc.recipes.emt import core
 from quacc.recipes.report import workflows
 
-PAIRS = [(code, flow) for code in ("emt", "lj", "tblite") for flow in workflows()]
+PAIRS = [(code, flow) for code in code_names() for flow in workflows()]
 
 
 @pytest.mark.parametrize(("code", "flow"), PAIRS)
@@ -48,8 +49,11 @@ def test_signature_and_documentation_are_the_workflows_own():
 
 
 def test_a_calculator_without_the_job_says_so():
-    with pytest.raises(ImportError, match=r"mopac\.core has no md_job, which md_flow needs"):
-        importlib.import_module("quacc.recipes.mopac.md")
+    from quacc.recipes.common.md import md_flow
+
+    core = ModuleType("some.core")
+    with pytest.raises(ImportError, match=r"some\.core has no md_job, which md_flow needs"):
+        binding.bind(md_flow, core, "some.md")
 
 
 @pytest.mark.parametrize(

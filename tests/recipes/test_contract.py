@@ -104,7 +104,7 @@ def test_defaults_are_among_the_parameters():
         "relax_cell": False,
         "fmax": 0.01,
         "steps": 1000,
-        "optimizer": "BFGS",
+        "optimizer": "ScaledBFGS",
         "trajectory": False,
         "asap_cutoff": False,
     }

@@ -6,6 +6,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.qmmm import ForceConstantCalculator
 from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
@@ -13,6 +14,7 @@ from ase.optimize import BFGS
 from quacc.errors import NotConvergedError, NotFiniteError, ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
 from quacc.recipes.lj import core as lj
+from quacc.runners.optimizers import ScaledBFGS
 from quacc.runners.relax import OPTIMIZERS
 
 
@@ -29,19 +31,52 @@ def test_same_path_as_plain_ase():
     dynamics = BFGS(plain, logfile=None)
     dynamics.attach(lambda: energies.append(plain.get_potential_energy()))
     dynamics.run(fmax=0.02, steps=100)
-    result = relax_job(rattled(), fmax=0.02)
+    result = relax_job(rattled(), fmax=0.02, optimizer="BFGS")
     assert result["steps"] == dynamics.nsteps
+    assert result["force_calls"] == dynamics.nsteps + 1
     np.testing.assert_allclose(result["history"]["energy"], energies, atol=1e-10)
     np.testing.assert_allclose(result["atoms"].positions, plain.positions, atol=1e-10)
     np.testing.assert_allclose(result["results"]["forces"], plain.get_forces(), atol=1e-10)
     np.testing.assert_allclose(result["results"]["stress"], plain.get_stress(), atol=1e-10)
 
 
+@pytest.mark.parametrize("relax_cell", [False, True])
+def test_by_default_fewer_force_calls_than_plain_bfgs(relax_cell):
+    scaled = relax_job(rattled(), relax_cell=relax_cell)
+    assert scaled["parameters"]["optimizer"] == "ScaledBFGS"
+    plain = relax_job(rattled(), relax_cell=relax_cell, optimizer="BFGS")
+    assert scaled["force_calls"] < 0.7 * plain["force_calls"]
+    assert scaled["results"]["energy"] == pytest.approx(plain["results"]["energy"], abs=1e-3)
+
+
+def test_one_step_finds_the_minimum_of_a_spring():
+    """Where the curvature is the same everywhere, the first step tells all of it."""
+    springs = Atoms("Cu2", positions=[[0, 0, 0], [0.05, 0.1, 0.1]])
+    springs.calc = ForceConstantCalculator(D=4.0 * np.eye(6), ref=Atoms("Cu2"), f0=np.zeros((2, 3)))
+    dynamics = ScaledBFGS(springs, logfile=None)
+    assert dynamics.run(fmax=1e-6)
+    assert dynamics.nsteps == 2
+    np.testing.assert_allclose(dynamics.H, 4.0 * np.eye(6), atol=1e-9)
+    np.testing.assert_allclose(springs.positions, 0, atol=1e-7)
+
+
+def test_a_stiff_structure_takes_the_path_of_plain_bfgs():
+    springs = Atoms("Cu2", positions=[[0, 0, 0], [0.05, 0.1, 0.1]])
+    springs.calc = ForceConstantCalculator(D=90 * np.eye(6), ref=Atoms("Cu2"), f0=np.zeros((2, 3)))
+    other = springs.copy()
+    other.calc = springs.calc
+    one, two = ScaledBFGS(springs, logfile=None), BFGS(other, logfile=None)
+    one.run(fmax=1e-6)
+    two.run(fmax=1e-6)
+    assert one.nsteps == two.nsteps
+    np.testing.assert_allclose(springs.positions, other.positions, atol=1e-12)
+
+
 def test_same_cell_as_plain_ase():
     plain = rattled()
     plain.calc = EMT()
     BFGS(FrechetCellFilter(plain), logfile=None).run(fmax=1e-4)
-    result = relax_job(rattled(), relax_cell=True, fmax=1e-4)
+    result = relax_job(rattled(), relax_cell=True, fmax=1e-4, optimizer="BFGS")
     assert result["results"]["energy"] == pytest.approx(plain.get_potential_energy(), abs=1e-8)
     np.testing.assert_allclose(result["atoms"].cell, plain.cell, atol=1e-6)
     np.testing.assert_allclose(result["results"]["stress"], 0, atol=1e-5)
@@ -139,7 +174,7 @@ def test_a_molecule_has_no_cell_to_relax():
         ({"steps": True}, "steps"),
         ({"optimizer": "BFSG"}, "Did you mean 'BFGS'"),
         ({"optimizer": BFGS}, "optimizer"),
-        ({"optimizer": None}, "optimizer"),
+        ({"optimizer": ""}, "optimizer"),
         ({"relax_cell": 1}, "relax_cell must be True or False"),
         ({"trajectory": "x"}, "trajectory"),
         ({"fmx": 0.1}, "Unknown keyword 'fmx'. Did you mean 'fmax'"),
@@ -147,7 +182,7 @@ def test_a_molecule_has_no_cell_to_relax():
         ({"require_convergance": True}, "Did you mean 'require_convergence'"),
         ({"recipe": "x"}, "Unknown keyword 'recipe'"),
         ({"code": "x"}, "Unknown keyword 'code'"),
-        ({"copy_files": "x"}, "Unknown keyword 'copy_files'"),
+        ({"copy_files": "x"}, "runs in memory and reads no files"),
         ({"asap_cutoff": object()}, "asap_cutoff"),
     ],
 )

@@ -107,8 +107,8 @@ def double_relax_flow(
 
 
 def _calls(result: Mapping[str, Any]) -> int:
-    """Return the force calls of a relaxation: one at the start, one a step."""
-    return int(result["steps"]) + 1
+    """Return the force calls of a relaxation; of a job of the user's, one a step."""
+    return int(result.get("force_calls", result["steps"] + 1))
 
 
 def summarise(result: DoubleRelaxResult) -> str:
