@@ -38,6 +38,9 @@ REFERENCES = ("Zhang1991", "Freysoldt2014", "Shen2024", "Ong2008", "Ong2013")
 _SHIFTED = 1.0
 """A defect whose atoms move farther (Å) has become another."""
 
+_SAME = 0.1
+"""Places nearer than this (Å) are one."""
+
 
 class DefectsResult(FlowResult):
     """Point defects of a crystal, which ``atoms`` is."""
@@ -158,8 +161,6 @@ def defects_flow(
     elements = sorted({*native, *(new for new, _ in changes if new)})
     phases = _phases(given, competing, elements)
     made = make_defects(given, repeats, changes)
-    if not made:
-        raise StructureError(f"There is no room for interstitials in {formula_of(given)}.")
     for one in made:
         check(relax_job, _rattled(one.atoms, rattle), **relax_kwargs)
     for phase in phases:
@@ -202,6 +203,11 @@ def defects_flow(
         warnings.append(
             f"Atoms moved more than {_SHIFTED:g} Å while {', '.join(gone)} relaxed: the energies "
             "are those of the defects that they became."
+        )
+    if gained := [row["name"] for row in rows if min(row["formation_energies"]) < 0]:
+        warnings.append(
+            f"The formation energy of {', '.join(gained)} is negative: the crystal is not stable "
+            "against it, and probably not the structure of lowest energy."
         )
     parameters = {
         "kinds": kinds,
@@ -337,7 +343,7 @@ def make_defects(
         The supercell is too small.
     MissingProgramError
     """
-    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.core.structure import Structure
 
     try:
         from pymatgen.analysis.defects.generators import (
@@ -355,8 +361,7 @@ def make_defects(
     image = float(np.linalg.norm(minkowski_reduce(whole.cell)[0], axis=1).min())
     # The generator loses atoms that rounding has put below the cell.
     places = np.round(atoms.get_scaled_positions(), 8) % 1
-    plain = Atoms(atoms.numbers, scaled_positions=places, cell=atoms.cell, pbc=True)
-    crystal = AseAtomsAdaptor.get_structure(plain)
+    crystal = Structure(atoms.cell.array, atoms.get_chemical_symbols(), places)
     # Charges are not asked for, so none need be guessed, which takes long.
     lattice: list[tuple[Any, int, int | None]] = [
         (places[site.defect_site_index], site.multiplicity, site.defect_site_index)
@@ -364,11 +369,9 @@ def make_defects(
     ]
     holes: list[tuple[Any, int, int | None]] = []
     if any(removed is None for _, removed in changes):
-        # Sites are compared by the structures that have an atom there: in a large cell, only small
-        # tolerances tell them apart.
-        generator = VoronoiInterstitialGenerator(ltol=0.05, stol=0.02)
-        for hole in generator.generate(crystal.copy(), ["H"], oxi_state=0):
-            holes.append((hole.site.frac_coords, hole.multiplicity, None))
+        sets = VoronoiInterstitialGenerator().generate(crystal.copy(), ["H"], oxi_state=0)
+        vertices = [site.frac_coords for alike in sets for site in alike.equivalent_sites]
+        holes = [(place, many, None) for place, many in _distinct(crystal, vertices)]
 
     found = []
     for added, removed in changes:
@@ -405,6 +408,25 @@ def make_defects(
         for count, (near, many, position, one) in enumerate(group, start=1):
             name = f"{root}{count}" if len(group) > 1 else root
             found.append(Defect(name, kind, added, removed, position, many, near, one))
+    return found
+
+
+def _distinct(crystal: Any, places: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Return one of each set of places that symmetry makes equivalent, and how many these are.
+
+    The generator's own sets are of structures that are alike within a few per cent: it takes the
+    holes of a tetragonal crystal for those of a cubic one.
+    """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    operations = SpacegroupAnalyzer(crystal, symprec=0.01).get_symmetry_operations()
+    found = []
+    left = list(places)
+    while left:
+        images = [operation.operate(left[0]) for operation in operations]
+        far = crystal.lattice.get_all_distances(images, left).min(axis=0)
+        found.append((left[0], int((far < _SAME).sum())))
+        left = [place for place, distance in zip(left, far, strict=True) if distance >= _SAME]
     return found
 
 
@@ -496,7 +518,7 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def draw(result: DefectsResult, figure: Any) -> None:
-    """Draw the formation energies under each condition."""
+    """Draw the formation energies under each condition; hollow are defects that moved away."""
     axes = figure.add_subplot()
     rows, conditions = result["defects"], result["conditions"]
     labels = [_label(condition) for condition in conditions]

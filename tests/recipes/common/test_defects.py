@@ -1,6 +1,7 @@
 """Point defects, against plain ASE, other workflows, geometry and sum rules."""
 
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -149,6 +150,36 @@ def test_a_competing_phase_narrows_the_range(own, crystal):
     assert 2 * potentials["Cu"] + 2 * potentials["Au"] == pytest.approx(pair, abs=1e-9)
 
 
+def test_corners_of_three_elements():
+    """By brute force: two phases and the crystal in equilibrium, no other phase gains."""
+    ternary = alloy("Cu", "Au", 1)
+    ternary.symbols[1] = "Pd"
+    result = defects_flow(
+        ternary,
+        kinds=[],
+        substitutions={"Pd": ["Au"]},
+        competing=[alloy("Cu", "Pd", 2)],
+        supercell=[2, 2, 2],
+    )
+    elements = ["Au", "Cu", "Pd"]
+    others = ["Au", "Cu", "Pd", alloy("Cu", "Pd", 2)]
+    found = [relax_job(one, relax_cell=True) for one in (ternary, *others)]
+    counts = np.array([[sum(one["atoms"].symbols == e) for e in elements] for one in found])
+    energy = np.array([one["results"]["energy"] for one in found])
+    corners = []
+    for pair in combinations(range(1, 5), 2):
+        potentials = np.linalg.solve(counts[[0, *pair]], energy[[0, *pair]])
+        if (counts @ potentials < energy + 1e-9).all():
+            corners.append(potentials)
+    ours = [[one["chemical_potentials"][e] for e in elements] for one in result["conditions"]]
+    assert len(corners) == 3
+    np.testing.assert_allclose(sorted(ours), sorted(map(list, corners)), atol=1e-6)
+    assert all("AuCu2Pd" in one["phases"] for one in result["conditions"])
+    # With this potential, gold rather sits elsewhere.
+    assert max(result["defects"][0]["formation_energies"]) < 0
+    assert "Au_Pd is negative" in result["warnings"][0]
+
+
 def test_a_crystal_that_is_not_stable_is_told():
     result = defects_flow(alloy("Cu", "Ag", 2), kinds=["vacancy"], supercell=[2, 2, 2])
     assert [one["phases"] for one in result["conditions"]] == [["Ag", "Cu"]]
@@ -217,15 +248,24 @@ def test_interstitial_sites(host, expected):
     assert [one.name for one in made] == names
 
 
-def test_sites_do_not_depend_on_rounding():
+@pytest.mark.parametrize("stretch", [(1, 1, 1), (1.027, 1.027, 1.027), (1.01, 1.01, 0.98)])
+def test_sites_do_not_depend_on_rounding(stretch):
     exact = alloy("Cu", "Au", 1)
-    rounded = exact.copy()
-    rounded.positions += [[-1e-15, 0, -1e-15], [0, 0, 1e-15], [1e-15, -1e-15, 0], [0, 0, -1e-15]]
+    exact.set_cell(exact.cell * np.array(stretch), scale_atoms=True)
+    turned = exact.copy()
+    turned.rotate(35, (1, 2, 3), rotate_cell=True)
+    turned.positions += 1e-12 * np.random.default_rng(1).normal(size=(4, 3))
     changes = [("H", None), (None, "Cu")]
-    ours, theirs = (make_defects(one, [2, 2, 2], changes) for one in (exact, rounded))
-    assert [one.name for one in ours] == ["H_i1", "H_i2", "H_i3", "v_Cu"]
-    assert [one.multiplicity for one in ours] == [1, 3, 8, 3]  # among copper; with gold; tetrahedra
-    assert [one[:7] for one in theirs] == [(*one[:6], pytest.approx(one.nearest)) for one in ours]
+    ours, theirs = (make_defects(one, [2, 2, 2], changes) for one in (exact, turned))
+    many = {one.name: one.multiplicity for one in ours}
+    if stretch[0] == stretch[2]:
+        # Octahedra of copper, octahedra with gold, tetrahedra.
+        assert many == {"H_i1": 1, "H_i2": 3, "H_i3": 8, "v_Cu": 3}
+    else:  # neither the sites of copper nor those between are all equivalent now
+        assert sorted(many.values()) == [1, 1, 1, 2, 2, 8]  # of octahedra, of copper: 1 + 2
+    assert many == {one.name: one.multiplicity for one in theirs}
+    near = [one.nearest for one in ours]
+    np.testing.assert_allclose([one.nearest for one in theirs], near, atol=1e-6)
 
 
 def test_interstitials_leave_a_saddle_point_when_its_symmetry_is_broken():
