@@ -6,6 +6,7 @@ from ase.build import add_adsorbate, bulk, fcc100
 
 from quacc.recipes.common.converge import converge
 from quacc.recipes.emt.adsorption import adsorption_flow
+from quacc.recipes.emt.defects import defects_flow
 from quacc.recipes.emt.elastic import elastic_flow
 from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.hull import hull_flow
@@ -43,6 +44,7 @@ FIGURES = {
     "adsorption": lambda: adsorption_flow("Cu", "O", reference="O2"),
     "neb": lambda: neb_flow(*hop(), neb_kwargs={"images": 5}),
     "stacking_fault": lambda: stacking_fault_flow("Al", points=25),
+    "defects": lambda: defects_flow(alloys()[1], relax_kwargs={"fmax": 0.02}),
     "reaction": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
     "hull": lambda: hull_flow(alloys()),
     "md": lambda: md_flow(bulk("Cu", cubic=True) * 3, temperature=600, timestep=4.0, steps=2000),

@@ -11,7 +11,8 @@ from prefect.client.orchestration import get_client
 
 from quacc.recipes import report
 from quacc.recipes.common.converge import converge
-from quacc.recipes.emt import eos, hull, phonons
+from quacc.recipes.emt import defects, eos, hull, phonons
+from quacc.recipes.emt.prefect.defects import defects_flow
 from quacc.recipes.emt.prefect.elastic import elastic_flow
 from quacc.recipes.emt.prefect.eos import eos_flow
 from quacc.recipes.emt.prefect.hull import hull_flow
@@ -35,7 +36,12 @@ def jobs():
 def test_flows_are_the_serial_ones():
     @flow(task_runner=make_runner())
     def campaign():
-        return eos_flow("Cu"), phonon_flow("Cu", supercell=[2, 2, 2]), hull_flow(["Cu", "Au"])
+        return (
+            eos_flow("Cu"),
+            phonon_flow("Cu", supercell=[2, 2, 2]),
+            hull_flow(["Cu", "Au"]),
+            defects_flow("Cu", substitutions={"Cu": ["Au"]}, supercell=[2, 2, 2]),
+        )
 
     for tracked, serial in zip(
         campaign(),
@@ -43,6 +49,7 @@ def test_flows_are_the_serial_ones():
             eos.eos_flow("Cu"),
             phonons.phonon_flow("Cu", supercell=[2, 2, 2]),
             hull.hull_flow(["Cu", "Au"]),
+            defects.defects_flow("Cu", substitutions={"Cu": ["Au"]}, supercell=[2, 2, 2]),
         ),
         strict=True,
     ):

@@ -15,6 +15,7 @@ from quacc.recipes.common.converge import converge
 from quacc.recipes.emt import core
 from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.batch import batch_flow
+from quacc.recipes.emt.defects import defects_flow
 from quacc.recipes.emt.double_relax import double_relax_flow
 from quacc.recipes.emt.elastic import elastic_flow
 from quacc.recipes.emt.eos import eos_flow
@@ -39,6 +40,13 @@ def hop():
     return initial[1:], final[1:]
 
 
+def alloy():
+    """Cu3Au."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[0] = "Au"
+    return atoms
+
+
 MADE = {
     "adsorption_flow": lambda: adsorption_flow(
         fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True), "O", reference="O2"
@@ -46,6 +54,9 @@ MADE = {
     "batch_flow": lambda: batch_flow(["Al", "Cu", "Ni"]),
     "bulk_to_slabs_flow": lambda: bulk_to_slabs_flow("Cu", slab_static_electron=None),
     "converge": lambda: converge(eos_flow, "points", [5, 7], "Cu", tolerance=1.0),
+    "defects_flow": lambda: defects_flow(
+        alloy(), kinds=["vacancy", "antisite"], supercell=[2, 2, 2]
+    ),
     "double_relax_flow": lambda: double_relax_flow("Cu", core.relax_job, compare=True),
     "elastic_flow": lambda: elastic_flow("Cu"),
     "eos_flow": lambda: eos_flow("Cu"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
@@ -70,16 +72,7 @@ def hull_flow(
                 f"{one.get_chemical_formula()} is no crystal: it has pbc={one.pbc.tolist()}."
             )
     elements = sorted({symbol for one in atoms for symbol in one.symbols})
-    pure = {next(iter(kinds)) for one in atoms if len(kinds := {*one.symbols}) == 1}
-    for symbol in elements:
-        if symbol not in pure:
-            try:
-                atoms.append(as_atoms(symbol))
-            except StructureError as error:
-                raise StructureError(
-                    f"The hull needs a crystal of {symbol}, which is not among the structures, and "
-                    f"quacc knows none by name ({error})."
-                ) from None
+    atoms = with_elements(atoms, elements, "The hull", "structures")
     options = {"relax_cell": relax_cell, **relax_kwargs}
     for one in atoms:
         check(relax_job, one, **options)
@@ -104,19 +97,61 @@ def hull_flow(
     return result
 
 
-def _phases(results: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    from pymatgen.analysis.phase_diagram import PhaseDiagram
+def with_elements(
+    structures: Sequence[Atoms], elements: Iterable[str], what: str, given: str
+) -> list[Atoms]:
+    """Return structures, and the crystals of those elements that none of them is.
+
+    Parameters
+    ----------
+    what, given
+        What needs the elements, and what the user calls the structures, for messages.
+
+    Raises
+    ------
+    StructureError
+        No crystal is known by the name of an element.
+    """
+    pure = {next(iter(kinds)) for one in structures if len(kinds := {*one.symbols}) == 1}
+    found = list(structures)
+    for symbol in elements:
+        if symbol in pure:
+            continue
+        reason = "the name stands for an atom"
+        try:
+            crystal = as_atoms(symbol)
+        except StructureError as error:
+            reason = str(error)
+        else:
+            if crystal.pbc.all():
+                found.append(crystal)
+                continue
+        raise StructureError(
+            f"{what} needs a crystal of {symbol}, which is not among the {given}, and quacc knows "
+            f"none by name ({reason}). Add one."
+        )
+    return found
+
+
+def entries_of(results: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Return pymatgen's entries, with composition and energy of each result; ids count them."""
     from pymatgen.core.composition import Composition
     from pymatgen.entries.computed_entries import ComputedEntry
 
-    entries = [
+    return [
         ComputedEntry(
-            Composition(chain[-1]["atoms"].get_chemical_formula()),
-            chain[-1]["results"]["energy"],
+            Composition(result["atoms"].get_chemical_formula()),
+            result["results"]["energy"],
             entry_id=str(number),
         )
-        for number, chain in enumerate(results)
+        for number, result in enumerate(results)
     ]
+
+
+def _phases(results: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    from pymatgen.analysis.phase_diagram import PhaseDiagram
+
+    entries = entries_of(chain[-1] for chain in results)
     diagram = PhaseDiagram(entries)
     phases = []
     for entry, chain in zip(entries, results, strict=True):
