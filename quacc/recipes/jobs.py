@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,7 +21,10 @@ _R = TypeVar("_R")
 def job_of(
     code: Code, module: str, function: Callable[Concatenate[Code, _P], _R]
 ) -> Callable[_P, _R]:
-    """Return one of these jobs as a calculator's, which belongs to a module."""
+    """Return one of these jobs as a calculator's, which belongs to a module.
+
+    Its documentation ends with what is the same for all jobs, and the calculator's keywords.
+    """
 
     def job(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         return function(code, *args, **kwargs)
@@ -30,9 +34,32 @@ def job_of(
     _, *parameters = signature.parameters.values()
     job.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     job.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "code"}
-    own = " ".join(inspect.cleandoc(code.__doc__ or "").split())
-    job.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("The calculator's.", own)
+    defaults = ", ".join(f"{name}={value!r}" for name, value in code.defaults.items())
+    job.__doc__ = "\n".join(
+        [
+            inspect.cleandoc(function.__doc__ or ""),
+            *([_COPY_FILES] if "copy_files" in signature.parameters else []),
+            "**calc_kwargs",
+            textwrap.indent(inspect.cleandoc(code.__doc__ or ""), _IN),
+            textwrap.fill(f"Defaults: {defaults}.", 92, initial_indent=_IN, subsequent_indent=_IN),
+            _RAISES,
+        ]
+    )
     return job
+
+
+_IN = "    "
+_COPY_FILES = """copy_files
+    What a code that writes files starts from: an earlier result or its folder, or
+    ``{folder: [file names]}``."""
+_RAISES = """
+Raises
+------
+InputError, MissingProgramError
+    Before anything is computed.
+CalculationError
+    The code failed, or returned numbers that are not finite; says why, from the code's own
+    output, and where its files are."""
 
 
 def static_job(
@@ -49,19 +76,6 @@ def static_job(
     ----------
     atoms
         Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
-    copy_files
-        What a code that writes files starts from: an earlier result or its folder, or
-        ``{folder: [file names]}``.
-    **calc_kwargs
-        The calculator's.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite; says why, from the code's own
-        output, and where its files are.
     """
     return run_static(
         atoms, code, calc_kwargs, recipe=f"{code.name}.static_job", copy_files=copy_files
@@ -90,19 +104,6 @@ def relax_job(
         Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
     relax_cell, fmax, steps, optimizer, trajectory, require_convergence
         See :func:`quacc.runners.relax.run_relax`; ``fmax`` in eV/Å.
-    copy_files
-        What a code that writes files starts from: an earlier result or its folder, or
-        ``{folder: [file names]}``.
-    **calc_kwargs
-        The calculator's.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite; says why, from the code's own
-        output, and where its files are.
     """
     return run_relax(
         atoms,
@@ -147,19 +148,6 @@ def md_job(
     dynamics, steps, …, trajectory
         See :func:`quacc.runners.md.run_md`; times in fs, ``temperature`` in K, ``pressure`` in
         bar, ``friction`` in 1/fs.
-    copy_files
-        What a code that writes files starts from: an earlier result or its folder, or
-        ``{folder: [file names]}``.
-    **calc_kwargs
-        The calculator's.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite; says why, from the code's own
-        output, and where its files are.
     """
     from quacc.runners.md import run_md
 
@@ -206,19 +194,6 @@ def freq_job(
     displacement, thermo, …, spin
         See :func:`quacc.runners.vibrations.run_vibrations`; ``displacement`` in Å,
         ``temperature`` in K, ``pressure`` in bar.
-    copy_files
-        What a code that writes files starts from: an earlier result or its folder, or
-        ``{folder: [file names]}``.
-    **calc_kwargs
-        The calculator's.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite; says why, from the code's own
-        output, and where its files are.
     """
     from quacc.runners.vibrations import run_vibrations
 
@@ -262,16 +237,6 @@ def neb_job(
         Both ends, relaxed, their atoms in the same order.
     images, climb, idpp, spring, fmax, steps, optimizer, exchange, parallel
         See :func:`quacc.runners.neb.run_neb`; ``spring`` in eV/Å², ``fmax`` in eV/Å.
-    **calc_kwargs
-        The calculator's.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite; says why, from the code's own
-        output, and where its files are.
     """
     from quacc.runners.neb import run_neb
 

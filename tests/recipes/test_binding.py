@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from quacc.calculators import code_names
+from quacc.calculators import code_names, get_code
+from quacc.errors import StructureError
 from quacc.recipes import binding
 from quacc.recipes.common import eos
 from quacc.recipes.emt import core
@@ -93,3 +94,20 @@ def test_serial_workflows_load_no_prefect():
 def test_every_calculator_has_recipes():
     for code in code_names():
         assert importlib.import_module(f"quacc.recipes.{code}.core").relax_job
+
+
+@pytest.mark.parametrize("name", code_names())
+def test_every_calculator_has_all_jobs(name):
+    core = importlib.import_module(f"quacc.recipes.{name}.core")
+    for job in (core.static_job, core.relax_job, core.md_job, core.freq_job, core.neb_job):
+        assert pickle.loads(pickle.dumps(job)) is job
+        assert "code" not in inspect.signature(job).parameters
+        for keyword, default in get_code(name).defaults.items():
+            assert f"{keyword}={default!r}" in " ".join(job.__doc__.split())
+
+
+@pytest.mark.parametrize("workflow", ["eos", "elastic", "qha", "vacancy", "defects"])
+def test_a_molecule_is_no_crystal(workflow):
+    module = importlib.import_module(f"quacc.recipes.emt.{workflow}")
+    with pytest.raises(StructureError, match="takes a crystal, .* but N2 has pbc"):
+        getattr(module, f"{workflow}_flow")("N2")

@@ -142,8 +142,6 @@ def defects_flow(
     """
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    if not given.pbc.all():
-        raise StructureError(f"Point defects are in crystals; this has pbc={given.pbc.tolist()}.")
     repeats = repeated(given, supercell, min_length)
     require_number(minimum=0, rattle=rattle)
     native = sorted({*given.symbols})

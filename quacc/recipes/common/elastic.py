@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from quacc.atoms.convert import StructureLike
 from quacc.errors import (
     ParameterError,
-    StructureError,
     require_bool,
     require_count,
     require_positive,
@@ -128,10 +127,6 @@ def elastic_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
     given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    if not given.pbc.all():
-        raise StructureError(
-            f"Elastic constants are of a crystal; this structure has pbc={given.pbc.tolist()}."
-        )
     check(static_job, given, **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
 

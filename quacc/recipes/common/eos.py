@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from quacc.atoms.convert import StructureLike
 from quacc.errors import (
     ParameterError,
-    StructureError,
     require_bool,
     require_choice,
     require_count,
@@ -116,10 +115,6 @@ def eos_flow(
     if relax_positions and relax_job is None:
         raise ParameterError("relax_positions=True needs a relax_job.")
     given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    if not given.pbc.all():
-        raise StructureError(
-            f"An equation of state is of a crystal; this structure has pbc={given.pbc.tolist()}."
-        )
     check(static_job, given, **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
 

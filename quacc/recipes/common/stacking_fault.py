@@ -14,7 +14,6 @@ from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import (
     ParameterError,
-    StructureError,
     require_bool,
     require_count,
     require_positive,
@@ -162,10 +161,6 @@ def _block(
     from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    if not atoms.pbc.all():
-        raise StructureError(
-            f"Stacking faults are in crystals; this structure has pbc={atoms.pbc.tolist()}."
-        )
     for name, three in (("miller", miller), ("slip", slip)):
         if isinstance(three, str) or len(three) != 3 or not np.any(three):
             raise ParameterError(f"{name} must be three numbers, not all zero: {three!r}.")

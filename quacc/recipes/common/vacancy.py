@@ -89,8 +89,6 @@ def vacancy_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     neb_kwargs = keywords("neb_kwargs", neb_kwargs, ["final"])
     given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    if not given.pbc.all():
-        raise StructureError(f"Vacancies are in crystals; this has pbc={given.pbc.tolist()}.")
     if atom >= len(given):
         raise StructureError(f"The cell has {len(given)} atoms, so none number {atom}.")
     repeats = repeated(given, supercell, min_length)

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
-from quacc.errors import ParameterError
+from quacc.errors import ParameterError, StructureError
 from quacc.recipes.common.verbs import Job, check, submit
 from quacc.runners.calculation import formula_of
 from quacc.store.key import digest
@@ -68,8 +68,19 @@ def start(
 def check_start(
     structure: StructureLike, relax_job: Job | None, relax_kwargs: Mapping[str, Any], cell: bool
 ) -> Atoms:
-    """Return the structure as given; let the job refuse what :func:`start` would give it."""
+    """Return the structure as given; let the job refuse what :func:`start` would give it.
+
+    Raises
+    ------
+    StructureError
+        The cell is to be relaxed, but this is no crystal.
+    """
     atoms = as_atoms(structure)
+    if cell and not atoms.pbc.all():
+        raise StructureError(
+            f"This takes a crystal, periodic in three directions, but {formula_of(atoms)} has "
+            f"pbc={atoms.pbc.tolist()}."
+        )
     if relax_job is not None and not isinstance(structure, Mapping):
         check(relax_job, structure, **({"relax_cell": True} if cell else {}), **relax_kwargs)
     return atoms
