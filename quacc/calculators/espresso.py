@@ -123,7 +123,7 @@ class EspressoCode(Code):
             )
         folder = self.folder()
         functionals = {
-            symbol: _functional(folder / name)
+            symbol: _functional(folder / name, (folder / name).stat().st_mtime_ns)
             for symbol, name in parameters["pseudopotentials"].items()
         }
         if len({one for one in functionals.values() if one}) > 1:
@@ -238,7 +238,7 @@ def _sha256(file: str, changed: int) -> str:
 
 
 @cache
-def _functional(file: Path) -> str | None:
+def _functional(file: Path, changed: int) -> str | None:
     """Return the functional of a pseudopotential in the UPF format, as the file names it."""
     text = file.read_text(errors="replace")
     patterns = (r'functional="\s*([^"]*?)\s*"', r"(?m)^\s*(.*?)\s+Exchange-Correlation functional")

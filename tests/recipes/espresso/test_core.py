@@ -213,8 +213,8 @@ def test_a_molecule_needs_a_cell():
 
 def test_names_of_elements_are_not_mixed_up():
     assert all(name[:2] != "Co" for name in _candidates(CODE.folder(), "C"))
-    assert _functional(CODE.folder() / "Si.pz-vbc.UPF") == "PZ"
-    assert _functional(CODE.folder() / "Si.pbe-rrkj.UPF") == "PBE"
+    assert _functional(CODE.folder() / "Si.pz-vbc.UPF", 0) == "PZ"
+    assert _functional(CODE.folder() / "Si.pbe-rrkj.UPF", 0) == "PBE"
 
 
 def test_the_launcher_starts_it():
