@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -99,7 +100,7 @@ def make_slabs(
         max_index,
         float(min_thickness),
         float(min_vacuum),
-        center_slab=True,
+        center_slab=False,  # which takes longer than all the rest; _centre() does it
         max_normal_search=max_index,
     )
     slabs: list[Slab] = []
@@ -111,6 +112,7 @@ def make_slabs(
         h, k, l = (int(index) for index in one.miller_index)  # noqa: E741 - the field's letters
         termination = counts.get((h, k, l), 0)
         counts[h, k, l] = termination + 1
+        _centre(one)
         slab = _oriented(AseAtomsAdaptor.get_atoms(one.get_orthogonal_c_slab(), msonable=False))
         slab = _widened(slab, float(min_lateral))
         if moments:
@@ -150,6 +152,21 @@ def _oriented(atoms: Atoms) -> Atoms:
         scaled_positions=reduced.get_scaled_positions(),
         pbc=True,
     )
+
+
+def _centre(slab: Any) -> None:
+    """Move pymatgen's slab, in one piece, so that its centre of mass is in the middle of the cell.
+
+    This comes before c is made a normal of the surface: periodic images are along the old one.
+    """
+    heights = slab.frac_coords[:, 2] % 1
+    ranked = np.sort(heights)
+    gaps = np.diff(ranked, append=ranked[0] + 1)
+    top = ranked[gaps.argmax()]  # the vacuum, the widest gap, is above
+    heights = (heights - top - 1e-9) % 1
+    weights = [site.species.weight for site in slab]
+    shift = 0.5 - np.average(heights, weights=weights) - top - 1e-9
+    slab.translate_sites(list(range(len(slab))), [0, 0, shift])
 
 
 def _widened(atoms: Atoms, min_lateral: float) -> Atoms:

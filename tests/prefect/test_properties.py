@@ -144,7 +144,6 @@ def test_recipes_are_listed_and_shown():
         (("run", "eso", "Cu"), "Did you mean 'eos'?"),
         (("run", "eos", "Cu", "--set", "point=5"), "Did you mean 'points'?"),
         (("run", "eos", "Cu", "--set", "points=2"), "points"),
-        (("run", "md", "H2O", "-c", "mopac"), "has no md_job"),
         (("run", "double_relax", "Cu"), "needs --set pre_relax_job=CALCULATOR.JOB"),
         (("run", "double_relax", "Cu", "--set", "pre_relax_job=lj.relax"), "lj.relax_job"),
         (("run", "neb", "Cu"), "takes 2 structures, initial and final, not 1"),

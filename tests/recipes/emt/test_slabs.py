@@ -52,13 +52,14 @@ def test_keywords_reach_the_jobs_and_the_slabs():
         "Cu",
         max_index=2,
         min_lateral=3.0,
+        min_thickness=5.0,
         relax_kwargs={"fmax": 0.05, "asap_cutoff": True},
         static_kwargs={"asap_cutoff": True},
     )
     assert len(result["surfaces"]) == 6
     assert result["bulk"]["parameters"]["asap_cutoff"] is True
     assert all(slab["parameters"]["asap_cutoff"] for slab in result["slabs"])
-    loose = bulk_to_slabs_flow("Cu", partial(relax_job, fmax=0.5), None)
+    loose = bulk_to_slabs_flow("Cu", partial(relax_job, fmax=0.5), None, min_thickness=5.0)
     assert loose["slabs"][0]["fmax"] == 0.5
 
 
