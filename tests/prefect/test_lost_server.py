@@ -60,7 +60,7 @@ AT_THE_END = f"""
 """
 
 
-@pytest.mark.parametrize("lines", [PLAIN, SLEEPS, MORE], ids=["plain", "sleeps", "more"])
+@pytest.mark.parametrize("lines", [SLEEPS, MORE], ids=["sleeps", "more"])
 def test_a_server_that_stays_away_ends_the_flow(lines, tmp_path):
     with Server(tmp_path / "prefect") as server, Script(HURRY, lines, env=server.env) as program:
         program.wait_for("started")
