@@ -15,7 +15,7 @@ from ase.units import kcal, mol
 
 from quacc.errors import CalculationError, MissingProgramError, ParameterError
 from quacc.recipes.emt.core import static_job as emt_static
-from quacc.recipes.mopac.core import relax_job, static_job
+from quacc.recipes.mopac.core import freq_job, md_job, relax_job, static_job
 from quacc.settings import change_settings, get_settings
 
 pytestmark = pytest.mark.mopac
@@ -64,6 +64,24 @@ def test_a_relaxation():
     assert result["converged"]
     assert np.linalg.norm(result["results"]["forces"], axis=1).max() < 0.01
     assert result["results"]["energy"] < static_job("H2O")["results"]["energy"]
+
+
+def test_vibrations_are_those_of_mopac_s_own_force_calculation(tmp_path):
+    relaxed = relax_job("H2O", fmax=0.001)
+    found = freq_job(relaxed)["frequencies"]
+    lines = ["PM7 FORCE RELSCF=0.0001", "", ""]
+    for atom in relaxed["atoms"]:
+        lines.append(f"{atom.symbol} {atom.x:.8f} 1 {atom.y:.8f} 1 {atom.z:.8f} 1")
+    (tmp_path / "water.mop").write_text("\n".join([*lines, ""]))
+    subprocess.run(["mopac", tmp_path / "water.mop"], check=True)
+    printed = re.findall(r"FREQUENCY\s+(\S+)", (tmp_path / "water.out").read_text())
+    np.testing.assert_allclose(found, [float(number) for number in printed], atol=1.5)
+
+
+def test_dynamics_keep_the_energy():
+    history = md_job("H2O", steps=32, timestep=0.5)["history"]
+    total = history["energy"] + history["kinetic_energy"]
+    assert np.ptp(total) < 0.05 * np.ptp(history["kinetic_energy"])
 
 
 def test_failure_keeps_the_files_and_reports():
