@@ -5,8 +5,10 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 
+from quacc.recipes.common.converge import converge
 from quacc.recipes.espresso.core import static_job
 from quacc.recipes.espresso.elastic import elastic_flow
+from quacc.recipes.espresso.eos import eos_flow
 from quacc.recipes.espresso.molecules import molecule_flow
 from quacc.recipes.espresso.phonons import phonon_flow
 
@@ -86,3 +88,24 @@ def test_hydrogen_as_a_gas():
     stiffness = (energies[1] + energies[2] - 2 * energies[0]) / 0.02**2
     omega = np.sqrt(stiffness * 2 / relaxed.get_masses()[0])
     assert found == pytest.approx(omega * units._hbar * units.s * units.J / units.invcm, rel=0.01)
+
+
+def test_convergence_with_k_points():
+    result = converge(
+        eos_flow,
+        "static_kwargs.kpts",
+        [[3, 3, 3], [4, 4, 4], [5, 5, 5]],
+        "Si",
+        relax_job=None,
+        points=5,
+        static_kwargs={**SILICON, "ecutwfc": 20.0, "ecutrho": 80.0},
+        of="energy",
+        tolerance=0.2,
+    )
+    energies = np.array([one["energy"] for one in result["properties"]])
+    off = np.abs(energies - energies[-1])[:-1]
+    assert off[0] > 3 * off[1]
+    assert result["enough"] == [4, 4, 4]
+    options = {**SILICON, "kpts": [5, 5, 5], "ecutwfc": 20.0, "ecutrho": 80.0}
+    direct = static_job("Si", **options)["results"]["energy"]
+    assert energies[-1] == pytest.approx(direct, abs=0.02)  # at 5.43 Å, near the minimum
