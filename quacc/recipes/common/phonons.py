@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
+from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import (
     ParameterError,
@@ -122,9 +123,11 @@ def phonon_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
     require_positive(mesh=mesh, t_max=t_max, t_step=t_step, displacement=displacement)
-    fixed = _is_fixed(check_start(atoms, None, {}, cell=False))
-    given = check_start(atoms, relax_job, relax_kwargs, cell=not fixed)
+    given = as_atoms(atoms)
+    fixed = _is_fixed(given)
     repeats = repeated(given, supercell, min_length)
+    relaxes = relax_job is not None and not isinstance(atoms, Mapping)
+    check_start(atoms, relax_job, relax_kwargs, cell=relaxes and not fixed)
     check(static_job, given, **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=not fixed)
 
@@ -181,10 +184,14 @@ def repeated(atoms: Atoms, supercell: Sequence[int] | None, min_length: float) -
         )
         least = np.ceil(min_length / heights - 1e-6)
         return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
+    told = f"supercell must be three whole numbers such as [2, 2, 2], not {supercell!r}."
     if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:
-        raise ParameterError(f"supercell must be three whole numbers, not {supercell!r}.")
+        raise ParameterError(told)
     for number in supercell:
-        require_count(supercell=number)
+        try:
+            require_count(supercell=number)
+        except ParameterError:
+            raise ParameterError(told) from None
     return [int(number) for number in supercell]
 
 
@@ -341,9 +348,10 @@ def summarise(result: PhononResult) -> str:
         text = "no imaginary modes"
     else:
         text = f"IMAGINARY MODES down to {result['lowest_frequency']:.2f} THz"
+    number = result["displacements"]
     return (
         f"{text}; frequencies up to {result['highest_frequency']:.2f} THz, from "
-        f"{result['displacements']} displacements in a supercell of "
+        f"{number} displacement{'s' * (number > 1)} in a supercell of "
         f"{'×'.join(map(str, result['supercell']))}"
     )
 

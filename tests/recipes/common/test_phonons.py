@@ -129,6 +129,15 @@ def test_a_fixed_substrate_has_no_phonons():
     np.testing.assert_allclose(np.sort(wavenumbers), other["frequencies"], rtol=2e-3)
 
 
+def test_a_layer_is_taken_as_it_is():
+    """Its cell cannot be relaxed, as it has no stress across the vacuum."""
+    layer = fcc111("Cu", (1, 1, 1), vacuum=8.0)
+    assert phonon_flow(layer, relax_job=None, mesh=10.0)["supercell"][2] == 1
+    assert phonon_flow(static_job(layer), mesh=10.0)["supercell"][2] == 1
+    with pytest.raises(StructureError, match="periodic in three"):
+        phonon_flow(layer)
+
+
 def test_the_supercell_is_as_wide_as_was_asked():
     atoms = bulk("Cu")
     from quacc.recipes.common.phonons import repeated
@@ -144,8 +153,9 @@ def test_the_supercell_is_as_wide_as_was_asked():
     ("structure", "options", "error", "message"),
     [
         (molecule("H2O"), {"relax_job": None}, StructureError, "freq_job"),
-        ("Cu", {"supercell": "222"}, ParameterError, "three whole numbers"),
-        ("Cu", {"supercell": [2, 2, 0]}, ParameterError, "supercell"),
+        ("H2O", {}, StructureError, "freq_job"),
+        ("Cu", {"supercell": "222"}, ParameterError, r"three whole numbers such as \[2, 2, 2\]"),
+        ("Cu", {"supercell": [2, 2, 0]}, ParameterError, r"three whole numbers.*\[2, 2, 0\]"),
         ("Cu", {"displacement": 0}, ParameterError, "displacement"),
         ("Cu", {"mesh": -1}, ParameterError, "mesh"),
     ],
