@@ -39,7 +39,7 @@ def show_table(rows: Sequence[Mapping[str, Any]], *, key: str, description: str 
 
 
 def show_outcome(result: Mapping[str, Any]) -> None:
-    """Show a workflow's table and figure in the dashboard.
+    """Show a workflow's table and figure in the dashboard, above them summary and warnings.
 
     Of a workflow of the user's own, every list of flat rows is a table.
     """
@@ -53,6 +53,7 @@ def show_outcome(result: Mapping[str, Any]) -> None:
                 about = f"{result['name']} of {result['formula']}, {result['key'][:10]}"
                 show_table(rows, key=f"{result['name']}-{name}", description=about)
         return
+    about = "\n\n".join([about, *(f"**Warning:** {text}" for text in result.get("warnings", ()))])
     show_table(report.table(result), key=result["name"], description=about)
     try:
         show_picture(report.plot(result), key=f"{result['name']}-figure", description=about)

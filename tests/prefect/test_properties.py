@@ -94,6 +94,17 @@ def test_the_dashboard_has_table_and_figure():
     assert all("bulk modulus" in one["description"] for one in mine)
 
 
+def test_the_dashboard_has_the_warnings():
+    result = elastic_flow(bulk("Cu", a=3.7), relax_job=None, points=1)
+    assert any("under a stress" in warning for warning in result["warnings"])
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json={}).json()
+    mine = [one for one in found if result["key"][:10] in (one["description"] or "")]
+    assert len(mine) == 2
+    for warning in result["warnings"]:
+        assert all(f"**Warning:** {warning}" in one["description"] for one in mine)
+
+
 def test_the_command_line():
     ran = call("run", "eos", "Cu", "Al", "--set", "points=5", COLUMNS="200")
     assert ran.returncode == 0, ran.stderr

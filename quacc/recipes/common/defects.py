@@ -488,7 +488,8 @@ def summarise(result: DefectsResult) -> str:
         for row in result["defects"]
         for energy, condition in zip(row["formation_energies"], result["conditions"], strict=True)
     )
-    text = f"{len(result['defects'])} point defects; {name} costs least, {energy:.3f} eV"
+    number = len(result["defects"])
+    text = f"{number} point defect{'s' * (number > 1)}; {name} costs least, {energy:.3f} eV"
     return text if len(result["conditions"]) == 1 else f"{text} where {condition} coexist"
 
 

@@ -347,6 +347,7 @@ def summarise(result: ElasticResult) -> str:
 def tabulate(result: ElasticResult) -> list[dict[str, Any]]:
     axes = ("xx", "yy", "zz", "yz", "xz", "xy")
     tensor = np.array(result["elastic_tensor"])
+    tensor[np.abs(tensor) < 1e-9 * np.abs(tensor).max()] = 0.0  # rounding errors
     return [
         {"C (GPa)": row, **dict(zip(axes, map(float, values), strict=True))}
         for row, values in zip(axes, tensor, strict=True)

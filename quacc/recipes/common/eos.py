@@ -235,10 +235,18 @@ def _function(form: str) -> Callable[..., Any]:
 def summarise(result: EOSResult) -> str:
     errors = result["uncertainties"]
     return (
-        f"V0 = {result['volume']:.3f} ± {errors['volume']:.3f} Å³, "
-        f"B0 = {result['bulk_modulus']:.1f} ± {errors['bulk_modulus']:.1f} GPa, "
-        f"B' = {result['bulk_modulus_derivative']:.2f} ± {errors['bulk_modulus_derivative']:.2f}"
+        f"V0 = {_with_error(result['volume'], errors['volume'])} Å³, "
+        f"B0 = {_with_error(result['bulk_modulus'], errors['bulk_modulus'])} GPa, B' = "
+        f"{_with_error(result['bulk_modulus_derivative'], errors['bulk_modulus_derivative'])}"
     )
+
+
+def _with_error(value: float, error: float) -> str:
+    """Return both with no more digits than have a meaning; an error that is none is left out."""
+    if error < 1e-4:
+        return f"{value:.4f}"
+    digits = max(0, -int(np.floor(np.log10(error)))) if np.isfinite(error) else 2
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def tabulate(result: EOSResult) -> list[dict[str, Any]]:

@@ -154,3 +154,13 @@ def test_bad_input(options, message):
 def test_no_crystal():
     with pytest.raises(StructureError, match="crystal"):
         elastic_flow("N2", relax_job=None)
+    with pytest.raises(StructureError, match="crystal"):  # not that relax_cell is wrong
+        elastic_flow("N2")
+
+
+def test_what_is_zero_by_symmetry_is_zero_in_the_table(copper):
+    for i, row in enumerate(elastic.tabulate(elastic_flow(copper))):
+        _, *constants = row.values()
+        assert [value == 0.0 for value in constants] == [
+            (i >= 3 or j >= 3) and i != j for j in range(6)
+        ]

@@ -150,6 +150,7 @@ def test_failures_name_the_volume():
         ("Cu", {"relax_kwargs": {"fmx": 0.1}}, ParameterError, "fmax"),
         ("Cu", {"static_kwargs": [1]}, ParameterError, "keywords"),
         (molecule("H2O"), {"relax_job": None}, StructureError, "crystal"),
+        ("H2O", {}, StructureError, "crystal"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_computed(structure, options, error, message):
@@ -164,3 +165,18 @@ def test_bad_input_is_refused_before_anything_is_computed(structure, options, er
 def test_without_jobs_it_says_where_they_come_from():
     with pytest.raises(ParameterError, match=r"quacc\.recipes\.emt"):
         eos.eos_flow("Cu")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (0.0457, "134.21 ± 0.05"),
+        (3.2, "134 ± 3"),
+        (25.0, "134 ± 25"),
+        (2e-9, "134.2072"),
+        (0.0, "134.2072"),
+        (float("inf"), "134.21 ± inf"),
+    ],
+)
+def test_the_error_decides_how_many_digits_are_told(error, told):
+    assert eos._with_error(134.20717, error) == told
