@@ -224,7 +224,8 @@ def _only_one(folder: Path, symbol: str) -> str:
         f"There are {len(names) or 'no'} pseudopotentials for {symbol} in {str(folder)!r}"
         f"{': ' + ', '.join(names) if names else ''}. "
         + (
-            f"Choose one: pseudopotentials={{{symbol!r}: {names[0]!r}}}."
+            f"Choose one: pseudopotentials={{{symbol!r}: {names[0]!r}}}. A workflow takes it for "
+            "each of its jobs, in relax_kwargs, static_kwargs and the like."
             if names
             else "The setting pseudopotentials.espresso names the folder."
         )

@@ -194,7 +194,7 @@ def _parameters(changes: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set takes KEY=VALUE, such as max_index=2, not {change!r}.")
         try:
-            value = YAML(typ="safe", pure=True).load(text)
+            value = None if text == "None" else YAML(typ="safe", pure=True).load(text)
         except YAMLError as error:
             raise InputError(f"--set {change}: the value is not valid YAML ({error}).") from None
         *folders, last = name.split(".")

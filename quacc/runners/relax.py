@@ -93,7 +93,10 @@ def run_relax(
     require_count(steps=steps)
     require_choice("optimizer", optimizer, OPTIMIZERS)
     if relax_cell and "stress" not in code.properties:
-        raise ParameterError(f"{code.title} computes no stress, so relax_cell must be False.")
+        raise ParameterError(
+            f"{code.title} computes no stress, so relax_cell must be False. Workflows that relax "
+            "the cell take a crystal as it is with relax_job=None."
+        )
     calculation = Calculation(
         structure,
         code,

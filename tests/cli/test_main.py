@@ -100,3 +100,9 @@ def test_a_slab_that_fails_is_named_and_the_others_are_kept(tmp_path):
     assert "All other results are kept" in told.stderr
     assert "Traceback" not in told.stderr
     assert sum(row.recipe == "emt.static_job" for row in Store().select()) == 3
+
+
+def test_none_is_that_of_python():
+    told = call("run", "phonon", "H2O", "--set", "relax_job=None")
+    assert told.returncode == 1
+    assert "freq_job" in told.stderr
