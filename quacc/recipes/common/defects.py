@@ -498,14 +498,14 @@ def tabulate(result: DefectsResult) -> list[dict[str, Any]]:
         {
             "defect": row["name"],
             "sites": row["multiplicity"],
-            "nearest atom (Å)": row["nearest"],
+            "nearest (Å)": row["nearest"],
             **{
-                f"formation energy (eV), {_label(condition)}": energy
+                f"eV, {_label(condition)}": energy
                 for condition, energy in zip(
                     result["conditions"], row["formation_energies"], strict=True
                 )
             },
-            "moved away": "yes" if row["moved"] else "no",
+            "moved": "yes" if row["moved"] else "no",
             "converged": row["converged"],
         }
         for row in result["defects"]
