@@ -127,7 +127,9 @@ def elastic_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
     given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    check(static_job, given, **static_kwargs)
+    calculation = check(static_job, given, **static_kwargs)
+    if not from_energy and calculation and "stress" not in calculation.code.properties:
+        raise _no_stress(calculation.code.title)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
 
     amounts = [sign * strain * (i + 1) / points for i in range(points) for sign in (1, -1)]
@@ -254,14 +256,18 @@ def _strained(atoms: Atoms, strain: NDArray[Any]) -> Atoms:
 def _stress(result: Mapping[str, Any], reference: Atoms) -> NDArray[Any]:
     """Return the second Piola-Kirchhoff stress (GPa)."""
     if "stress" not in result["results"]:
-        raise ParameterError(
-            f"{result['calculator']['name']} gives no stress, so that elastic constants have to "
-            "come from energies: pass from_energy=True."
-        )
+        raise _no_stress(result["calculator"]["name"])
     cauchy = voigt_6_to_full_3x3_stress(np.array(result["results"]["stress"])) / units.GPa
     gradient = np.linalg.solve(reference.cell.array, result["atoms"].cell.array).T
     inverse = np.linalg.inv(gradient)
     return np.linalg.det(gradient) * inverse @ cauchy @ inverse.T
+
+
+def _no_stress(code: str) -> ParameterError:
+    return ParameterError(
+        f"{code} gives no stress, so that elastic constants have to come from energies: pass "
+        "from_energy=True."
+    )
 
 
 def _voigt(strain: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from quacc.errors import JobsFailedError, MissingProgramError, ParameterError
-from quacc.runners.calculation import only_checking
+from quacc.runners.calculation import Calculation, only_checking
 
 Job = Callable[..., Any]
 """A plain function, or anything with a ``submit``."""
@@ -57,8 +57,8 @@ def recipe_of(function: Callable[..., Any]) -> str | None:
     return f"{module.split('.')[2]}.{name}"
 
 
-def check(job: Job, item: Any, /, **kwargs: Any) -> None:
-    """Let a job check its input, without computing anything.
+def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation | None:
+    """Let a job check its input, without computing anything; return the calculation it is.
 
     Only for quacc's own jobs; other functions might compute before they check. A job that is
     no job is refused in any case.
@@ -77,13 +77,15 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> None:
     function = getattr(job, "fn", job)  # of a task
     function = getattr(function, "plain", function)
     if recipe_of(function) is None:
-        return
+        return None
     try:
-        with only_checking():
+        with only_checking() as found:
             function(item, **kwargs)
     except MissingProgramError:
         if not hasattr(job, "submit"):
             raise
+        return None
+    return found.calculation
 
 
 def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from ase.units import kcal, mol
 from quacc.errors import CalculationError, MissingProgramError, ParameterError
 from quacc.recipes.emt.core import static_job as emt_static
 from quacc.recipes.mopac.core import freq_job, md_job, relax_job, static_job
+from quacc.recipes.mopac.elastic import elastic_flow
 from quacc.settings import change_settings, get_settings
 
 pytestmark = pytest.mark.mopac
@@ -82,6 +83,13 @@ def test_dynamics_keep_the_energy():
     history = md_job("H2O", steps=32, timestep=0.5)["history"]
     total = history["energy"] + history["kinetic_energy"]
     assert np.ptp(total) < 0.05 * np.ptp(history["kinetic_energy"])
+
+
+def test_elastic_constants_without_stresses_are_refused_before_anything_is_computed():
+    with pytest.raises(ParameterError, match="MOPAC .* gives no stress.*pass from_energy=True"):
+        elastic_flow("Si", relax_job=None)
+    with pytest.raises(ParameterError, match="computes no stress, so relax_cell must be False"):
+        relax_job("Si", relax_cell=True)
 
 
 def test_failure_keeps_the_files_and_reports():
