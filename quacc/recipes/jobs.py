@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import linecache
 import textwrap
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,14 +27,20 @@ def job_of(
     Its documentation ends with what is the same for all jobs, and the calculator's keywords.
     """
 
-    def job(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return function(code, *args, **kwargs)
+    name = function.__name__
+    # Prefect's caches tell tasks apart by their source, so each job has one of its own.
+    file = f"<{module}.{name}>"
+    source = f"def {name}(*args, **kwargs):\n    return of_{code.name}(code, *args, **kwargs)\n"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    names: dict[str, Any] = {f"of_{code.name}": function, "code": code, "__name__": module}
+    exec(compile(source, file, "exec"), names)
+    job: Any = names[name]
 
-    job.__module__, job.__name__, job.__qualname__ = module, function.__name__, function.__name__
     signature = inspect.signature(function)
-    _, *parameters = signature.parameters.values()
-    job.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    job.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "code"}
+    hidden = {"code"} if code.command else {"code", "copy_files"}
+    parameters = [one for one in signature.parameters.values() if one.name not in hidden]
+    signature = job.__signature__ = signature.replace(parameters=parameters)
+    job.__annotations__ = {k: v for k, v in function.__annotations__.items() if k not in hidden}
     defaults = ", ".join(f"{name}={value!r}" for name, value in code.defaults.items())
     job.__doc__ = "\n".join(
         [
@@ -45,7 +52,8 @@ def job_of(
             _RAISES,
         ]
     )
-    return job
+    made: Callable[_P, _R] = job
+    return made
 
 
 _IN = "    "

@@ -94,8 +94,8 @@ def run_relax(
     require_choice("optimizer", optimizer, OPTIMIZERS)
     if relax_cell and "stress" not in code.properties:
         raise ParameterError(
-            f"{code.title} computes no stress, so relax_cell must be False. Workflows that relax "
-            "the cell take a crystal as it is with relax_job=None."
+            f"{code.title} computes no stress, so it can relax no cell: relax_cell must be False. "
+            "A workflow takes the cell of a crystal that is the result of a job as it is."
         )
     calculation = Calculation(
         structure,

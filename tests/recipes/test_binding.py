@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import linecache
 import pickle
 import subprocess
 import sys
@@ -111,3 +112,22 @@ def test_a_molecule_is_no_crystal(workflow):
     module = importlib.import_module(f"quacc.recipes.emt.{workflow}")
     with pytest.raises(StructureError, match="takes a crystal, .* but N2 has pbc"):
         getattr(module, f"{workflow}_flow")("N2")
+
+
+def test_prefect_s_caches_tell_the_jobs_apart():
+    """By the source of a function: one for all would serve one calculator's result as another's."""
+    sources = []
+    for name in code_names():
+        core = importlib.import_module(f"quacc.recipes.{name}.core")
+        for job in (core.static_job, core.relax_job, core.md_job, core.freq_job, core.neb_job):
+            linecache.checkcache()
+            sources.append(inspect.getsource(job))
+    assert len({*sources}) == 5 * len(code_names())
+
+
+def test_jobs_that_run_in_memory_copy_no_files():
+    assert "copy_files" not in inspect.signature(core.relax_job).parameters
+    assert "copy_files" not in core.relax_job.__doc__
+    mopac = importlib.import_module("quacc.recipes.mopac.core")
+    assert "copy_files" in inspect.signature(mopac.relax_job).parameters
+    assert "copy_files" in mopac.relax_job.__doc__

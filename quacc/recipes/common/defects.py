@@ -38,6 +38,11 @@ REFERENCES = ("Zhang1991", "Freysoldt2014", "Shen2024", "Ong2008", "Ong2013")
 _SHIFTED = 1.0
 """A defect whose atoms move farther (Å) has become another."""
 
+_NOBLE = ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
+
+_STABLE = 1e-4
+"""eV per atom above other phases that may be rounding, and noise of a code."""
+
 _SAME = 0.1
 """Places nearer than this (Å) are one."""
 
@@ -102,7 +107,12 @@ def defects_flow(
     the crystal among them: the corners of the region in which it is stable against the elements and
     the competing phases. A crystal that is not stable is in equilibrium with none: the potentials
     are then those of the phases that it decomposes into, and a warning names them and tells by how
-    much. Charged defects take the electrostatic potential, which no calculator gives here yet.
+    much.
+
+    Interstitials start in the holes between atoms, Voronoi vertices, of which bcc has only the
+    tetrahedral ones; dumbbells are not tried. Constraints of the crystal are not carried into the
+    supercells. Charged defects take the electrostatic potential, which no calculator gives here
+    yet.
 
     Parameters
     ----------
@@ -157,7 +167,8 @@ def defects_flow(
             f"kinds are but antisites, which {formula_of(given)} cannot have."
         )
     elements = sorted({*native, *(new for new, _ in changes if new)})
-    phases = _phases(given, competing, elements)
+    rivals = [as_atoms(one) for one in _several("competing", competing)]
+    phases = _phases(given, rivals, elements)
     made = make_defects(given, repeats, changes)
     for one in made:
         check(relax_job, _rattled(one.atoms, rattle), **relax_kwargs)
@@ -211,7 +222,7 @@ def defects_flow(
         "kinds": kinds,
         "substitutions": replacing,
         "insertions": inserted,
-        "competing": [as_atoms(one) for one in competing],
+        "competing": rivals,
         "supercell": repeats,
         "rattle": float(rattle),
         "relax_kwargs": relax_kwargs,
@@ -285,15 +296,19 @@ def _changes(
     return list(dict.fromkeys(changes))
 
 
-def _phases(host: Atoms, competing: Any, elements: Sequence[str]) -> list[Atoms]:
+def _phases(host: Atoms, phases: Sequence[Atoms], elements: Sequence[str]) -> list[Atoms]:
     """Return all phases but the crystal itself that the chemical potentials depend on."""
-    phases = [as_atoms(one) for one in _several("competing", competing)]
     for one in phases:
         formula = one.get_chemical_formula()
         if one.pbc.any() and not one.pbc.all():
             raise StructureError(
                 f"The competing phase {formula} is neither a crystal nor a molecule: it has "
                 f"pbc={one.pbc.tolist()}."
+            )
+        if len(one) == 1 and not one.pbc.any() and formula not in _NOBLE:
+            raise StructureError(
+                f"The competing phase {formula} is a free atom, which is no phase of the element. "
+                f"Pass its molecule, such as {formula}2, or its crystal."
             )
         if foreign := sorted({*one.symbols}.difference(elements)):
             raise StructureError(
@@ -344,10 +359,7 @@ def make_defects(
     from pymatgen.core.structure import Structure
 
     try:
-        from pymatgen.analysis.defects.generators import (
-            VacancyGenerator,
-            VoronoiInterstitialGenerator,
-        )
+        from pymatgen.analysis.defects.generators import VoronoiInterstitialGenerator
     except ImportError as error:
         raise MissingProgramError(
             f"Sites of point defects come from pymatgen-analysis-defects, which cannot be imported "
@@ -360,16 +372,20 @@ def make_defects(
     # The generator loses atoms that rounding has put below the cell.
     places = np.round(atoms.get_scaled_positions(), 8) % 1
     crystal = Structure(atoms.cell.array, atoms.get_chemical_symbols(), places)
-    # Charges are not asked for, so none need be guessed, which takes long.
-    lattice: list[tuple[Any, int, int | None]] = [
-        (places[site.defect_site_index], site.multiplicity, site.defect_site_index)
-        for site in VacancyGenerator().generate(crystal, oxi_state=0)
-    ]
+    kinds: dict[tuple[str, float], list[int]] = {}
+    moments = np.linalg.norm(atoms.get_initial_magnetic_moments().reshape(len(atoms), -1), axis=1)
+    for symbol, moment, index in zip(atoms.symbols, moments, range(len(atoms)), strict=True):
+        kinds.setdefault((symbol, round(float(moment), 2)), []).append(index)
+    lattice: list[tuple[Any, int, int | None]] = []
+    for alike in kinds.values():
+        for which, many in _distinct(crystal, places[alike]):
+            lattice.append((places[alike[which]], many, alike[which]))
     holes: list[tuple[Any, int, int | None]] = []
     if any(removed is None for _, removed in changes):
+        # Charges are not asked for, so none need be guessed, which takes long.
         sets = VoronoiInterstitialGenerator().generate(crystal.copy(), ["H"], oxi_state=0)
-        vertices = [site.frac_coords for alike in sets for site in alike.equivalent_sites]
-        holes = [(place, many, None) for place, many in _distinct(crystal, vertices)]
+        vertices = [site.frac_coords for group in sets for site in group.equivalent_sites]
+        holes = [(vertices[which], many, None) for which, many in _distinct(crystal, vertices)]
 
     found = []
     for added, removed in changes:
@@ -388,6 +404,8 @@ def make_defects(
                     del one[number]
                 else:
                     one.symbols[number] = added
+                    if one.has("initial_magmoms"):  # which was the other element's
+                        one.arrays["initial_magmoms"][number] = 0
             others = np.delete(whole.positions, [] if number is None else number, axis=0)
             near = image
             if len(others):
@@ -409,22 +427,25 @@ def make_defects(
     return found
 
 
-def _distinct(crystal: Any, places: Sequence[Any]) -> list[tuple[Any, int]]:
-    """Return one of each set of places that symmetry makes equivalent, and how many these are.
+def _distinct(crystal: Any, places: Any) -> list[tuple[int, int]]:
+    """Return the first of each set of places that symmetry makes equivalent, and their number.
 
     The generator's own sets are of structures that are alike within a few per cent: it takes the
-    holes of a tetragonal crystal for those of a cubic one.
+    holes of a tetragonal crystal for those of a cubic one. The symmetry is the primitive cell's: a
+    repeated cell lacks the rotations that turn it into another.
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    operations = SpacegroupAnalyzer(crystal, symprec=0.01).get_symmetry_operations()
+    cell = crystal.get_primitive_structure(tolerance=0.01)
+    operations = SpacegroupAnalyzer(cell, symprec=0.01).get_symmetry_operations()
+    places = cell.lattice.get_fractional_coords(crystal.lattice.get_cartesian_coords(places))
     found = []
-    left = list(places)
-    while left:
-        images = [operation.operate(left[0]) for operation in operations]
-        far = crystal.lattice.get_all_distances(images, left).min(axis=0)
-        found.append((left[0], int((far < _SAME).sum())))
-        left = [place for place, distance in zip(left, far, strict=True) if distance >= _SAME]
+    left = np.arange(len(places))
+    while len(left):
+        images = [operation.operate(places[left[0]]) for operation in operations]
+        far = cell.lattice.get_all_distances(images, places[left]).min(axis=0)
+        found.append((int(left[0]), int((far < _SAME).sum())))
+        left = left[far >= _SAME]
     return found
 
 
@@ -452,11 +473,15 @@ def _conditions(
     host = entries[0]
     decomposed, above = diagram.get_decomp_and_e_above_hull(host)
     warnings = []
-    if above > 1e-8:
-        products = ", ".join(sorted(formulas[entry.name] for entry in decomposed))
+    if above > _STABLE:
+        names = sorted(formulas[entry.name] for entry in decomposed)
+        if names == [formulas[host.name]]:
+            products = "another structure of its composition"
+        else:
+            products = ", ".join(names)
         warnings.append(
             f"{formulas[host.name]} is not stable: it is {1e3 * above:.1f} meV per atom above "
-            f"{products}. The chemical potentials are those of these phases."
+            f"{products}, which the chemical potentials come from."
         )
     pure = {element: entry.energy_per_atom for element, entry in diagram.el_refs.items()}
     conditions: list[dict[str, Any]] = []

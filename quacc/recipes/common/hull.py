@@ -128,7 +128,7 @@ def with_elements(
                 continue
         raise StructureError(
             f"{what} needs a crystal of {symbol}, which is not among the {given}, and quacc knows "
-            f"none by name ({reason}). Add one."
+            f"none by name ({reason}). Add one, or for a gas its molecule, such as H2."
         )
     return found
 

@@ -177,13 +177,15 @@ def repeated(atoms: Atoms, supercell: Sequence[int] | None, min_length: float) -
             "Phonons are of crystals; for a molecule, use freq_job, which computes vibrations."
         )
     if any(not isinstance(one, FixAtoms) for one in atoms.constraints):
-        raise StructureError("Phonons allow no constraints but FixAtoms: remove the others.")
+        raise StructureError("No constraints but FixAtoms are possible here: remove the others.")
     if supercell is None:
         heights = atoms.get_volume() / np.linalg.norm(
             np.cross(atoms.cell[[1, 2, 0]], atoms.cell[[2, 0, 1]]), axis=1
         )
         least = np.ceil(min_length / heights - 1e-6)
         return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
+    if isinstance(supercell, np.ndarray):
+        supercell = supercell.tolist()
     told = f"supercell must be three whole numbers such as [2, 2, 2], not {supercell!r}."
     if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:
         raise ParameterError(told)

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
@@ -361,3 +362,43 @@ def test_the_figure_has_bars_or_lines(own):
     options = {"kinds": ["vacancy"], "supercell": [2, 2, 2]}
     (bar,) = report.plot(defects_flow("Cu", **options)).axes[0].containers
     assert len(bar) == 1
+
+
+def test_a_repeated_cell_has_the_same_distinct_sites():
+    perovskite = Atoms(
+        "SrTiO3",
+        scaled_positions=[[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+        cell=[3.9] * 3,
+        pbc=True,
+    )
+    changes = [(None, "O"), ("H", None)]
+    one = make_defects(perovskite, [2, 2, 2], changes)
+    two = make_defects(perovskite * (2, 1, 1), [1, 2, 2], changes)
+    assert [row.name for row in one] == [row.name for row in two]
+    assert [2 * row.multiplicity for row in one] == [row.multiplicity for row in two]
+    assert one[0].multiplicity == 3
+
+
+def test_sites_of_other_moments_are_others():
+    iron = bulk("Fe", cubic=True)
+    iron.set_initial_magnetic_moments([3.0, -1.0])
+    vacant = make_defects(iron, [3, 3, 3], [(None, "Fe")])
+    assert [row.multiplicity for row in vacant] == [1, 1]
+    (replaced, _) = make_defects(iron, [3, 3, 3], [("Al", "Fe")])
+    moments = replaced.atoms.get_initial_magnetic_moments()
+    assert moments[replaced.atoms.symbols == "Al"] == [0]
+    iron.set_initial_magnetic_moments([2.0, -2.0])
+    assert [row.multiplicity for row in make_defects(iron, [3, 3, 3], [(None, "Fe")])] == [2]
+
+
+def test_one_competing_phase_may_be_a_name():
+    options = {"kinds": "vacancy", "supercell": [2, 2, 2]}
+    one = defects_flow("Cu", competing="Cu", **options)
+    assert one["parameters"]["competing"] == [bulk("Cu")]
+    assert one["key"] == defects_flow("Cu", competing=["Cu"], **options)["key"]
+    assert not any("not stable" in text for text in one["warnings"])  # above itself by rounding
+
+
+def test_a_free_atom_is_no_phase():
+    with pytest.raises(InputError, match="H is a free atom.*such as H2"):
+        defects_flow("Cu", kinds=[], insertions=["H"], competing=["H"])

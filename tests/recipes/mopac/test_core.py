@@ -88,7 +88,7 @@ def test_dynamics_keep_the_energy():
 def test_elastic_constants_without_stresses_are_refused_before_anything_is_computed():
     with pytest.raises(ParameterError, match="MOPAC .* gives no stress.*pass from_energy=True"):
         elastic_flow("Si", relax_job=None)
-    with pytest.raises(ParameterError, match="computes no stress, so relax_cell must be False"):
+    with pytest.raises(ParameterError, match="computes no stress.* relax_cell must be False"):
         relax_job("Si", relax_cell=True)
 
 
