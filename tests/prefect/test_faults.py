@@ -5,6 +5,7 @@ docs/faults.md has a row for each of these tests.
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -274,14 +275,17 @@ def test_a_partition_that_is_not_there(slurm, on_slurm, queue):
 @pytest.mark.parametrize("queue", [SlurmCluster, OtherQueue])
 def test_jobs_that_stay_pending(slurm, on_slurm, queue):
     slurm.call("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
-    told = r"PENDING \(.*(DOWN|nodes)" if queue is SlurmCluster else "from the jobs 1"
+    told = r"PENDING \(.*(DOWN|nodes)" if queue is SlurmCluster else r"from the jobs (\d+)\."
 
     @flow(task_runner=make_runner(on_slurm, cluster_class=queue, pending_timeout=3))
     def campaign():
         return task(relax_job).submit("Cu").result()
 
-    with pytest.raises(SubmissionError, match=rf"No worker after 3 s .*{told}"):
+    with pytest.raises(SubmissionError, match=rf"No worker after 3 s .*{told}") as caught:
         campaign()
+    if queue is OtherQueue:
+        [job] = re.findall(told, str(caught.value))
+        assert "JobState=CANCELLED" in slurm.call("scontrol", "show", "job", job)
     nothing_left(slurm)
 
 
