@@ -28,6 +28,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize.precon import PreconLBFGS
 from report import frame, measured_on, save, update_docs
 
+from quacc.runners.relax import Calls
+
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "optimizers.json"
 START, END = "<!-- table: benchmarks/optimizers.py -->", "<!-- end of the optimizers' table -->"
@@ -52,19 +54,6 @@ OPTIMIZERS: dict[str, Callable[[Atoms], Any]] = {
     "PreconLBFGS, Exp": lambda atoms: PreconLBFGS(atoms, logfile=None, precon="Exp"),
     "GPMin": lambda atoms: optimize.GPMin(atoms, logfile=None, trajectory=None),
 }
-
-
-class Calls:
-    """Counts what a calculator computes."""
-
-    def __init__(self, atoms: Atoms) -> None:
-        self.count = 0
-        self._calculate = atoms.calc.calculate
-        atoms.calc.calculate = self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        self.count += 1
-        self._calculate(*args, **kwargs)
 
 
 def systems() -> Iterator[tuple[str, Atoms]]:
@@ -159,7 +148,7 @@ def relax(name: str, kind: str, atoms: Atoms) -> dict[str, Any]:
     calculator.reset()
     atoms.calc = calculator
     vars(calculator).pop("calculate", None)
-    calls = Calls(atoms)
+    calls = Calls(atoms.calc)
     target = FrechetCellFilter(atoms) if kind == "cell" else atoms
     try:
         converged = OPTIMIZERS[name](target).run(fmax=FMAX, steps=STEPS)

@@ -167,8 +167,31 @@ class JobsFailedError(ExceptionGroup[Exception], QuaccError):
     ) -> None:
         super().__init__(message, exceptions)
 
+    @classmethod
+    def of(
+        cls,
+        what: str,
+        failures: Sequence[tuple[str, Exception]],
+        total: int | None,
+        results: Iterable[dict[str, Any]] = (),
+    ) -> JobsFailedError:
+        """Return the error of a workflow of so many items, from the names of those that failed."""
+        for name, error in failures:
+            error.add_note(f"structure: {name}")
+        listed = "; ".join(f"{name}: {error}" for name, error in failures[:_LISTED])
+        more = f"; and {len(failures) - _LISTED} more" if len(failures) > _LISTED else ""
+        return cls(
+            f"{what}: {len(failures)} of {total} structures failed ({listed}{more})",
+            [error for _, error in failures],
+            results,
+        )
+
     def derive(self, excs: Sequence[Exception]) -> JobsFailedError:  # type: ignore[override]
         return JobsFailedError(self.message, excs, self.results)
+
+
+_LISTED = 10
+"""How many failures a message names."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

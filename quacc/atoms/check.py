@@ -61,7 +61,7 @@ def _check_overlap(atoms: Atoms) -> None:
     radii = covalent_radii[atoms.numbers]
     cutoff = OVERLAP * 2 * float(radii.max())
     cell = atoms.cell.complete().array if atoms.pbc.any() else atoms.cell.array
-    if atoms.pbc.any() and cutoff >= _heights(cell)[atoms.pbc].min() / 2:
+    if atoms.pbc.any() and cutoff >= heights(cell)[atoms.pbc].min() / 2:
         # The shortest vectors of the same lattice; what follows depends on them being short.
         cell, _ = minkowski_reduce(cell, pbc=atoms.pbc)
         lengths = np.linalg.norm(cell, axis=1)[atoms.pbc]
@@ -89,7 +89,7 @@ def _report(atoms: Atoms, i: int, j: int, distance: float, limit: float) -> NoRe
     )
 
 
-def _heights(cell: np.ndarray) -> np.ndarray:
+def heights(cell: np.ndarray) -> np.ndarray:
     """Return the distances between the opposite faces of a cell (Å)."""
     return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
 
@@ -107,14 +107,14 @@ def _dense_pairs(
     vectors = atoms.positions[second] - atoms.positions[first]
     if not atoms.pbc.any():
         return first, second, np.linalg.norm(vectors, axis=1)
-    heights = _heights(cell)
+    widths = heights(cell)
     shifts = np.round(vectors @ np.linalg.inv(cell))
     shifts[:, ~atoms.pbc] = 0
     vectors = vectors - shifts @ cell
-    if cutoff < heights[atoms.pbc].min() / 2:
+    if cutoff < widths[atoms.pbc].min() / 2:
         # Rounding found the nearest image of every pair that is near enough to matter.
         return first, second, np.linalg.norm(vectors, axis=1)
-    reach = np.where(atoms.pbc, np.ceil(cutoff / heights + 0.5), 0)
+    reach = np.where(atoms.pbc, np.ceil(cutoff / widths + 0.5), 0)
     if np.prod(2 * reach + 1) * len(vectors) > 1_000_000:
         return None
     grid = np.meshgrid(*(np.arange(-m, m + 1) for m in reach), indexing="ij")

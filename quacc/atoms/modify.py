@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from quacc.atoms.check import heights
 from quacc.atoms.convert import StructureLike, as_atoms
 from quacc.errors import ParameterError, StructureError, require_count, require_positive
 
@@ -41,6 +42,42 @@ def supercell(structure: StructureLike, repeat: int | Sequence[Any]) -> Atoms:
     from ase.build import make_supercell
 
     return make_supercell(atoms, matrix)
+
+
+def bare_supercell(atoms: Atoms, repeats: Sequence[int]) -> Atoms:
+    """Return a crystal repeated along its vectors, without its constraints."""
+    whole = atoms.repeat(repeats)
+    whole.set_constraint()
+    return whole
+
+
+def repeats_for(atoms: Atoms, supercell: Sequence[int] | None, min_length: float) -> list[int]:
+    """Return how often to repeat a cell along its vectors.
+
+    Parameters
+    ----------
+    supercell
+        Three whole numbers, which are checked.
+    min_length
+        Without them: repeat until the cell is at least so wide (Å) along its periodic directions.
+    """
+    require_positive(min_length=min_length)
+    if atoms.cell.rank < 3:
+        raise StructureError(
+            "A supercell needs three cell vectors: give a layer a third one, with 20 Å of vacuum."
+        )
+    if supercell is None:
+        least = np.ceil(min_length / heights(atoms.cell.array) - 1e-6)
+        return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
+    if isinstance(supercell, np.ndarray):
+        supercell = supercell.tolist()
+    if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:
+        raise ParameterError(
+            f"supercell must be three whole numbers such as [2, 2, 2], not {supercell!r}."
+        )
+    for axis, number in enumerate(supercell):
+        require_count(**{f"supercell[{axis}]": number})
+    return [int(number) for number in supercell]
 
 
 def rattle(structure: StructureLike, stdev: float, *, seed: int) -> Atoms:

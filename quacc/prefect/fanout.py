@@ -51,7 +51,6 @@ _READY = 1000
 _WAIT = 0.5
 """Seconds between two looks at the clock."""
 
-_LISTED = 10  # failures, in the message
 
 _INTERVAL = 0.4
 """The longest time (s) that a result waits for others to be stored with."""
@@ -140,7 +139,7 @@ class FanOut:
             "time_limit": time_limit,
         }
         self._ready: deque[tuple[int, Any]] = deque()
-        self._failures: list[tuple[int, Exception]] = []
+        self._failures: list[tuple[int, str, Exception]] = []
         self.counts = Counts()
         """How many items have been computed, were cached, and failed so far."""
         self._begun = False
@@ -272,8 +271,8 @@ class FanOut:
         if error is None:
             self._ready.append((call.number, value))
         else:
-            error.add_note(f"structure: {call.name} (item {call.number})".replace("  ", " "))
-            self._failures.append((call.number, error))
+            name = f"{call.name} (item {call.number})".lstrip()
+            self._failures.append((call.number, name, error))
 
     def _keep(self, writer: Writer, call: Call, value: Any) -> None:
         if not (call.job.is_recipe and is_result(value)):
@@ -302,14 +301,8 @@ class FanOut:
         if not self._failures:
             return
         self._failures.sort(key=lambda failure: failure[0])
-        errors = [error for _, error in self._failures]
-        listed = [f"{error.__notes__[-1].removeprefix('structure: ')}: {error}" for error in errors]
-        more = f"; and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-        raise JobsFailedError(
-            f"{self._job.task.name}: {len(errors)} of {self._total} structures failed "
-            f"({'; '.join(listed[:_LISTED])}{more})",
-            errors,
-        )
+        failures = [(name, error) for _, name, error in self._failures]
+        raise JobsFailedError.of(self._job.task.name, failures, self._total)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 _RECIPES = "quacc.recipes"
-_NOT_BOUND = frozenset({"verbs", "workflow", "converge"})
 _PREFECT = "prefect"
 
 
@@ -37,7 +36,7 @@ class Finder(MetaPathFinder):
             return spec_from_loader(fullname, _Package(), is_package=True)
         name = rest[-1]
         loader: Loader = _Serial() if len(rest) == 1 else _Tracked()
-        if len(rest) > 2 or (len(rest) == 2 and rest[0] != _PREFECT) or name in _NOT_BOUND:
+        if len(rest) > 2 or (len(rest) == 2 and rest[0] != _PREFECT):
             return None
         if find_spec(f"{_RECIPES}.common.{name}") is None:
             return None
@@ -53,9 +52,12 @@ class _Serial(Loader):
     def exec_module(self, module: ModuleType) -> None:
         *_, code, name = module.__name__.split(".")
         common = importlib.import_module(f"{_RECIPES}.common.{name}")
+        flows = flows_in(common)
+        if not flows:
+            raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
         core = importlib.import_module(f"{_RECIPES}.{code}.core")
         module.__doc__ = common.__doc__
-        for flow in flows_in(common):
+        for flow in flows:
             setattr(module, flow, bind(getattr(common, flow), core, module.__name__))
 
 

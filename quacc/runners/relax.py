@@ -124,7 +124,7 @@ def run_relax(
     with calculation.run() as atoms:
         target = _target(atoms, relax_cell)  # before the cell changes, which it refers to
         dynamics = _optimizer(optimizer, target, fmax)
-        calls = _Calls(atoms.calc)
+        calls = Calls(atoms.calc)
         checkpoint = calculation.checkpoint
         if saved := checkpoint.saved:
             restore(dynamics, saved["optimizer"])
@@ -181,7 +181,7 @@ def run_relax(
     return result
 
 
-class _Calls:
+class Calls:
     """Counts what a calculator computes."""
 
     def __init__(self, calculator: Any) -> None:

@@ -21,6 +21,8 @@ from uuid import UUID
 import psutil
 import pytest
 
+from tests.processes import below, look_at
+
 _SCRIPT = """
 import os, subprocess, sys, threading, time
 from pathlib import Path
@@ -95,8 +97,7 @@ class Script:
             assert self.process.poll() is None, self.told()
             assert time.monotonic() < end, self.told()
             time.sleep(0.1)
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            self._seen[process.pid] = process
+        self._seen |= {process.pid: process for process in below(self.process.pid)}
 
     def runs(self) -> list[UUID]:
         """Return the ids of the flow runs that the program has printed, the outermost first."""
@@ -110,7 +111,7 @@ class Script:
         except subprocess.TimeoutExpired:
             pytest.fail(f"still there after {seconds} s:\n{self.told()}")
         pids = [int(path.stem) for path in Path().glob("*.pid")]
-        started = [*self._seen.values(), *(psutil.Process(p) for p in pids if psutil.pid_exists(p))]
+        started = [*self._seen.values(), *look_at(pids, lambda process: process).values()]
         _, alive = psutil.wait_procs(started, timeout=max(end - time.monotonic(), 1))
         assert alive == []
         return status

@@ -23,6 +23,7 @@ from quacc.prefect import fan_out, make_runner
 from quacc.recipes.emt.core import relax_job
 from quacc.store import Store
 from tests.prefect.programs import Server, reporting_to, states
+from tests.processes import below, look_at
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -101,7 +102,7 @@ def trouble(server, came):
         while not over.wait(chosen.uniform(0, 0.2)):
             if came.total() > due:
                 with suppress(psutil.NoSuchProcess):
-                    chosen.choice(worker_processes()).kill()
+                    psutil.Process(chosen.choice(worker_processes())).kill()
                     killed.append(due)
                 due = came.total() + chosen.randint(10, 60)
 
@@ -124,12 +125,8 @@ def trouble(server, came):
 
 
 def worker_processes():
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "multiprocessing.spawn" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+    lines = look_at(below(), psutil.Process.cmdline)
+    return [pid for pid, line in lines.items() if "multiprocessing.spawn" in " ".join(line)]
 
 
 @pytest.mark.parametrize("job", [energy, relax_job])

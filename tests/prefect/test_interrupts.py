@@ -13,6 +13,7 @@ from prefect import flow, task
 
 from quacc.prefect import make_runner
 from quacc.store import Store
+from tests.processes import below, look_at
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -51,8 +52,9 @@ def test_a_run_that_is_ended(name, tmp_path):
         assert run.poll() is None, log.read_text()
         time.sleep(0.2)
     time.sleep(1)
-    processes = psutil.Process(run.pid).children(recursive=True)
-    assert any("uvicorn" in " ".join(process.cmdline()) for process in processes)
+    processes = below(run.pid)
+    lines = look_at(processes, psutil.Process.cmdline).values()
+    assert any("uvicorn" in " ".join(line) for line in lines)
     if name == "INT":
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     else:

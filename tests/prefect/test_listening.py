@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 
 from quacc.prefect import make_runner
 from quacc.prefect.keys import make_folder
+from tests.processes import below, look_at
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
@@ -24,11 +25,11 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 def listening(pids):
     """Return addresses that processes and those below them listen on."""
-    tree = {child for pid in pids for child in psutil.Process(pid).children(recursive=True)}
+    tree = {child.pid for pid in pids for child in below(pid)} | {*pids}
     return {
         (address.laddr.ip, address.laddr.port)
-        for process in tree | {psutil.Process(pid) for pid in pids}
-        for address in process.net_connections("inet")
+        for addresses in look_at(tree, lambda process: process.net_connections("inet")).values()
+        for address in addresses
         if address.status == psutil.CONN_LISTEN
     }
 

@@ -28,6 +28,7 @@ from quacc.prefect.batch import job_script
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 from quacc.settings import change_settings, get_settings
+from tests.processes import below, look_at
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -85,11 +86,8 @@ def test_it_is_a_dask_task_runner_and_starts_nothing_by_itself():
 
 def _children():
     """Return the processes below this one, but for Python's own, which ends with it."""
-    return [
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if not any("resource_tracker" in word for word in process.cmdline())
-    ]
+    lines = look_at(below(), psutil.Process.cmdline)
+    return [pid for pid, line in lines.items() if "resource_tracker" not in " ".join(line)]
 
 
 def test_everything_computes_on_workers_the_nested_subflow_too():

@@ -17,6 +17,7 @@ from prefect.futures import as_completed
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 from quacc.store import Store
 from quacc.util.wflows import make_runner
+from tests.processes import look_at
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
 
@@ -68,9 +69,8 @@ def test_the_devcluster_leaves_nothing_behind(tmp_path, devcluster):
         ]
         assert set(listening) == {"127.0.0.1"}
     assert cluster.running() == []
-    zombie = psutil.STATUS_ZOMBIE
-    left = [one for one in daemons if psutil.pid_exists(one)]
-    assert all(psutil.Process(one).status() == zombie for one in left)
+    left = look_at(daemons, psutil.Process.status)
+    assert set(left.values()) <= {psutil.STATUS_ZOMBIE}
 
 
 def hold(folder):

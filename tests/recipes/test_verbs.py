@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from quacc.errors import JobsFailedError, ParameterError
-from quacc.recipes.common.verbs import check, gather, submit
+from quacc.recipes.common.verbs import check, gather, gather_each, submit
 from quacc.recipes.emt.core import relax_job
 
 
@@ -43,6 +43,14 @@ def test_all_failures_are_raised_together_with_all_results():
         ["structure: c"],
     ]
     assert caught.value.results == [2, 4, 6, 12]
+
+
+def test_of_many_failures_some_are_named():
+    futures = [submit(fails, number) for number in range(12)]
+    with pytest.raises(JobsFailedError, match=r"12 of 12 .* not 9; and 2 more\)") as caught:
+        gather_each(futures, list(map(str, range(12))), "flow", [7])
+    assert len(caught.value.exceptions) == 12
+    assert caught.value.results == [7]
 
 
 def test_checking_calls_nothing_but_quacc_s_own_jobs():

@@ -19,7 +19,7 @@ from quacc.atoms.adsorption import (
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -119,26 +119,26 @@ def adsorption_flow(
     check(relax_job, gas, **relax_kwargs)
     jobs: list[Any] = []
     if not is_slab(given):
-        check_start(atoms, relax_job, relax_kwargs, cell=True)
-        crystal, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+        check_start(atoms, relax_job, relax_kwargs)
+        crystal, jobs = start(atoms, relax_job, relax_kwargs)
         slabs = _slabs(crystal, carve)
 
     futures = [submit(relax_job, gas, **relax_kwargs)]
     futures += [submit(relax_job, hold_bottom(slab, hold), **relax_kwargs) for _, slab in slabs]
     names = ["the gas", *(f"clean slab {_name(label)}" for label, _ in slabs)]
-    cleaned = gather([[future] for future in futures], names, "adsorption_flow")
-    (free,), *clean = cleaned
+    free, *clean = gather_each(futures, names, "adsorption_flow", jobs)
+    jobs += [free, *clean]
     energy = free["results"]["energy"] * parts
 
     placed = []
-    for (label, _), (slab,) in zip(slabs, clean, strict=True):
+    for (label, _), slab in zip(slabs, clean, strict=True):
         for site in adsorption_sites(slab["atoms"]):
             whole = with_adsorbate(slab["atoms"], added, site, distance=distance, anchor=anchor)
             placed.append((label, slab, site, submit(relax_job, whole, **relax_kwargs)))
     names = [f"{site.kind} of {_name(label)}" for label, _, site, _ in placed]
-    results = gather([[future] for *_, future in placed], names, "adsorption_flow")
+    results = gather_each([future for *_, future in placed], names, "adsorption_flow", jobs)
     rows = []
-    for (label, slab, site, _), (one,) in zip(placed, results, strict=True):
+    for (label, slab, site, _), one in zip(placed, results, strict=True):
         height, shift = _geometry(one["atoms"], slab["atoms"], site.position)
         rows.append(
             {
@@ -156,8 +156,8 @@ def adsorption_flow(
             }
         )
     rows.sort(key=lambda row: row["adsorption_energy"])
-    best = next(one for (one,) in results if one["key"] == rows[0]["key"])
-    jobs += [chain[0] for chain in (*cleaned, *results)]
+    best = next(one for one in results if one["key"] == rows[0]["key"])
+    jobs += results
     warnings = []
     if any(row["moved"] for row in rows):
         warnings.append(

@@ -10,7 +10,7 @@ import numpy as np
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.many import read_structures
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import STATIC, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -56,7 +56,7 @@ def batch_flow(
         check(job, atoms, **job_kwargs)
     futures = [submit(job, atoms, **job_kwargs) for _, atoms in structures]
     names = [name for name, _ in structures]
-    results = [chain[0] for chain in gather([[one] for one in futures], names, "batch_flow")]
+    results = gather_each(futures, names, "batch_flow")
     rows = []
     for name, one in zip(names, results, strict=True):
         energy = float(one["results"].get("energy", np.nan))

@@ -67,24 +67,32 @@ def converge(
         raise ParameterError("converge takes at least two values, the most accurate last.")
     if tolerance is not None:
         require_positive(tolerance=tolerance)
-    results = [flow(*args, **_set(kwargs, parameter, value)) for value in values]
+    results, properties = [], []
+    for value in values:
+        results.append(flow(*args, **_set(kwargs, parameter, value)))
+        properties.append(_numbers(results[-1]))
+        wanted = next(iter(properties[0]), "") if of is None else of
+        if wanted not in properties[-1]:  # told before the next, which takes longer
+            raise ParameterError(
+                f"{results[-1]['name']} with {parameter} = {value!r} has no number {wanted!r}; it "
+                f"has {', '.join(properties[-1])}."
+            )
     last = results[-1]
-    properties = [_numbers(result) for result in results]
     known = [name for name in properties[-1] if all(name in one for one in properties)]
-    if of is None and known:
-        of = known[0]
-    if of not in known:
-        raise ParameterError(
-            f"{last['name']} has no number {of!r} among its properties; it has {', '.join(known)}."
-        )
     jobs = list(dict.fromkeys(key for result in results for key in result["jobs"]))
     calculators = {one["fingerprint"]: one for result in results for one in result["calculators"]}
-    parameters = {"flow": last["name"], "parameter": parameter, "values": list(values)}
+    parameters = {
+        "flow": last["name"],
+        "parameter": parameter,
+        "values": list(values),
+        "of": wanted,
+        "tolerance": tolerance,
+    }
     name = f"{last['name'].partition('.')[0]}.converge"
     enough = None
     if tolerance is not None:
         for value, number in reversed(list(zip(values, properties, strict=True))[:-1]):
-            if abs(number[of] - properties[-1][of]) > tolerance:
+            if abs(number[wanted] - properties[-1][wanted]) > tolerance:
                 break
             enough = value
     return {
@@ -100,7 +108,7 @@ def converge(
         "warnings": list(dict.fromkeys(text for one in results for text in one["warnings"])),
         "parameter": parameter,
         "values": list(values),
-        "property": of,
+        "property": wanted,
         "properties": [{name: one[name] for name in known} for one in properties],
         "tolerance": tolerance,
         "enough": enough,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from ase import Atom, Atoms
+from ase import Atoms
 from ase.data import atomic_numbers
-from ase.geometry import find_mic, get_distances, minkowski_reduce
+from ase.geometry import find_mic
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.defects import make_defects
+from quacc.atoms.modify import bare_supercell, repeats_for
 from quacc.errors import (
-    MissingProgramError,
     ParameterError,
-    StructureError,
     require_choice,
     require_number,
     suggest,
 )
-from quacc.recipes.common.hull import entries_of, with_elements
-from quacc.recipes.common.phonons import repeated
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.phases import competing_phases, limits
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
 from quacc.runners.calculation import formula_of
 from quacc.schemas import FlowResult
@@ -37,14 +36,6 @@ REFERENCES = ("Zhang1991", "Freysoldt2014", "Shen2024", "Ong2008", "Ong2013")
 
 _SHIFTED = 1.0
 """A defect whose atoms move farther (Å) has become another."""
-
-_NOBLE = ("He", "Ne", "Ar", "Kr", "Xe", "Rn")
-
-_STABLE = 1e-4
-"""eV per atom above other phases that may be rounding, and noise of a code."""
-
-_SAME = 0.1
-"""Places nearer than this (Å) are one."""
 
 
 class DefectsResult(FlowResult):
@@ -64,22 +55,6 @@ class DefectsResult(FlowResult):
     """Of the crystal (eV per atom)."""
     natoms: int
     """Of the supercell without a defect."""
-
-
-class Defect(NamedTuple):
-    """A point defect in a supercell."""
-
-    name: str
-    kind: str
-    added: str | None
-    removed: str | None
-    position: list[float]
-    """Parts of the crystal's cell."""
-    multiplicity: int
-    nearest: float
-    """Å."""
-    atoms: Atoms
-    """An atom that was put between the others is the last."""
 
 
 def defects_flow(
@@ -151,8 +126,8 @@ def defects_flow(
         Some defects or phases failed; carries the results of the others.
     """
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    repeats = repeated(given, supercell, min_length)
+    given = check_start(atoms, relax_job, relax_kwargs)
+    repeats = repeats_for(given, supercell, min_length)
     require_number(minimum=0, rattle=rattle)
     native = sorted({*given.symbols})
     kinds = _several("kinds", kinds)
@@ -168,23 +143,23 @@ def defects_flow(
         )
     elements = sorted({*native, *(new for new, _ in changes if new)})
     rivals = [as_atoms(one) for one in _several("competing", competing)]
-    phases = _phases(given, rivals, elements)
+    phases = competing_phases(given, rivals, elements)
     made = make_defects(given, repeats, changes)
     for one in made:
         check(relax_job, _rattled(one.atoms, rattle), **relax_kwargs)
     for phase in phases:
         check(relax_job, phase, **_options(phase, relax_kwargs))
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     made = make_defects(reference, repeats, changes)
-    whole = _whole(reference, repeats)
+    whole = bare_supercell(reference, repeats)
     futures = [submit(relax_job, phase, **_options(phase, relax_kwargs)) for phase in phases]
     futures.append(submit(relax_job, whole, **relax_kwargs))
     futures += [submit(relax_job, _rattled(one.atoms, rattle), **relax_kwargs) for one in made]
     names = [*map(formula_of, phases), "the perfect crystal", *(one.name for one in made)]
-    results = [one for (one,) in gather([[one] for one in futures], names, "defects_flow")]
+    results = gather_each(futures, names, "defects_flow", jobs)
     references, (perfect, *defects) = results[: len(phases)], results[len(phases) :]
-    conditions, above, warnings = _conditions(perfect, references)
+    conditions, above, warnings = limits(perfect, references)
     rows = []
     for one, relaxed in zip(made, defects, strict=True):
         raised = relaxed["results"]["energy"] - perfect["results"]["energy"]
@@ -296,37 +271,8 @@ def _changes(
     return list(dict.fromkeys(changes))
 
 
-def _phases(host: Atoms, phases: Sequence[Atoms], elements: Sequence[str]) -> list[Atoms]:
-    """Return all phases but the crystal itself that the chemical potentials depend on."""
-    for one in phases:
-        formula = one.get_chemical_formula()
-        if one.pbc.any() and not one.pbc.all():
-            raise StructureError(
-                f"The competing phase {formula} is neither a crystal nor a molecule: it has "
-                f"pbc={one.pbc.tolist()}."
-            )
-        if len(one) == 1 and not one.pbc.any() and formula not in _NOBLE:
-            raise StructureError(
-                f"The competing phase {formula} is a free atom, which is no phase of the element. "
-                f"Pass its molecule, such as {formula}2, or its crystal."
-            )
-        if foreign := sorted({*one.symbols}.difference(elements)):
-            raise StructureError(
-                f"The competing phase {formula} has {', '.join(foreign)}, which no defect has: it "
-                "limits none of the chemical potentials. Leave it out, or add the element to "
-                "substitutions or insertions."
-            )
-    return with_elements([host, *phases], elements, "A chemical potential", "competing phases")[1:]
-
-
 def _options(phase: Atoms, relax_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {**relax_kwargs, "relax_cell": True} if phase.pbc.all() else dict(relax_kwargs)
-
-
-def _whole(atoms: Atoms, repeats: Sequence[int]) -> Atoms:
-    whole = atoms * tuple(repeats)
-    whole.set_constraint()
-    return whole
 
 
 def _rattled(atoms: Atoms, deviation: float) -> Atoms:
@@ -334,173 +280,6 @@ def _rattled(atoms: Atoms, deviation: float) -> Atoms:
     if deviation:
         moved.rattle(deviation, seed=42)
     return moved
-
-
-def make_defects(
-    atoms: Atoms, repeats: Sequence[int], changes: Iterable[tuple[str | None, str | None]]
-) -> list[Defect]:
-    """Return all distinct defects of a crystal, in supercells that are alike.
-
-    Parameters
-    ----------
-    atoms
-        The crystal.
-    repeats
-        Three whole numbers.
-    changes
-        (added, removed): elements, of which one may be None.
-
-    Raises
-    ------
-    StructureError
-        The supercell is too small.
-    MissingProgramError
-    """
-    from pymatgen.core.structure import Structure
-
-    try:
-        from pymatgen.analysis.defects.generators import VoronoiInterstitialGenerator
-    except ImportError as error:
-        raise MissingProgramError(
-            f"Sites of point defects come from pymatgen-analysis-defects, which cannot be imported "
-            f"({error}). Install it with `pip install quacc[defects]`."
-        ) from error
-
-    changes = list(changes)
-    whole = _whole(atoms, repeats)
-    image = float(np.linalg.norm(minkowski_reduce(whole.cell)[0], axis=1).min())
-    # The generator loses atoms that rounding has put below the cell.
-    places = np.round(atoms.get_scaled_positions(), 8) % 1
-    crystal = Structure(atoms.cell.array, atoms.get_chemical_symbols(), places)
-    kinds: dict[tuple[str, float], list[int]] = {}
-    moments = np.linalg.norm(atoms.get_initial_magnetic_moments().reshape(len(atoms), -1), axis=1)
-    for symbol, moment, index in zip(atoms.symbols, moments, range(len(atoms)), strict=True):
-        kinds.setdefault((symbol, round(float(moment), 2)), []).append(index)
-    lattice: list[tuple[Any, int, int | None]] = []
-    for alike in kinds.values():
-        for which, many in _distinct(crystal, places[alike]):
-            lattice.append((places[alike[which]], many, alike[which]))
-    holes: list[tuple[Any, int, int | None]] = []
-    if any(removed is None for _, removed in changes):
-        # Charges are not asked for, so none need be guessed, which takes long.
-        sets = VoronoiInterstitialGenerator().generate(crystal.copy(), ["H"], oxi_state=0)
-        vertices = [site.frac_coords for group in sets for site in group.equivalent_sites]
-        holes = [(vertices[which], many, None) for which, many in _distinct(crystal, vertices)]
-
-    found = []
-    for added, removed in changes:
-        group: list[tuple[float, int, list[float], Atoms]] = []
-        for place, many, number in holes if removed is None else lattice:
-            if number is not None and atoms.symbols[number] != removed:
-                continue
-            position = [round(float(part), 8) % 1 for part in place]
-            one: Atoms = whole.copy()
-            if number is None:
-                one.append(Atom(added, np.array(position) @ atoms.cell))
-                centre = one.positions[-1]
-            else:
-                centre = whole.positions[number]
-                if added is None:
-                    del one[number]
-                else:
-                    one.symbols[number] = added
-                    if one.has("initial_magmoms"):  # which was the other element's
-                        one.arrays["initial_magmoms"][number] = 0
-            others = np.delete(whole.positions, [] if number is None else number, axis=0)
-            near = image
-            if len(others):
-                near = float(get_distances(centre, others, cell=whole.cell, pbc=True)[1].min())
-            if image < 1.999 * near:
-                raise StructureError(
-                    f"The supercell {'×'.join(map(str, repeats))} of {formula_of(atoms)} is too "
-                    f"small: the nearest atom to a defect is {near:.2f} Å away, and its own "
-                    f"periodic image {image:.2f} Å. Take a larger supercell or min_length."
-                )
-            group.append((near, many, position, one))
-        # The largest hole first; else in an order that does not depend on rounding.
-        group.sort(key=lambda row: (-round(row[0], 3), row[1], np.round(row[2], 3).tolist()))
-        kind = _kind(added, removed, {*atoms.symbols})
-        root = f"{added or 'v'}_{removed or 'i'}"
-        for count, (near, many, position, one) in enumerate(group, start=1):
-            name = f"{root}{count}" if len(group) > 1 else root
-            found.append(Defect(name, kind, added, removed, position, many, near, one))
-    return found
-
-
-def _distinct(crystal: Any, places: Any) -> list[tuple[int, int]]:
-    """Return the first of each set of places that symmetry makes equivalent, and their number.
-
-    The generator's own sets are of structures that are alike within a few per cent: it takes the
-    holes of a tetragonal crystal for those of a cubic one. The symmetry is the primitive cell's: a
-    repeated cell lacks the rotations that turn it into another.
-    """
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    cell = crystal.get_primitive_structure(tolerance=0.01)
-    operations = SpacegroupAnalyzer(cell, symprec=0.01).get_symmetry_operations()
-    places = cell.lattice.get_fractional_coords(crystal.lattice.get_cartesian_coords(places))
-    found = []
-    left = np.arange(len(places))
-    while len(left):
-        images = [operation.operate(places[left[0]]) for operation in operations]
-        far = cell.lattice.get_all_distances(images, places[left]).min(axis=0)
-        found.append((int(left[0]), int((far < _SAME).sum())))
-        left = left[far >= _SAME]
-    return found
-
-
-def _kind(added: str | None, removed: str | None, native: set[str]) -> str:
-    if added is None:
-        return "vacancy"
-    if removed is None:
-        return "interstitial"
-    return "antisite" if added in native else "substitution"
-
-
-def _conditions(
-    perfect: Mapping[str, Any], references: Sequence[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], float, list[str]]:
-    """Return the chemical potentials at all limits, the crystal's energy above hull, warnings."""
-    from pymatgen.analysis.phase_diagram import PhaseDiagram
-
-    results = [perfect, *references]
-    entries = entries_of(results)
-    diagram: Any = PhaseDiagram(entries)  # whose annotations leave open what is known here
-    formulas = {
-        entry.name: formula_of(result["atoms"])
-        for entry, result in zip(entries, results, strict=True)
-    }
-    host = entries[0]
-    decomposed, above = diagram.get_decomp_and_e_above_hull(host)
-    warnings = []
-    if above > _STABLE:
-        names = sorted(formulas[entry.name] for entry in decomposed)
-        if names == [formulas[host.name]]:
-            products = "another structure of its composition"
-        else:
-            products = ", ".join(names)
-        warnings.append(
-            f"{formulas[host.name]} is not stable: it is {1e3 * above:.1f} meV per atom above "
-            f"{products}, which the chemical potentials come from."
-        )
-    pure = {element: entry.energy_per_atom for element, entry in diagram.el_refs.items()}
-    conditions: list[dict[str, Any]] = []
-    for phases, potentials in diagram.get_all_chempots(host.composition).items():
-        conditions.append(
-            {
-                "phases": sorted(
-                    (formulas[name] for name in phases.split("-")),
-                    key=lambda formula: (formula != formulas[host.name], formula),
-                ),
-                "chemical_potentials": {str(one): float(mu) for one, mu in potentials.items()},
-                "relative": {str(one): float(mu - pure[one]) for one, mu in potentials.items()},
-            }
-        )
-    native = sorted({*perfect["atoms"].symbols})
-    conditions.sort(
-        key=lambda one: ([-round(one["relative"][symbol], 6) for symbol in native], one["phases"])
-    )
-    return conditions, float(above), warnings
 
 
 def _label(condition: Mapping[str, Any]) -> str:

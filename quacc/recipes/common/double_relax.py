@@ -8,7 +8,7 @@ from typing import Any
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import require_bool
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -68,13 +68,12 @@ def double_relax_flow(
     pre_relax_kwargs = keywords("pre_relax_kwargs", pre_relax_kwargs)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs)
     given = as_atoms(atoms)
-    check(pre_relax_job, given, **pre_relax_kwargs)
-    check(relax_job, given, **relax_kwargs)
-    first = submit(pre_relax_job, given, **pre_relax_kwargs)
-    chains = [[first, submit(relax_job, first, **relax_kwargs)]]
+    steps = ((pre_relax_job, pre_relax_kwargs), (relax_job, relax_kwargs))
+    check_chain(given, *steps)
+    chains = [submit_chain(given, *steps)]
     names = [given.get_chemical_formula()]
     if compare:
-        chains.append([submit(relax_job, given, **relax_kwargs)])
+        chains.append(submit_chain(given, steps[1]))
         names.append(f"{names[0]}, relaxed directly")
     (both, *direct) = gather(chains, names, "double_relax_flow")
     cheap, dear = both

@@ -18,7 +18,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -126,28 +126,26 @@ def elastic_flow(
         raise ParameterError(f"strain = {strain} is far beyond linear elasticity; take 0.01 or so.")
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
+    given = check_start(atoms, relax_job, relax_kwargs)
+    steps = (
+        (relax_job, relax_kwargs) if relax_positions and relax_job is not None else None,
+        (static_job, static_kwargs),
+    )
+    check_chain(given, *steps)
     calculation = check(static_job, given, **static_kwargs)
     if not from_energy and calculation and "stress" not in calculation.code.properties:
         raise _no_stress(calculation.code.title)
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     amounts = [sign * strain * (i + 1) / points for i in range(points) for sign in (1, -1)]
     strains = _of_energies(amounts) if from_energy else _of_stresses(amounts)
     rotations = _rotations(reference)
     distinct, origin = _reduce(strains, rotations)
     zero = np.zeros((3, 3))
-    chains = []
-    for one in [zero, *distinct]:
-        item: Any = _strained(reference, one)
-        chain = []
-        if relax_positions and relax_job is not None:
-            chain.append(submit(relax_job, item, **relax_kwargs))
-            item = chain[0]
-        chains.append([*chain, submit(static_job, item, **static_kwargs)])
+    chains = [submit_chain(_strained(reference, one), *steps) for one in [zero, *distinct]]
     formula = reference.get_chemical_formula()
     names = [f"{formula} strained by {_words(one)}" for one in [zero, *distinct]]
-    results = gather(chains, names, "elastic_flow")
+    results = gather(chains, names, "elastic_flow", jobs)
     ends = [chain[-1] for chain in results]
 
     if from_energy:

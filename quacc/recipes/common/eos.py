@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
 from quacc.errors import (
+    CalculationError,
     ParameterError,
     require_bool,
     require_choice,
     require_count,
     require_positive,
 )
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -97,7 +98,7 @@ def eos_flow(
     InputError
         Before anything is computed.
     CalculationError
-        The crystal itself failed.
+        The crystal itself failed, or the form does not fit the energies.
     JobsFailedError
         Some volumes failed; carries the results of the others.
     """
@@ -114,21 +115,18 @@ def eos_flow(
         )
     if relax_positions and relax_job is None:
         raise ParameterError("relax_positions=True needs a relax_job.")
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    check(static_job, given, **static_kwargs)
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    given = check_start(atoms, relax_job, relax_kwargs)
+    steps = (
+        (relax_job, relax_kwargs) if relax_positions and relax_job is not None else None,
+        (static_job, static_kwargs),
+    )
+    check_chain(given, *steps)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     strains = step * (np.arange(points) - (points - 1) / 2)
-    chains = []
-    for strain in strains:
-        item: Any = scaled(reference, 1 + float(strain))
-        chain = []
-        if relax_positions:
-            chain.append(submit(relax_job, item, **relax_kwargs))  # type: ignore[arg-type]
-            item = chain[0]
-        chains.append([*chain, submit(static_job, item, **static_kwargs)])
+    chains = [submit_chain(scaled(reference, 1 + float(strain)), *steps) for strain in strains]
     names = [f"{reference.get_chemical_formula()} strained by {strain:+.3f}" for strain in strains]
-    results = gather(chains, names, "eos_flow")
+    results = gather(chains, names, "eos_flow", jobs)
     ends = [chain[-1] for chain in results]
 
     volumes = np.array([end["atoms"].get_volume() for end in ends])
@@ -136,10 +134,11 @@ def eos_flow(
     fits = [fit(volumes, energies, one) for one in FORMS]
     best = next(one for one in fits if one["form"] == form)
     if "failed" in best:
-        raise ParameterError(
+        raise CalculationError(
             f"{form} does not fit the energies of {reference.get_chemical_formula()}: "
             f"{best['failed']}. Look at them: {np.array2string(energies, precision=4)} eV at "
-            f"{np.array2string(volumes, precision=2)} Å³. Take smaller steps, or another form."
+            f"{np.array2string(volumes, precision=2)} Å³. Take smaller steps, or another form.",
+            atoms=reference,
         )
     warnings = []
     if not volumes.min() < best["volume"] < volumes.max():

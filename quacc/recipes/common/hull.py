@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import ParameterError, StructureError, require_bool
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.phases import entries_of, with_elements
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -73,15 +72,13 @@ def hull_flow(
             )
     elements = sorted({symbol for one in atoms for symbol in one.symbols})
     atoms = with_elements(atoms, elements, "The hull", "structures")
-    options = {"relax_cell": relax_cell, **relax_kwargs}
+    steps = (
+        (relax_job, {"relax_cell": relax_cell, **relax_kwargs}),
+        None if static_job is None else (static_job, static_kwargs),
+    )
     for one in atoms:
-        check(relax_job, one, **options)
-    chains = []
-    for one in atoms:
-        chain = [submit(relax_job, one, **options)]
-        if static_job is not None:
-            chain.append(submit(static_job, chain[0], **static_kwargs))
-        chains.append(chain)
+        check_chain(one, *steps)
+    chains = [submit_chain(one, *steps) for one in atoms]
     results = gather(chains, [one.get_chemical_formula() for one in atoms], "hull_flow")
     phases = _phases(results)
     best = min(phases, key=lambda phase: phase["formation_energy"])
@@ -95,57 +92,6 @@ def hull_flow(
     properties = {"elements": elements, "phases": phases}
     result: HullResult = finish("hull_flow", last["atoms"], jobs, parameters, properties, UNITS)
     return result
-
-
-def with_elements(
-    structures: Sequence[Atoms], elements: Iterable[str], what: str, given: str
-) -> list[Atoms]:
-    """Return structures, and the crystals of those elements that none of them is.
-
-    Parameters
-    ----------
-    what, given
-        What needs the elements, and what the user calls the structures, for messages.
-
-    Raises
-    ------
-    StructureError
-        No crystal is known by the name of an element.
-    """
-    pure = {next(iter(kinds)) for one in structures if len(kinds := {*one.symbols}) == 1}
-    found = list(structures)
-    for symbol in elements:
-        if symbol in pure:
-            continue
-        reason = "the name stands for an atom"
-        try:
-            crystal = as_atoms(symbol)
-        except StructureError as error:
-            reason = str(error)
-        else:
-            if crystal.pbc.all():
-                found.append(crystal)
-                continue
-        raise StructureError(
-            f"{what} needs a crystal of {symbol}, which is not among the {given}, and quacc knows "
-            f"none by name ({reason}). Add one, or for a gas its molecule, such as H2."
-        )
-    return found
-
-
-def entries_of(results: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Return pymatgen's entries, with composition and energy of each result; ids count them."""
-    from pymatgen.core.composition import Composition
-    from pymatgen.entries.computed_entries import ComputedEntry
-
-    return [
-        ComputedEntry(
-            Composition(result["atoms"].get_chemical_formula()),
-            result["results"]["energy"],
-            entry_id=str(number),
-        )
-        for number, result in enumerate(results)
-    ]
 
 
 def _phases(results: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

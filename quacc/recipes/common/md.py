@@ -10,9 +10,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from quacc.atoms import as_atoms
+from quacc.atoms.check import heights
 from quacc.atoms.convert import StructureLike
 from quacc.errors import ParameterError, require_choice, require_count, require_positive
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import MD, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -138,11 +139,9 @@ def md_flow(
         "sample_every": sample_every,
         "trajectory": True,
     }
-    check(md_job, given, **first)
-    check(md_job, given, **second)
-    started = submit(md_job, given, **first)
-    chain = [started, submit(md_job, started, **second)]
-    (results,) = gather([chain], [given.get_chemical_formula()], "md_flow")
+    runs = ((md_job, first), (md_job, second))
+    check_chain(given, *runs)
+    (results,) = gather([submit_chain(given, *runs)], [given.get_chemical_formula()], "md_flow")
     run = results[-1]
     properties = _analyse(run, timestep * sample_every, blocks)
     warnings = []
@@ -227,8 +226,7 @@ def _rdf(frames: Sequence[Atoms]) -> dict[str, NDArray[Any]] | None:
     cell = frames[0].cell
     if not frames[0].pbc.all() or len(frames[0]) < 2:
         return None
-    heights = cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
-    reach = min(float(heights.min()) / 2, 10.0)
+    reach = min(float(heights(cell.array).min()) / 2, 10.0)
     edges = np.linspace(0, reach, max(20, int(reach / 0.05)) + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     some = frames[:: max(1, len(frames) // 100)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import ParameterError, StructureError, require_positive
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, Step, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import FREQ, RELAX, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -104,10 +104,11 @@ def molecule_flow(
     """
     options = _options(temperature, pressure, relax_kwargs, freq_kwargs)
     given = _molecule(atoms, "The structure")
-    check(relax_job, given, **options["relax_kwargs"])
-    check(freq_job, given, **_thermo(options))
-    chain = _chain(given, relax_job, freq_job, options)
-    (results,) = gather([chain], [given.get_chemical_formula()], "molecule_flow")
+    steps = _steps(relax_job, freq_job, options)
+    check_chain(given, *steps)
+    (results,) = gather(
+        [submit_chain(given, *steps)], [given.get_chemical_formula()], "molecule_flow"
+    )
     last = results[-1]
     properties = {**_values(last), "frequencies": np.array(last["frequencies"])}
     result: MoleculeResult = finish(
@@ -149,10 +150,10 @@ def reaction_flow(
     coefficients = parse(reaction, structures or {})
     molecules = {name: _molecule((structures or {}).get(name, name), name) for name in coefficients}
     _check_balance(reaction, coefficients, molecules)
+    steps = _steps(relax_job, freq_job, options)
     for molecule in molecules.values():
-        check(relax_job, molecule, **options["relax_kwargs"])
-        check(freq_job, molecule, **_thermo(options))
-    chains = [_chain(one, relax_job, freq_job, options) for one in molecules.values()]
+        check_chain(molecule, *steps)
+    chains = [submit_chain(molecule, *steps) for molecule in molecules.values()]
     results = gather(chains, list(molecules), "reaction_flow")
     species: list[dict[str, Any]] = [
         {"name": name, "coefficient": float(coefficients[name]), **_values(chain[-1])}
@@ -187,14 +188,10 @@ def _options(
     }
 
 
-def _thermo(options: Mapping[str, Any]) -> dict[str, Any]:
+def _steps(relax: Job, freq: Job, options: Mapping[str, Any]) -> tuple[Step, Step]:
     conditions = {name: options[name] for name in ("temperature", "pressure")}
-    return {**conditions, "thermo": "ideal_gas", **options["freq_kwargs"]}
-
-
-def _chain(molecule: Any, relax: Job, freq: Job, options: Mapping[str, Any]) -> list[Any]:
-    relaxed = submit(relax, molecule, **options["relax_kwargs"])
-    return [relaxed, submit(freq, relaxed, **_thermo(options))]
+    thermo = {**conditions, "thermo": "ideal_gas", **options["freq_kwargs"]}
+    return (relax, options["relax_kwargs"]), (freq, thermo)
 
 
 def _molecule(structure: StructureLike, name: str) -> Any:

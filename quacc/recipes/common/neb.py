@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.match import check_match
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import NEB, RELAX, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -89,13 +89,12 @@ def neb_flow(
         for end in ends:
             check(relax_job, end, **relax_kwargs)
         futures = [submit(relax_job, end, **relax_kwargs) for end in ends]
-        chains = gather([[one] for one in futures], ["initial", "final"], "neb_flow")
-        jobs = [chain[0] for chain in chains]
+        jobs = gather_each(futures, ["initial", "final"], "neb_flow")
         structures = [job["atoms"] for job in jobs]
         check_match(*structures, exchange=exchange)
     future = submit(neb_job, structures[0], final=structures[1], **neb_kwargs)
     formula = ends[0].get_chemical_formula()
-    ((band,),) = gather([[future]], [formula], "neb_flow")
+    (band,) = gather_each([future], [formula], "neb_flow", jobs)
     names = ("barrier", "reverse_barrier", "reaction_energy", "energies", "path", "images")
     properties = {
         **{name: band[name] for name in names},

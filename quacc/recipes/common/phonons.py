@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
-from quacc.errors import (
-    ParameterError,
-    StructureError,
-    require_count,
-    require_positive,
-)
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.atoms.modify import repeats_for
+from quacc.errors import StructureError, require_positive
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -125,9 +121,9 @@ def phonon_flow(
     require_positive(mesh=mesh, t_max=t_max, t_step=t_step, displacement=displacement)
     given = as_atoms(atoms)
     fixed = _is_fixed(given)
-    repeats = repeated(given, supercell, min_length)
-    relaxes = relax_job is not None and not isinstance(atoms, Mapping)
-    check_start(atoms, relax_job, relax_kwargs, cell=relaxes and not fixed)
+    check_crystal(given)
+    repeats = repeats_for(given, supercell, min_length)
+    check_start(atoms, relax_job, relax_kwargs, cell=not fixed, crystal=False)
     check(static_job, given, **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=not fixed)
 
@@ -135,8 +131,8 @@ def phonon_flow(
     futures = [submit(static_job, one, **static_kwargs) for one in lattice.displaced]
     formula = reference.get_chemical_formula()
     names = [f"{formula}, displacement {number + 1}" for number in range(len(futures))]
-    results = gather([[future] for future in futures], names, "phonon_flow")
-    found = lattice.solve([chain[0] for chain in results], mesh, _temperatures(t_max, t_step))
+    results = gather_each(futures, names, "phonon_flow", jobs)
+    found = lattice.solve(results, mesh, _temperatures(t_max, t_step))
     warnings = [found.pop("warning")] if "warning" in found else []
     parameters = {
         "supercell": repeats,
@@ -147,7 +143,7 @@ def phonon_flow(
         "relax_kwargs": relax_kwargs,
         "static_kwargs": static_kwargs,
     }
-    jobs += [chain[0] for chain in results]
+    jobs += results
     properties = {"supercell": repeats, "displacements": len(futures), **found}
     result: PhononResult = finish(
         "phonon_flow", reference, jobs, parameters, properties, UNITS, warnings
@@ -163,38 +159,14 @@ def _is_fixed(atoms: Atoms) -> bool:
     return any(isinstance(one, FixAtoms) for one in atoms.constraints)
 
 
-def repeated(atoms: Atoms, supercell: Sequence[int] | None, min_length: float) -> list[int]:
-    """Return how often to repeat a cell.
-
-    Raises
-    ------
-    InputError
-        That makes no sense.
-    """
-    require_positive(min_length=min_length)
+def check_crystal(atoms: Atoms) -> None:
+    """Raise a StructureError for what has no phonons that :class:`Lattice` could compute."""
     if not atoms.pbc.any():
         raise StructureError(
             "Phonons are of crystals; for a molecule, use freq_job, which computes vibrations."
         )
     if any(not isinstance(one, FixAtoms) for one in atoms.constraints):
         raise StructureError("No constraints but FixAtoms are possible here: remove the others.")
-    if supercell is None:
-        heights = atoms.get_volume() / np.linalg.norm(
-            np.cross(atoms.cell[[1, 2, 0]], atoms.cell[[2, 0, 1]]), axis=1
-        )
-        least = np.ceil(min_length / heights - 1e-6)
-        return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
-    if isinstance(supercell, np.ndarray):
-        supercell = supercell.tolist()
-    told = f"supercell must be three whole numbers such as [2, 2, 2], not {supercell!r}."
-    if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:
-        raise ParameterError(told)
-    for number in supercell:
-        try:
-            require_count(supercell=number)
-        except ParameterError:
-            raise ParameterError(told) from None
-    return [int(number) for number in supercell]
 
 
 class Lattice:

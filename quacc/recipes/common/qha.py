@@ -10,7 +10,9 @@ from ase import units
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.modify import repeats_for
 from quacc.errors import (
+    CalculationError,
     ParameterError,
     require_choice,
     require_count,
@@ -18,8 +20,8 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.recipes.common.eos import scaled
-from quacc.recipes.common.phonons import Lattice, repeated
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.phonons import Lattice, check_crystal
+from quacc.recipes.common.verbs import Job, check, gather, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -114,7 +116,7 @@ def qha_flow(
     InputError
         Before anything is computed.
     CalculationError
-        The crystal itself failed.
+        The crystal itself failed, a volume has imaginary modes, or the form does not fit.
     JobsFailedError
         Some jobs failed; carries the results of the others.
     """
@@ -128,10 +130,13 @@ def qha_flow(
         raise ParameterError(
             f"{points} points with a step of {step} stretch the cell too much; take smaller steps."
         )
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
-    repeats = repeated(given, supercell, min_length)
+    given = check_start(atoms, relax_job, relax_kwargs)
+    check_crystal(given)
+    repeats = repeats_for(given, supercell, min_length)
+    if relax_job is not None:
+        check(relax_job, given, **relax_kwargs)
     check(static_job, given, **static_kwargs)
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     smaller = (points - 1) // 3
     strains = [step * (i - smaller) for i in range(points)]
@@ -140,7 +145,7 @@ def qha_flow(
     names = [f"{formula} strained by {strain:+.3f}" for strain in strains]
     if relax_job is not None:
         futures = [submit(relax_job, cell, **relax_kwargs) for cell in cells]
-        relaxed = [chain[0] for chain in gather([[one] for one in futures], names, "qha_flow")]
+        relaxed = gather_each(futures, names, "qha_flow", jobs)
         jobs += relaxed
         cells = [result["atoms"] for result in relaxed]
     lattices = [Lattice(cell, repeats, displacement) for cell in cells]
@@ -148,7 +153,7 @@ def qha_flow(
         [submit(static_job, one, **static_kwargs) for one in [cell, *lattice.displaced]]
         for cell, lattice in zip(cells, lattices, strict=True)
     ]
-    results = gather(chains, names, "qha_flow")
+    results = gather(chains, names, "qha_flow", jobs)
     jobs += [result for chain in results for result in chain]
 
     steps = round(t_max / t_step)
@@ -157,10 +162,11 @@ def qha_flow(
     for cell, lattice, chain, name in zip(cells, lattices, results, names, strict=True):
         found = lattice.solve(chain[1:], mesh, temperatures)
         if not found["stable"]:
-            raise ParameterError(
+            raise CalculationError(
                 f"qha_flow: {name} has imaginary modes, down to {found['lowest_frequency']:.2f} "
                 "THz, so that its free energy is not known. Take fewer points or smaller steps, a "
-                "larger supercell, or a structure that is a minimum of the energy."
+                "larger supercell, or a structure that is a minimum of the energy.",
+                atoms=cell,
             )
         share = len(found["primitive"]) / len(cell)
         energies.append(chain[0]["results"]["energy"] * share)
@@ -221,7 +227,7 @@ def _solve(
         t_max=float(temperatures[count - 1]),
     )
     if len(qha.volume_temperature) < count:  # phonopy leaves them out
-        raise ParameterError(
+        raise CalculationError(
             f"qha_flow: {form} does not fit the free energies at some temperatures. Take more "
             "points, smaller steps, or another form."
         )

@@ -11,9 +11,9 @@ from ase import Atoms, units
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import Slab, make_slabs
 from quacc.calculators import code_names, get_code
-from quacc.errors import ParameterError, StructureError
-from quacc.recipes.common.verbs import Job, check, gather, submit
-from quacc.recipes.common.workflow import RELAX, STATIC, finish
+from quacc.errors import ParameterError
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
+from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords, require_result
 from quacc.schemas import SlabsResult, Surface
 
 REFERENCES = ("Sun2013", "Tran2016", "Ong2013")
@@ -72,8 +72,8 @@ def bulk_to_slabs_flow(
         Some slabs failed; carries the results of the others.
     """
     relax, static = slab_relax_electron, slab_static_electron
-    relax_kwargs = _keywords("relax_kwargs", relax_kwargs)
-    static_kwargs = _keywords("static_kwargs", static_kwargs)
+    relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
+    static_kwargs = keywords("static_kwargs", static_kwargs, ["relax_cell"])
     carve: dict[str, Any] = {
         "max_index": max_index,
         "min_thickness": min_thickness,
@@ -81,41 +81,35 @@ def bulk_to_slabs_flow(
         "min_lateral": min_lateral,
         "symmetric_only": symmetric_only,
     }
-    bulk_given = isinstance(atoms, Mapping) and "results" in atoms
+    first: Any = atoms
+    bulk_given = isinstance(first, Mapping) and "results" in first
+    if bulk_given:
+        require_result(first)
     # Carving and checking cost little, and refuse bad input before any computing starts.
-    first = _whole_result(atoms) if bulk_given else atoms
     slabs = make_slabs(first, **carve)
     if not slabs:
         raise ParameterError(
             f"{_NAME}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "
             "Allow higher indices or asymmetric slabs."
         )
-    cell = {} if bulk_given else {"relax_cell": True}
-    check(relax, first, **relax_kwargs, **cell)
-    if static is not None:
-        check(static, first, **static_kwargs)
+    last = None if static is None else (static, static_kwargs)
+    steps = ((relax, relax_kwargs), last)
+    of_bulk = steps if bulk_given else ((relax, {**relax_kwargs, "relax_cell": True}), last)
+    check_chain(first, *of_bulk)
     if bulk_given:
         bulk_results = [first]
     else:
-        bulk_jobs = [submit(relax, first, **relax_kwargs, **cell)]
-        if static is not None:
-            bulk_jobs.append(submit(static, bulk_jobs[-1], **static_kwargs))
-        bulk_results = [job.result() for job in bulk_jobs]
+        bulk_results = [job.result() for job in submit_chain(first, *of_bulk)]
         slabs = make_slabs(bulk_results[-1], **carve)
     bulk: Any = bulk_results[-1]
 
-    chains = []
-    for slab in slabs:
-        chain = [submit(relax, slab.atoms, **relax_kwargs)]
-        if static is not None:
-            chain.append(submit(static, chain[-1], **static_kwargs))
-        chains.append(chain)
+    chains = [submit_chain(slab.atoms, *steps) for slab in slabs]
     names = [
         f"{slab.atoms.get_chemical_formula()} ({' '.join(map(str, slab.miller))}) "
         f"termination {slab.termination}"
         for slab in slabs
     ]
-    results = gather(chains, names, _NAME)
+    results = gather(chains, names, _NAME, bulk_results)
 
     rows = [
         (_surface(slab, chain, bulk), chain[-1]) for slab, chain in zip(slabs, results, strict=True)
@@ -146,32 +140,6 @@ def bulk_to_slabs_flow(
         _NAME, bulk["atoms"], jobs, parameters, properties, units, warnings
     )
     return result
-
-
-def _keywords(name: str, given: Any) -> dict[str, Any]:
-    keywords = {} if given is None else given
-    if not isinstance(keywords, Mapping) or not all(isinstance(key, str) for key in keywords):
-        raise ParameterError(f"{name} must be keywords such as {{'fmax': 0.01}}, not {given!r}.")
-    for taken in ("atoms", "relax_cell"):
-        if taken in keywords:
-            raise ParameterError(
-                f"{name} cannot hold {taken!r}: the workflow decides it. The crystal's cell is "
-                "relaxed unless the result of a job is given, the slabs' cells never are."
-            )
-    return dict(keywords)
-
-
-def _whole_result(given: Any) -> Any:
-    """Return the result of a job that is given as the bulk, if it has all that is needed."""
-    needed = ("atoms", "name", "formula", "key", "calculator", "parameters", "warnings")
-    missing = [name for name in needed if name not in given]
-    if missing or "energy" not in (given["results"] or {}):
-        raise StructureError(
-            "The dictionary given as the crystal is not the whole result of a job: it lacks "
-            f"{', '.join(missing) or 'an energy'}. Pass the result as the job returned it, or "
-            "only its ['atoms']."
-        )
-    return given
 
 
 def _method(result: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -101,9 +101,9 @@ def stacking_fault_flow(
     require_positive(min_thickness=min_thickness)
     require_bool(relax_positions=relax_positions)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
+    given = check_start(atoms, relax_job, relax_kwargs)
     _block(given, miller, slip, min_thickness)  # which refuses what makes no sense
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
     block, vector = _block(reference, miller, slip, min_thickness)
     normal = np.cross(block.cell[0], block.cell[1])
     area = float(np.linalg.norm(normal))
@@ -121,8 +121,7 @@ def stacking_fault_flow(
     futures = [submit(relax_job, slid, **options) for slid in structures]
     formula = reference.get_chemical_formula()
     names = [f"{formula} slid by {part:.3f}" for part in slips]
-    chains = gather([[one] for one in futures], names, "stacking_fault_flow")
-    results = [chain[0] for chain in chains]
+    results = gather_each(futures, names, "stacking_fault_flow", jobs)
     absolute = np.array([result["results"]["energy"] for result in results])
     energies = (absolute - absolute[0]) / area * _J_PER_M2
     inner = range(1, points - 1)

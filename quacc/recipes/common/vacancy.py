@@ -10,9 +10,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.modify import bare_supercell, repeats_for
 from quacc.errors import StructureError, require_count
-from quacc.recipes.common.phonons import repeated
-from quacc.recipes.common.verbs import Job, check, gather, submit
+from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import NEB, RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -88,22 +88,23 @@ def vacancy_flow(
     require_count(minimum=0, atom=atom)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     neb_kwargs = keywords("neb_kwargs", neb_kwargs, ["final"])
-    given = check_start(atoms, relax_job, relax_kwargs, cell=True)
+    given = check_start(atoms, relax_job, relax_kwargs)
     if atom >= len(given):
         raise StructureError(f"The cell has {len(given)} atoms, so none number {atom}.")
-    repeats = repeated(given, supercell, min_length)
+    repeats = repeats_for(given, supercell, min_length)
     initial, final, _ = _ends(given, repeats, atom)
+    check(relax_job, initial, **relax_kwargs)
     check(neb_job, initial, final=final, **neb_kwargs)
-    reference, jobs = start(atoms, relax_job, relax_kwargs, cell=True)
+    reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     initial, final, hop = _ends(reference, repeats, atom)
-    whole = reference * tuple(repeats)
+    whole = bare_supercell(reference, repeats)
     futures = [submit(relax_job, one, **relax_kwargs) for one in (whole, initial, final)]
     names = ["the crystal", "the vacancy", "the vacancy after the hop"]
-    chains = gather([[one] for one in futures], names, "vacancy_flow")
-    perfect, before, after = (chain[0] for chain in chains)
+    perfect, before, after = gather_each(futures, names, "vacancy_flow", jobs)
+    jobs += [perfect, before, after]
     future = submit(neb_job, before, final=after["atoms"], **neb_kwargs)
-    ((band,),) = gather([[future]], ["the hop"], "vacancy_flow")
+    (band,) = gather_each([future], ["the hop"], "vacancy_flow", jobs)
     formation = None
     if len({*reference.symbols}) == 1:
         count = len(whole)
@@ -123,7 +124,7 @@ def vacancy_flow(
         "relax_kwargs": relax_kwargs,
         "neb_kwargs": neb_kwargs,
     }
-    jobs += [perfect, before, after, band]
+    jobs.append(band)
     result: VacancyResult = finish(
         "vacancy_flow", band["atoms"], jobs, parameters, properties, UNITS
     )
@@ -132,8 +133,7 @@ def vacancy_flow(
 
 def _ends(atoms: Atoms, repeats: Sequence[int], atom: int) -> tuple[Atoms, Atoms, float]:
     """Return the supercell with a vacancy, before and after the hop, and its length (Å)."""
-    whole = atoms * tuple(repeats)
-    whole.set_constraint()
+    whole = bare_supercell(atoms, repeats)
     same = [i for i in range(len(whole)) if i != atom and whole.numbers[i] == whole.numbers[atom]]
     if not same:
         raise StructureError(

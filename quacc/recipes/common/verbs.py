@@ -8,7 +8,7 @@ of one item follow one another without waiting for other items.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -103,7 +103,35 @@ def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:
         return Done(error=error)
 
 
-def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> list[list[Any]]:
+Step = tuple[Job, Mapping[str, Any]]
+"""A job and its keywords."""
+
+
+def check_chain(item: Any, *steps: Step | None) -> None:
+    """Let jobs that will follow one another check their input; see :func:`check`."""
+    for job, kwargs in filter(None, steps):
+        check(job, item, **kwargs)
+
+
+def submit_chain(item: Any, *steps: Step | None) -> list[Any]:
+    """Start jobs that follow one another, but for the steps that are None; return futures."""
+    chain: list[Any] = []
+    for job, kwargs in filter(None, steps):
+        chain.append(submit(job, chain[-1] if chain else item, **kwargs))
+    return chain
+
+
+def gather_each(
+    futures: Sequence[Any], names: Sequence[str], what: str, before: Sequence[Any] = ()
+) -> list[Any]:
+    """Return the results of one job an item; see :func:`gather`."""
+    chains = [[future] for future in futures]
+    return [result for (result,) in gather(chains, names, what, before)]
+
+
+def gather(
+    chains: Sequence[Sequence[Any]], names: Sequence[str], what: str, before: Sequence[Any] = ()
+) -> list[list[Any]]:
     """Wait for all jobs; return their results.
 
     Parameters
@@ -114,6 +142,8 @@ def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> 
         Of the items, for messages.
     what
         The workflow, for messages.
+    before
+        Results that the workflow has already, for the exception.
 
     Raises
     ------
@@ -122,7 +152,7 @@ def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> 
         jobs that did, and the results of all jobs that succeeded.
     """
     results: list[list[Any]] = []
-    failures: list[Exception] = []
+    failures: list[tuple[str, Exception]] = []
     for chain, name in zip(chains, names, strict=True):
         results.append([])
         for future in chain:
@@ -130,18 +160,11 @@ def gather(chains: Sequence[Sequence[Any]], names: Sequence[str], what: str) -> 
                 results[-1].append(future.result())
             # Recorded with the item's name, and raised below with all others.
             except Exception as error:
-                error.add_note(f"structure: {name}")
-                failures.append(error)
+                failures.append((name, error))
                 break
     if failures:
-        listed = "; ".join(
-            f"{error.__notes__[-1].removeprefix('structure: ')}: {error}" for error in failures
-        )
-        group = JobsFailedError(
-            f"{what}: {len(failures)} of {len(chains)} structures failed ({listed})",
-            failures,
-            [result for chain in results for result in chain],
-        )
+        done = [*before, *(result for chain in results for result in chain)]
+        group = JobsFailedError.of(what, failures, len(chains), done)
         group.add_note("The results of all jobs that succeeded are in this exception's `results`.")
         raise group
     return results

@@ -50,7 +50,10 @@ def keywords(job: str, given: Any, taken: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def start(
-    structure: StructureLike, relax_job: Job | None, relax_kwargs: Mapping[str, Any], cell: bool
+    structure: StructureLike,
+    relax_job: Job | None,
+    relax_kwargs: Mapping[str, Any],
+    cell: bool = True,
 ) -> tuple[Atoms, list[Any]]:
     """Return the structure to work on, relaxed, and the results that it comes from.
 
@@ -66,17 +69,23 @@ def start(
 
 
 def check_start(
-    structure: StructureLike, relax_job: Job | None, relax_kwargs: Mapping[str, Any], cell: bool
+    structure: StructureLike,
+    relax_job: Job | None,
+    relax_kwargs: Mapping[str, Any],
+    cell: bool = True,
+    crystal: bool = True,
 ) -> Atoms:
     """Return the structure as given; let the job refuse what :func:`start` would give it.
 
     Raises
     ------
     StructureError
-        The cell is to be relaxed, but this is no crystal.
+        It must be a crystal, but is none; or it is only a part of a result.
     """
     atoms = as_atoms(structure)
-    if cell and not atoms.pbc.all():
+    if isinstance(structure, Mapping) and "results" in structure:
+        require_result(structure)
+    if crystal and not atoms.pbc.all():
         raise StructureError(
             f"This takes a crystal, periodic in three directions, but {formula_of(atoms)} has "
             f"pbc={atoms.pbc.tolist()}."
@@ -84,6 +93,18 @@ def check_start(
     if relax_job is not None and not isinstance(structure, Mapping):
         check(relax_job, structure, **({"relax_cell": True} if cell else {}), **relax_kwargs)
     return atoms
+
+
+def require_result(given: Mapping[str, Any]) -> None:
+    """Raise a StructureError for a dictionary that is not the whole result of a job."""
+    needed = ("atoms", "name", "formula", "key", "calculator", "parameters", "warnings")
+    missing = [name for name in needed if name not in given]
+    if missing or "energy" not in (given["results"] or {}):
+        raise StructureError(
+            "The dictionary given as the crystal is not the whole result of a job: it lacks "
+            f"{', '.join(missing) or 'an energy'}. Pass the result as the job returned it, or only "
+            "its ['atoms']."
+        )
 
 
 def finish(

@@ -5,6 +5,7 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 
 from quacc.errors import ParameterError, StructureError
@@ -111,6 +112,16 @@ def test_of_an_alloy_only_the_barrier_is_known():
     assert result["element"] == "Cu"
     assert result["formation_energy"] is None
     assert result["barrier"] > 0.2
+
+
+def test_constraints_of_the_cell_hold_no_atom_of_a_vacancy():
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=1)
+    free, held = crystal.copy(), crystal.copy()
+    held.set_constraint(FixAtoms([0, 1]))
+    options = {"supercell": [2, 2, 2], "relax_kwargs": {"fmax": 0.01}, "neb_kwargs": {"steps": 1}}
+    one, other = (vacancy_flow({"atoms": atoms}, **options) for atoms in (free, held))
+    assert other["formation_energy"] == pytest.approx(one["formation_energy"], abs=1e-9)
 
 
 @pytest.mark.parametrize(

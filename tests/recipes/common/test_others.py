@@ -96,6 +96,27 @@ def test_convergence():
     assert enough == 0 or abs(numbers[enough - 1] - numbers[-1]) > 1.0
 
 
+def test_another_tolerance_is_another_result():
+    keys = {
+        converge(eos_flow, "step", [0.02, 0.01], "Cu", of=of, tolerance=tolerance)["key"]
+        for of in ("volume", "bulk_modulus")
+        for tolerance in (None, 1.0, 2.0)
+    }
+    assert len(keys) == 6
+
+
+def test_an_unknown_property_is_told_before_the_second_value():
+    seen = []
+
+    def counted(*args, **kwargs):
+        seen.append(kwargs["step"])
+        return eos_flow(*args, **kwargs)
+
+    with pytest.raises(ParameterError, match=r"step = 0\.02 has no number 'colour'.*bulk_modulus"):
+        converge(counted, "step", [0.02, 0.01], "Cu", of="colour")
+    assert seen == [0.02]
+
+
 def test_convergence_of_a_keyword_of_a_job():
     result = converge(eos_flow, "relax_kwargs.fmax", [0.1, 0.001], "Cu", of="volume")
     assert result["values"] == [0.1, 0.001]

@@ -5,7 +5,7 @@ import pytest
 from ase import units
 from ase.build import bulk
 
-from quacc.errors import ParameterError
+from quacc.errors import CalculationError, ParameterError
 from quacc.recipes.emt.core import relax_job
 from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.qha import qha_flow
@@ -69,5 +69,5 @@ def test_bad_input(options, message):
 
 
 def test_imaginary_modes_are_an_error():
-    with pytest.raises(ParameterError, match="imaginary modes"):
+    with pytest.raises(CalculationError, match="imaginary modes"):
         qha_flow(bulk("Al", "bcc", a=3.2), relax_job=None, supercell=[3, 3, 3])

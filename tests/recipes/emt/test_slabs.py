@@ -86,7 +86,7 @@ def test_one_failing_slab_does_not_lose_the_others():
     assert len(failure.atoms) == 8
     assert failure.__notes__ == ["structure: Cu8 (1 1 0) termination 0"]
     names = [result["name"] for result in caught.value.results]
-    assert names == ["emt.relax_job", "emt.static_job"] * 2
+    assert names == ["emt.relax_job", "emt.static_job"] * 3  # the first two are the bulk's
 
 
 def test_a_failing_bulk():

@@ -24,6 +24,7 @@ from quacc.errors import (
 from quacc.recipes.espresso.core import relax_job, static_job
 from quacc.recipes.espresso.eos import eos_flow
 from quacc.settings import change_settings
+from tests.processes import below, look_at
 
 pytestmark = pytest.mark.espresso
 
@@ -123,9 +124,8 @@ def test_a_killed_pw_goes_on_from_its_last_geometry_and_density(tmp_path):
     runs: set[int] = set()
     try:
         while len(runs) < 4 and time.monotonic() < end:  # three steps have ended
-            for child in psutil.Process(started.pid).children(recursive=True):
-                if child.name().startswith("pw.x"):
-                    runs.add(child.pid)
+            names = look_at(below(started.pid), psutil.Process.name)
+            runs |= {pid for pid, name in names.items() if name.startswith("pw.x")}
             time.sleep(0.01)
     finally:
         os.killpg(started.pid, 9)
