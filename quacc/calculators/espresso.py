@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 
 from quacc.calculators.base import UNKNOWN, Code
-from quacc.errors import ParameterError, StructureError, require_count, require_positive
+from quacc.errors import ParameterError, StructureError, require_count, require_positive, suggest
 
 
 class EspressoCode(Code):
@@ -116,6 +116,14 @@ class EspressoCode(Code):
                 "input_data must be a dictionary of pw.x's own keywords, not "
                 f"{parameters['input_data']!r}."
             )
+        for section, values in _nested(parameters["input_data"]).items():
+            for name in _DECIDED.intersection(values):
+                if (name, values[name]) != ("calculation", "scf"):
+                    raise ParameterError(
+                        f"input_data cannot set {name} of &{section.upper()} to {values[name]!r}: "
+                        "quacc moves the atoms, one SCF at a time, and knows where its files are. "
+                        "Relaxations and dynamics are jobs of their own."
+                    )
         if atoms.cell.rank < 3:
             raise StructureError(
                 "Plane waves need a cell, but the structure has none along some directions. Put "
@@ -152,9 +160,7 @@ class EspressoCode(Code):
             }
         )
         data.to_nested("pw")
-        own = Namelist(dict(parameters["input_data"]))
-        own.to_nested("pw")
-        for section, values in own.items():
+        for section, values in _nested(parameters["input_data"]).items():
             data[section].update(values)
         calculator: Any = _Espresso(
             profile=EspressoProfile(command=self.run_command(), pseudo_dir=str(self.folder())),
@@ -181,6 +187,37 @@ class EspressoCode(Code):
             told = [line for line in _read(directory / "espresso.err").splitlines() if line.strip()]
             told = told[-3:]
         return "; ".join(dict.fromkeys(told)) or (None if output else _SILENT)
+
+
+def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return keywords of pw.x by their sections, in lower case."""
+    from ase.io.espresso_namelist.keys import pw_keys
+    from ase.io.espresso_namelist.namelist import Namelist
+
+    for name, value in input_data.items():
+        is_section = isinstance(name, str) and name.lower() in pw_keys
+        if not isinstance(name, str) or is_section != isinstance(value, Mapping):
+            raise ParameterError(
+                "input_data must be keywords of pw.x, or sections of them such as "
+                f"{{'system': {{'nspin': 2}}}}: {name!r} cannot be {value!r}."
+            )
+    found = Namelist(dict(input_data))
+    found.to_nested("pw")
+    known = {name for section in found.values() for name in section}
+    for name in input_data:
+        if name.lower() not in pw_keys and name.lower() not in known:
+            every = [one for section in pw_keys.values() for one in section]
+            raise ParameterError(
+                f"pw.x has no keyword {name!r}.{suggest(name.lower(), every)} One that is new "
+                "goes into its section, such as {'system': {…}}."
+            )
+    return dict(found)
+
+
+_DECIDED = frozenset(
+    ["calculation", "outdir", "prefix", "pseudo_dir", "restart_mode", "startingpot", "wfcdir"]
+)
+"""Keywords of pw.x that are not the user's."""
 
 
 class _Espresso(Espresso):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.data import atomic_numbers
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
@@ -40,6 +41,10 @@ REFERENCES = ("deJong2015", "Hill1952", "Ranganathan2008", "Mouhat2014", "Ong201
 
 _STRESSFUL = 0.5
 """GPa: with more of it, the constants are not those of a relaxed crystal."""
+
+
+_LEFT = 0.1
+"""eV/Å that strained cells may keep, for a strain of one: some per cent of what strain causes."""
 
 
 class ElasticResult(FlowResult):
@@ -108,7 +113,8 @@ def elastic_flow(
     from_energy
         Use energies, for a code without stresses; takes more calculations.
     relax_kwargs, static_kwargs
-        Keywords of the jobs, such as ``{"fmax": 0.005}``.
+        Keywords of the jobs, such as ``{"steps": 500}``. Without ``fmax``, atoms of strained cells
+        relax to a tenth of the strain (eV/Å), since the forces that a strain causes are small.
 
     Raises
     ------
@@ -127,8 +133,10 @@ def elastic_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
     given = check_start(atoms, relax_job, relax_kwargs)
+    loosest = _LEFT * float(strain)
+    tight = {"fmax": loosest, **relax_kwargs}
     steps = (
-        (relax_job, relax_kwargs) if relax_positions and relax_job is not None else None,
+        (relax_job, tight) if relax_positions and relax_job is not None else None,
         (static_job, static_kwargs),
     )
     check_chain(given, *steps)
@@ -166,6 +174,13 @@ def elastic_flow(
         warnings.append(
             f"The crystal is under a stress of {residual:.2f} GPa: these are not the elastic "
             "constants at zero pressure. Relax the cell first, with a smaller fmax."
+        )
+    left = max((_last_force(chain[0]) for chain in results if len(chain) == 2), default=0.0)
+    if left > 1.01 * loosest:
+        warnings.append(
+            f"The atoms of strained cells were left with forces of {left:.2g} eV/Å: the constants "
+            "lack a part of what their relaxation softens. Take "
+            f"relax_kwargs={{'fmax': {loosest:.1g}}} or less, and enough steps."
         )
     if not properties["stable"]:
         warnings.append(
@@ -213,10 +228,24 @@ def _rotations(atoms: Atoms) -> list[NDArray[Any]]:
     from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    numbers = atoms.numbers
+    moments = atoms.get_initial_magnetic_moments()
+    if moments.any():
+        if moments.ndim > 1:
+            return [np.eye(3)]  # vectors turn, too: nothing is taken for equal
+        # Atoms of one element with other moments are of another kind: other elements stand for it.
+        kinds = np.column_stack([numbers, np.round(moments, 2)])
+        numbers = np.unique(kinds, axis=0, return_inverse=True)[1].ravel() + atomic_numbers["K"]
+    plain = Atoms(numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     found = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain), symprec=1e-3)
     group = [one.rotation_matrix for one in found.get_point_group_operations(cartesian=True)]
     return [np.eye(3), *group]
+
+
+def _last_force(result: Mapping[str, Any]) -> float:
+    """Return the largest force (eV/Å) that a relaxation left; zero if its job does not tell."""
+    forces = (result.get("history") or {}).get("fmax", [0.0])
+    return float(forces[-1])
 
 
 def _reduce(

@@ -102,6 +102,22 @@ def test_a_hexagonal_crystal_with_internal_strains_against_its_energies():
     difference = clamped["elastic_tensor"] - result["elastic_tensor"]
     assert np.linalg.eigvalsh(difference).min() > -0.5
     assert np.linalg.eigvalsh(difference).max() > 0.1
+    default = elastic_flow(relaxed)
+    np.testing.assert_allclose(default["elastic_tensor"], result["elastic_tensor"], atol=0.5)
+    assert not default["warnings"][1:]  # but for EMT's own
+    loose = elastic_flow(relaxed, relax_kwargs={"fmax": 0.02})
+    assert "were left with forces of 0.01" in loose["warnings"][-1]
+
+
+@pytest.mark.parametrize(
+    ("moments", "order"),
+    [([2, 2, 2, 2], 48), ([2, 2, -2, -2], 16), ([2, 0, 0, 0], 48), ([[0, 0, 1]] * 4, 1)],
+)
+def test_the_symmetry_is_that_of_the_moments_too(moments, order):
+    """Layers of fcc, here of atoms 0 and 1, with moments up and down are tetragonal, 4/mmm."""
+    atoms = bulk("Fe", "fcc", a=3.5, cubic=True)
+    atoms.set_initial_magnetic_moments(moments)
+    assert len({tuple(one.round(3).ravel()) for one in elastic._rotations(atoms)}) == order
 
 
 def test_an_unstable_crystal_is_told():

@@ -188,6 +188,23 @@ def test_an_unknown_keyword_of_pw_is_told_in_its_own_words():
         static_job("Si", **FAST, input_data={"system": {"nonsense": 3}})
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"calculation": "relax"}, "cannot set calculation of &CONTROL to 'relax'"),
+        ({"CONTROL": {"Calculation": "vc-relax"}}, "cannot set calculation"),
+        ({"control": {"outdir": "there"}}, "cannot set outdir"),
+        ({"mixing_bta": 0.3}, "Did you mean 'mixing_beta'"),
+        ({"system": 3}, "'system' cannot be 3"),
+        ({"mixing_beta": {}}, "'mixing_beta' cannot be"),
+        ({1: 2}, "1 cannot be 2"),
+    ],
+)
+def test_keywords_of_pw_that_are_not_the_users(data, message):
+    with pytest.raises(ParameterError, match=message):
+        static_job("Si", **FAST, input_data=data)
+
+
 def test_functionals_are_not_mixed():
     atoms = bulk("SiC", "zincblende", a=4.36)
     with pytest.raises(ParameterError, match="different functionals"):
