@@ -33,6 +33,10 @@ _BEFORE_CLIMBING = 0.3
 """The image climbs once no force on the band is larger than this (eV/Å)."""
 
 
+_RELAXED = 0.05
+"""Forces above this on the ends (eV/Å) are told."""
+
+
 def run_neb(
     initial: StructureLike,
     final: StructureLike,
@@ -131,6 +135,7 @@ def run_neb(
             neb.set_positions(saved["positions"])
         for image in (band[0], band[-1]):
             calculation.evaluate(image)
+        at_ends = max(float(_largest(image.get_forces())) for image in (band[0], band[-1]))
         dynamics = _optimizer(optimizer, neb)
         if saved:
             restore(dynamics, saved["optimizer"])
@@ -183,6 +188,11 @@ def run_neb(
         result["warnings"].append(
             f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
             f"largest force on the band is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å."
+        )
+    if at_ends > max(fmax, _RELAXED):
+        result["warnings"].append(
+            f"The ends are not relaxed: there are forces of {at_ends:.2g} eV/Å on their atoms, so "
+            "that the barrier is not that between two minima. Relax them first."
         )
     if top in (0, len(band) - 1):
         result["warnings"].append("There is no barrier between the two ends on this path.")

@@ -33,6 +33,10 @@ IMAGINARY = -0.05
 """THz: what lies between this and zero is numerical noise of the acoustic modes."""
 
 
+_RELAXED = 0.05
+"""Forces above this (eV/Å) are told."""
+
+
 class PhononResult(FlowResult):
     """Phonons of a crystal. Imaginary frequencies are negative numbers."""
 
@@ -124,7 +128,7 @@ def phonon_flow(
     check_crystal(given)
     repeats = repeats_for(given, supercell, min_length)
     check_start(atoms, relax_job, relax_kwargs, cell=not fixed, crystal=False)
-    check(static_job, given, **static_kwargs)
+    check(static_job, Lattice(given, repeats, displacement).displaced[0], **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=not fixed)
 
     lattice = Lattice(reference, repeats, displacement)
@@ -134,6 +138,11 @@ def phonon_flow(
     results = gather_each(futures, names, "phonon_flow", jobs)
     found = lattice.solve(results, mesh, _temperatures(t_max, t_step))
     warnings = [found.pop("warning")] if "warning" in found else []
+    if jobs and (left := _largest_force(jobs[-1])) > _RELAXED:
+        warnings.append(
+            f"The crystal is not relaxed: there are forces of {left:.2g} eV/Å on its atoms, which "
+            "make the harmonic approximation doubtful. Relax it first, with a smaller fmax."
+        )
     parameters = {
         "supercell": repeats,
         "displacement": float(displacement),
@@ -149,6 +158,18 @@ def phonon_flow(
         "phonon_flow", reference, jobs, parameters, properties, UNITS, warnings
     )
     return result
+
+
+def _largest_force(result: Mapping[str, Any]) -> float:
+    """Return the largest force (eV/Å) on an atom that is not fixed."""
+    forces = result["results"].get("forces")
+    if forces is None:
+        return 0.0
+    free = np.ones(len(forces), dtype=bool)
+    for one in result["atoms"].constraints:
+        if isinstance(one, FixAtoms):
+            free[one.index] = False
+    return float(np.linalg.norm(np.array(forces)[free], axis=1).max(initial=0.0))
 
 
 def _temperatures(t_max: float, t_step: float) -> NDArray[Any]:
@@ -167,6 +188,8 @@ def check_crystal(atoms: Atoms) -> None:
         )
     if any(not isinstance(one, FixAtoms) for one in atoms.constraints):
         raise StructureError("No constraints but FixAtoms are possible here: remove the others.")
+    if atoms.cell.handedness < 0 and not atoms.pbc.all():
+        raise StructureError("The cell is left-handed: turn one of its periodic vectors around.")
 
 
 class Lattice:
@@ -187,11 +210,18 @@ class Lattice:
         from phonopy.structure.atoms import PhonopyAtoms
 
         fixed = [one.index for one in atoms.constraints if isinstance(one, FixAtoms)]
+        if atoms.cell.handedness < 0:  # phonopy wants no such cell; this is the same lattice
+            atoms = atoms.copy()
+            atoms.set_cell(-atoms.cell)
         mobile = np.ones(len(atoms), dtype=bool)
         for index in fixed:
             mobile[index] = False
         if not mobile.any():
             raise StructureError("All atoms are fixed, so that there are no phonons.")
+        if len(atoms) * np.prod(repeats) == 1:
+            raise StructureError(
+                "In a supercell of one atom, nothing moves against anything. Take a larger one."
+            )
         moving = atoms[mobile]
         moving.set_constraint()
         self.rest = atoms[~mobile]

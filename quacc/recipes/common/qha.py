@@ -14,6 +14,7 @@ from quacc.atoms.modify import repeats_for
 from quacc.errors import (
     CalculationError,
     ParameterError,
+    StructureError,
     require_choice,
     require_count,
     require_number,
@@ -132,10 +133,12 @@ def qha_flow(
         )
     given = check_start(atoms, relax_job, relax_kwargs)
     check_crystal(given)
+    if given.constraints:
+        raise StructureError("A crystal that expands moves all its atoms: remove its constraints.")
     repeats = repeats_for(given, supercell, min_length)
     if relax_job is not None:
         check(relax_job, given, **relax_kwargs)
-    check(static_job, given, **static_kwargs)
+    check(static_job, Lattice(given, repeats, displacement).displaced[0], **static_kwargs)
     reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     smaller = (points - 1) // 3

@@ -129,6 +129,7 @@ def test_without_a_barrier_it_says_so():
     final.positions[3] += 0.3
     result = neb_job(initial, final, images=3, climb=False)
     assert any("no barrier" in warning for warning in result["warnings"])
+    assert any("ends are not relaxed" in warning for warning in result["warnings"])
 
 
 def test_orders_of_atoms():

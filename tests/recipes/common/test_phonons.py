@@ -156,13 +156,38 @@ def test_the_supercell_is_as_wide_as_was_asked():
         ("H2O", {}, StructureError, "freq_job"),
         ("Cu", {"supercell": "222"}, ParameterError, r"three whole numbers such as \[2, 2, 2\]"),
         ("Cu", {"supercell": [2, 2, 0]}, ParameterError, r"supercell\[2\] must be a whole number"),
+        ("Cu", {"supercell": [1, 1, 1]}, StructureError, "supercell of one atom"),
         ("Cu", {"displacement": 0}, ParameterError, "displacement"),
         ("Cu", {"mesh": -1}, ParameterError, "mesh"),
     ],
 )
-def test_bad_input(structure, options, error, message):
+def test_bad_input(structure, options, error, message, monkeypatch):
+    monkeypatch.setattr(EMT, "calculate", None)
     with pytest.raises(error, match=message):
         phonon_flow(structure, **options)
+
+
+def test_a_left_handed_cell_is_the_same_crystal():
+    atoms = relax_job(bulk("Cu"), relax_cell=True, fmax=1e-4)["atoms"]
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell[[1, 0, 2]])
+    assert turned.cell.handedness == -atoms.cell.handedness
+    options = {"relax_job": None, "supercell": [3, 3, 3], "mesh": 20.0}
+    one, other = phonon_flow(atoms, **options), phonon_flow(turned, **options)
+    for name in ("lowest_frequency", "highest_frequency"):
+        assert other[name] == pytest.approx(one[name], abs=1e-3)
+    with pytest.raises(StructureError, match="left-handed"):
+        turned.pbc = [True, True, False]
+        phonon_flow(turned, **options)
+
+
+def test_a_crystal_that_is_not_relaxed_is_told():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    result = phonon_flow(static_job(atoms), supercell=[1, 1, 1], mesh=10.0)
+    assert any("not relaxed" in text for text in result["warnings"])
+    relaxed = phonon_flow("Cu", supercell=[2, 2, 2], mesh=10.0)
+    assert not any("not relaxed" in text for text in relaxed["warnings"])
 
 
 def test_other_constraints_are_refused():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
+from ase.constraints import FixAtoms
 
-from quacc.errors import CalculationError, ParameterError
+from quacc.errors import CalculationError, ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
 from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.qha import qha_flow
@@ -66,6 +67,13 @@ def test_pressure_makes_it_smaller(copper):
 def test_bad_input(options, message):
     with pytest.raises(ParameterError, match=message):
         qha_flow("Cu", **options)
+
+
+def test_no_atom_may_be_fixed():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(StructureError, match="remove its constraints"):
+        qha_flow(atoms)
 
 
 def test_imaginary_modes_are_an_error():
