@@ -20,7 +20,7 @@ from quacc.errors import (
     require_number,
     suggest,
 )
-from quacc.recipes.common.phases import competing_phases, limits
+from quacc.recipes.common.phases import competing_phases, limits, relax_options
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
 from quacc.runners.calculation import formula_of
@@ -148,12 +148,12 @@ def defects_flow(
     for one in made:
         check(relax_job, _rattled(one.atoms, rattle), **relax_kwargs)
     for phase in phases:
-        check(relax_job, phase, **_options(phase, relax_kwargs))
+        check(relax_job, phase, **relax_options(phase, relax_kwargs))
     reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     made = make_defects(reference, repeats, changes)
     whole = bare_supercell(reference, repeats)
-    futures = [submit(relax_job, phase, **_options(phase, relax_kwargs)) for phase in phases]
+    futures = [submit(relax_job, phase, **relax_options(phase, relax_kwargs)) for phase in phases]
     futures.append(submit(relax_job, whole, **relax_kwargs))
     futures += [submit(relax_job, _rattled(one.atoms, rattle), **relax_kwargs) for one in made]
     names = [*map(formula_of, phases), "the perfect crystal", *(one.name for one in made)]
@@ -269,10 +269,6 @@ def _changes(
         changes += [(new, None) for new in native]
     changes += [(new, None) for new in insertions]
     return list(dict.fromkeys(changes))
-
-
-def _options(phase: Atoms, relax_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {**relax_kwargs, "relax_cell": True} if phase.pbc.all() else dict(relax_kwargs)
 
 
 def _rattled(atoms: Atoms, deviation: float) -> Atoms:

@@ -8,7 +8,7 @@ from typing import Any
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.errors import ParameterError, StructureError, require_bool
-from quacc.recipes.common.phases import entries_of, with_elements
+from quacc.recipes.common.phases import check_phase, entries_of, relax_options, with_elements
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords
 from quacc.schemas import FlowResult
@@ -44,11 +44,11 @@ def hull_flow(
     Parameters
     ----------
     structures
-        Crystals.
+        Crystals; a gas is a molecule, such as O2.
     relax_job, static_job
         Relax each, and compute its energy; no ``static_job`` takes it from the relaxation.
     relax_cell
-        Relax the cells, too.
+        Relax the cells of crystals, too.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
 
@@ -66,19 +66,18 @@ def hull_flow(
         raise ParameterError("hull_flow takes several structures, in a list.")
     atoms = [as_atoms(one) for one in structures]
     for one in atoms:
-        if not one.pbc.all():
-            raise StructureError(
-                f"{one.get_chemical_formula()} is no crystal: it has pbc={one.pbc.tolist()}."
-            )
+        check_phase(one)
+    if not any(one.pbc.all() for one in atoms):
+        raise StructureError("There is no crystal among the structures, so there is no hull.")
     elements = sorted({symbol for one in atoms for symbol in one.symbols})
     atoms = with_elements(atoms, elements, "The hull", "structures")
-    steps = (
-        (relax_job, {"relax_cell": relax_cell, **relax_kwargs}),
-        None if static_job is None else (static_job, static_kwargs),
-    )
-    for one in atoms:
-        check_chain(one, *steps)
-    chains = [submit_chain(one, *steps) for one in atoms]
+    last_step = None if static_job is None else (static_job, static_kwargs)
+    todo = [
+        (one, (relax_job, relax_options(one, relax_kwargs, relax_cell)), last_step) for one in atoms
+    ]
+    for steps in todo:
+        check_chain(*steps)
+    chains = [submit_chain(*steps) for steps in todo]
     results = gather(chains, [one.get_chemical_formula() for one in atoms], "hull_flow")
     phases = _phases(results)
     best = min(phases, key=lambda phase: phase["formation_energy"])

@@ -68,20 +68,33 @@ def entries_of(results: Iterable[Mapping[str, Any]]) -> list[Any]:
     ]
 
 
+def check_phase(atoms: Atoms) -> None:
+    """Raise a StructureError for what is neither a crystal nor a molecule of a gas."""
+    formula = atoms.get_chemical_formula()
+    if atoms.pbc.any() and not atoms.pbc.all():
+        raise StructureError(
+            f"The phase {formula} is neither a crystal nor a molecule: it has "
+            f"pbc={atoms.pbc.tolist()}."
+        )
+    if len(atoms) == 1 and not atoms.pbc.any() and formula not in _NOBLE:
+        raise StructureError(
+            f"The phase {formula} is a free atom, which is no phase of the element. Pass its "
+            f"molecule, such as {formula}2, or its crystal."
+        )
+
+
+def relax_options(
+    phase: Atoms, relax_kwargs: Mapping[str, Any], relax_cell: bool = True
+) -> dict[str, Any]:
+    """Return the keywords that relax a phase; a molecule has no cell to relax."""
+    return {**relax_kwargs, "relax_cell": relax_cell and bool(phase.pbc.all())}
+
+
 def competing_phases(host: Atoms, phases: Sequence[Atoms], elements: Sequence[str]) -> list[Atoms]:
     """Return all phases but the crystal itself that the chemical potentials depend on."""
     for one in phases:
+        check_phase(one)
         formula = one.get_chemical_formula()
-        if one.pbc.any() and not one.pbc.all():
-            raise StructureError(
-                f"The competing phase {formula} is neither a crystal nor a molecule: it has "
-                f"pbc={one.pbc.tolist()}."
-            )
-        if len(one) == 1 and not one.pbc.any() and formula not in _NOBLE:
-            raise StructureError(
-                f"The competing phase {formula} is a free atom, which is no phase of the element. "
-                f"Pass its molecule, such as {formula}2, or its crystal."
-            )
         if foreign := sorted({*one.symbols}.difference(elements)):
             raise StructureError(
                 f"The competing phase {formula} has {', '.join(foreign)}, which no defect has: it "

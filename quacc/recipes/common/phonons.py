@@ -208,6 +208,7 @@ class Lattice:
     def __init__(self, atoms: Atoms, repeats: Sequence[int], displacement: float) -> None:
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
+        from phonopy.structure.cells import guess_primitive_matrix
 
         fixed = [one.index for one in atoms.constraints if isinstance(one, FixAtoms)]
         if atoms.cell.handedness < 0:  # phonopy wants no such cell; this is the same lattice
@@ -237,7 +238,7 @@ class Lattice:
         self.phonopy = Phonopy(
             cell,
             supercell_matrix=np.diag(repeats),
-            primitive_matrix="auto" if mobile.all() else np.eye(3),
+            primitive_matrix=guess_primitive_matrix(cell) if mobile.all() else np.eye(3),
             # The symmetry of the moving atoms alone may be higher than that of all.
             is_symmetry=bool(mobile.all()),
         )

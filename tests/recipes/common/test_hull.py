@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk, molecule
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
@@ -67,13 +68,27 @@ def test_three_elements():
     assert all(phase["above_hull"] >= 0 for phase in result["phases"])
 
 
+def test_a_gas_is_a_molecule():
+    """EMT knows oxygen; the oxide's energy is checked by hand."""
+    oxide = bulk("CuO", "rocksalt", a=4.2)
+    result = hull_flow([oxide, "O2"], relax_kwargs={"fmax": 0.02, "steps": 300})
+    energies = {one["formula"]: one["energy"] for one in result["phases"]}
+    (found,) = [one for one in result["phases"] if one["formula"] == "CuO"]
+    expected = energies["CuO"] - (energies["Cu"] + energies["O2"]) / 2
+    assert found["formation_energy"] == pytest.approx(expected)
+    gas = relax_job("O2", fmax=0.02)["results"]["energy"]
+    assert energies["O2"] == pytest.approx(gas / 2, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("structures", "error", "message"),
     [
         ("Cu", ParameterError, "list"),
         ([], ParameterError, "list"),
         ([molecule("H2O")], StructureError, "crystal"),
-        ([molecule("N2")], StructureError, "no crystal|needs a crystal"),
+        ([molecule("N2")], StructureError, "There is no crystal"),
+        (["Cu", Atoms("O")], StructureError, "O is a free atom"),
+        (["Cu", fcc111("Cu", (1, 1, 3), vacuum=5)], StructureError, "neither a crystal nor"),
     ],
 )
 def test_bad_input(structures, error, message):
