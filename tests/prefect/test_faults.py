@@ -49,7 +49,7 @@ STEPS = 250
 
 
 def crystal():
-    atoms = bulk("Cu", cubic=True) * (3, 3, 3)
+    atoms = bulk("Cu", cubic=True) * (2, 2, 2)
     atoms.rattle(0.05, seed=1)
     return atoms
 
@@ -75,7 +75,7 @@ def long_md(log, pause=0.03):
 
 
 def long_relaxation(log, pause=0.03):
-    return counted(relax_job, log, pause, crystal(), fmax=1e-12, steps=STEPS, optimizer="FIRE")
+    return counted(relax_job, log, pause, crystal(), fmax=1e-15, steps=STEPS, optimizer="FIRE")
 
 
 def tick(log, count):
@@ -373,7 +373,7 @@ def campaign():
     print("RUN", FlowRunContext.get().flow_run.id, flush=True)
     slabs = bulk_to_slabs_flow("Cu")
     print("SLABS", flush=True)
-    return task(md_job).submit(bulk("Cu", cubic=True) * (3, 3, 3), steps=3000, seed=7).result()
+    return task(md_job).submit(bulk("Cu", cubic=True) * (3, 3, 3), steps=1000, seed=7).result()
 
 if __name__ == "__main__":
     with prefect_api():
@@ -410,7 +410,7 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     nothing_left(slurm)
     second = start()
     second.wait(timeout=120)
-    assert "ATTEMPTS 2 STEPS 3000" in said(), said()
+    assert "ATTEMPTS 2 STEPS 1000" in said(), said()
     kept = {row.key: row.created for row in Store().select()}
     assert len(kept) == 10
     assert kept.items() > stored.items()  # none was computed, and stored, again
