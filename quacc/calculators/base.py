@@ -38,6 +38,9 @@ class Code(ABC):
     """Elements with parameters; None for all."""
     properties: ClassVar[tuple[str, ...]] = ("energy", "forces", "stress")
     """What one calculation yields; stress only for cells periodic in three directions."""
+    energy_is_enthalpy: ClassVar[bool] = False
+    """Whether the energy is an enthalpy at 298.15 K, such as a heat of formation: zero-point and
+    thermal energy are in it, and thermochemistry must not add them again."""
     command: ClassVar[str | None] = None
     """How to start the external program, unless the setting ``commands.<name>`` says
     otherwise. None for codes that run inside Python, in memory."""

@@ -40,14 +40,17 @@ class MoleculeResult(FlowResult):
     """A relaxed molecule as an ideal gas."""
 
     energy: float
-    """Without vibrations (eV)."""
+    """Of the relaxed molecule (eV): without vibrations, unless the code's own energy is an
+    enthalpy at 298.15 K (MOPAC's heat of formation)."""
     zero_point_energy: float
     """eV."""
     enthalpy: float
-    """H = energy + thermal energy + kT (eV); so the next two."""
+    """H = energy + zero-point and thermal energy + kT (eV); where the energy is an enthalpy, only
+    what these differ from 298.15 K is added."""
     entropy: float
     """eV/K."""
     gibbs_energy: float
+    """G = H - TS (eV)."""
     frequencies: NDArray[Any]
     """Wavenumbers (1/cm), imaginary ones negative."""
 
@@ -57,7 +60,7 @@ class ReactionResult(FlowResult):
 
     reaction: str
     reaction_energy: float
-    """Without vibrations (eV)."""
+    """eV; see ``energy`` of :class:`MoleculeResult`."""
     reaction_zero_point_energy: float
     """eV; so the next, and the last."""
     reaction_enthalpy: float
@@ -82,7 +85,9 @@ def molecule_flow(
     """Relax a molecule and compute vibrations, enthalpy, entropy and Gibbs energy.
 
     The ideal gas of rigid rotors and harmonic oscillators, as ASE has it (Cramer, Essentials of
-    Computational Chemistry, 2nd ed., Wiley 2004).
+    Computational Chemistry, 2nd ed., Wiley 2004). Where the code's energy is an enthalpy at
+    298.15 K, as MOPAC's heat of formation is, H at 298.15 K is that energy, and zero-point and
+    thermal energy are not added again.
 
     Parameters
     ----------
