@@ -11,6 +11,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.rotations import symmetry_number
 from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
@@ -67,7 +68,7 @@ def run_vibrations(
     temperature, pressure
         K, bar. Harmonic thermochemistry knows no pressure.
     symmetry_number
-        Of a molecule; None finds it from the point group (pymatgen).
+        Of a molecule; None counts the rotations that map it onto itself.
     spin
         Total electronic spin S of a molecule; None takes half the sum of the initial magnetic
         moments.
@@ -240,7 +241,7 @@ def _ideal_gas(
     spin = parameters["spin"]
     if spin is None:
         spin = round(abs(float(atoms.get_initial_magnetic_moments().sum()))) / 2
-    sigma = parameters["symmetry_number"] or _symmetry_number(atoms)
+    sigma = parameters["symmetry_number"] or symmetry_number(atoms)
     geometry = _geometry(atoms)
     gas = IdealGasThermo(
         energies.tolist(),
@@ -293,13 +294,3 @@ def _harmonic(
 
 def _number(value: Any) -> float:
     return value if isinstance(value, int | float) else 0.0
-
-
-def _symmetry_number(atoms: Atoms) -> int:
-    if len(atoms) == 1:
-        return 1
-    from pymatgen.core.structure import Molecule
-    from pymatgen.symmetry.analyzer import PointGroupAnalyzer
-
-    molecule = Molecule(atoms.get_chemical_symbols(), atoms.positions)
-    return int(PointGroupAnalyzer(molecule).get_rotational_symmetry_number())

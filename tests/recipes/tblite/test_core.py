@@ -54,6 +54,15 @@ def test_relaxation_and_vibrations_of_water():
     np.testing.assert_allclose(found, [1595, 3657, 3756], rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "number"), {"COF2": 2, "CH3O": 1, "NH3": 3, "C2H6": 6, "C6H6": 12, "CH4": 12}.items()
+)
+def test_relaxed_molecules_have_their_symmetry(name, number):
+    atoms = molecule(name)
+    atoms.rattle(0.05, seed=1)
+    assert freq_job(relax_job(atoms))["thermo"]["symmetry_number"] == number
+
+
 def test_the_cell_of_silicon_and_its_moduli():
     """Measured: 98 GPa; a cell this small has too few k-points, and it says so."""
     relaxed = relax_job(bulk("Si", cubic=True), relax_cell=True)
