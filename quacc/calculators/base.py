@@ -167,6 +167,10 @@ class Code(ABC):
                 )
         return []
 
+    def spin(self, parameters: Mapping[str, Any]) -> float | None:
+        """Return the total electronic spin that the parameters name, before magnetic moments."""
+        return None
+
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Return what decides the numbers beside the parameters."""
         version = self.version()

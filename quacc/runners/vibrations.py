@@ -70,8 +70,8 @@ def run_vibrations(
     symmetry_number
         Of a molecule; None counts the rotations that map it onto itself.
     spin
-        Total electronic spin S of a molecule; None takes half the sum of the initial magnetic
-        moments.
+        Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
+        where it is given, or half the sum of the initial magnetic moments.
 
     Returns
     -------
@@ -239,6 +239,8 @@ def _ideal_gas(
     from ase.thermochemistry import IdealGasThermo
 
     spin = parameters["spin"]
+    if spin is None:
+        spin = code.spin(parameters)
     if spin is None:
         spin = round(abs(float(atoms.get_initial_magnetic_moments().sum()))) / 2
     sigma = parameters["symmetry_number"] or symmetry_number(atoms)

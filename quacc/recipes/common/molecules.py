@@ -140,9 +140,11 @@ def reaction_flow(
     reaction
         Such as ``"N2 + 3 H2 -> 2 NH3"``.
     relax_job, freq_job, temperature, pressure, relax_kwargs, freq_kwargs
-        See :func:`molecule_flow`; every gas has this pressure.
+        See :func:`molecule_flow`; every gas has this pressure. The keywords hold for all gases,
+        so that charge, multiplicity, spin and symmetry number cannot be among them.
     structures
-        What the names stand for, where they are not names that quacc knows.
+        What the names stand for, where they are not names that quacc knows, or where they need
+        magnetic moments (their spin) or charges.
 
     Raises
     ------
@@ -152,6 +154,7 @@ def reaction_flow(
         Some molecules failed; carries the results of the others.
     """
     options = _options(temperature, pressure, relax_kwargs, freq_kwargs)
+    _refuse_common(options)
     coefficients = parse(reaction, structures or {})
     molecules = {name: _molecule((structures or {}).get(name, name), name) for name in coefficients}
     _check_balance(reaction, coefficients, molecules)
@@ -177,6 +180,9 @@ def reaction_flow(
     return result
 
 
+_OF_ONE = ("charge", "multiplicity", "spin", "symmetry_number")
+"""Keywords of jobs that belong to one molecule."""
+
 _VALUES = ("energy", "zero_point_energy", "enthalpy", "entropy", "gibbs_energy")
 
 
@@ -191,6 +197,18 @@ def _options(
         "relax_kwargs": keywords("relax_kwargs", relax_kwargs, ["relax_cell"]),
         "freq_kwargs": keywords("freq_kwargs", freq_kwargs, taken),
     }
+
+
+def _refuse_common(options: Mapping[str, Any]) -> None:
+    for job in ("relax_kwargs", "freq_kwargs"):
+        for name in _OF_ONE:
+            if options[job].get(name) is not None:
+                raise ParameterError(
+                    f"{job} of a reaction cannot hold {name!r}: it would apply to all molecules. "
+                    "Spin and charge of each come from the initial magnetic moments and charges of "
+                    "its structure: pass structures={'O2': atoms}. Symmetry numbers are found. "
+                    "Where that is not enough, run molecule_flow for each molecule."
+                )
 
 
 def _steps(relax: Job, freq: Job, options: Mapping[str, Any]) -> tuple[Step, Step]:

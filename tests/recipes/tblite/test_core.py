@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from tblite.ase import TBLite
 
@@ -91,6 +92,19 @@ def test_unpaired_electrons_come_from_the_moments():
     assert static_job(atoms)["results"]["energy"] == pytest.approx(
         reference.get_potential_energy(), abs=1e-6
     )
+
+
+def test_the_spin_of_a_gas_is_that_of_the_multiplicity():
+    with_moments = molecule("O2")
+    without = Atoms("O2", with_moments.positions)
+    expected = freq_job(with_moments)["thermo"]
+    assert expected["spin"] == 1.0
+    given = freq_job(without, multiplicity=3)["thermo"]
+    assert given["spin"] == 1.0
+    assert given["entropy"] == pytest.approx(expected["entropy"], rel=1e-4)
+    assert freq_job(with_moments, multiplicity=1)["thermo"]["spin"] == 0.0
+    assert freq_job(without, multiplicity=3, spin=0)["thermo"]["spin"] == 0.0
+    assert freq_job(without)["thermo"]["spin"] == 0.0
 
 
 def test_methods_and_parameters_have_keys_of_their_own():
