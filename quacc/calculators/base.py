@@ -38,6 +38,9 @@ class Code(ABC):
     """Elements with parameters; None for all."""
     properties: ClassVar[tuple[str, ...]] = ("energy", "forces", "stress")
     """What one calculation yields; stress only for cells periodic in three directions."""
+    energy_is_enthalpy: ClassVar[bool] = False
+    """Whether the energy is an enthalpy at 298.15 K, such as a heat of formation: zero-point and
+    thermal energy are in it, and thermochemistry must not add them again."""
     command: ClassVar[str | None] = None
     """How to start the external program, unless the setting ``commands.<name>`` says
     otherwise. None for codes that run inside Python, in memory."""
@@ -163,6 +166,10 @@ class Code(ABC):
                     f"It has them for {', '.join(sorted(self.elements))}."
                 )
         return []
+
+    def spin(self, parameters: Mapping[str, Any]) -> float | None:
+        """Return the total electronic spin that the parameters name, before magnetic moments."""
+        return None
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Return what decides the numbers beside the parameters."""

@@ -1,7 +1,9 @@
 """MOPAC: semi-empirical quantum chemistry, an external program that writes files.
 
 ASE takes MOPAC's final heat of formation as the energy, which is what MOPAC minimises;
-energies are therefore relative to the elements in their standard states at 298 K.
+energies are therefore relative to the elements in their standard states at 298 K. The methods are
+fitted to measured heats of formation, so that zero-point and thermal energy are in it already
+(http://openmopac.net/manual/calc_of_hof.html).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class MopacCode(Code):
     title = "MOPAC (semi-empirical quantum chemistry)"
     defaults = {"method": "PM7", "task": "1SCF GRADIENTS", "charge": None, "relscf": 0.0001}
     properties = ("energy", "forces")
+    energy_is_enthalpy = True
     command = "mopac"
     install = "`apt-get install mopac` or `conda install -c conda-forge mopac`"
     citation = """@article{Stewart2013,

@@ -73,6 +73,10 @@ class TBLiteCode(Code):
             )
         return warnings
 
+    def spin(self, parameters: Mapping[str, Any]) -> float | None:
+        multiplicity = parameters["multiplicity"]
+        return None if multiplicity is None else (multiplicity - 1) / 2
+
     def cite(self, parameters: Mapping[str, Any]) -> str:
         return self.citation if parameters.get("method") == "GFN2-xTB" else _GFN1
 

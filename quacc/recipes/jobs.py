@@ -210,6 +210,7 @@ def freq_job(
         code,
         calc_kwargs,
         recipe=f"{code.name}.freq_job",
+        version=4,
         displacement=displacement,
         thermo=thermo,
         temperature=temperature,

@@ -11,6 +11,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.rotations import symmetry_number
 from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
@@ -30,6 +31,9 @@ _LINEAR = 1e-4
 
 _SMALLEST, _LARGEST = 1e-4, 0.5
 """Displacements that make sense (Å)."""
+
+_STANDARD = 298.15
+"""Where an energy that is an enthalpy has its zero-point and thermal energy from (K)."""
 
 _RELAXED = 0.05
 """Forces above this (eV/Å) make the harmonic approximation doubtful."""
@@ -64,10 +68,10 @@ def run_vibrations(
     temperature, pressure
         K, bar. Harmonic thermochemistry knows no pressure.
     symmetry_number
-        Of a molecule; None finds it from the point group (pymatgen).
+        Of a molecule; None counts the rotations that map it onto itself.
     spin
-        Total electronic spin S of a molecule; None takes half the sum of the initial magnetic
-        moments.
+        Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
+        where it is given, or half the sum of the initial magnetic moments.
 
     Returns
     -------
@@ -75,8 +79,11 @@ def run_vibrations(
         ``thermo`` holds ``model``, ``temperature``, ``zero_point_energy``, ``entropy`` (eV/K)
         and, for an ideal gas, ``pressure``, ``geometry``, ``symmetry_number``, ``spin``,
         ``enthalpy``, ``gibbs_energy``; for harmonic, ``internal_energy``,
-        ``helmholtz_energy``. Energies include the potential energy (eV). Imaginary modes are
-        left out and named in ``warnings``.
+        ``helmholtz_energy``. Energies include the potential energy (eV); where the code's energy
+        is an enthalpy at 298.15 K (``Code.energy_is_enthalpy``, MOPAC), only what zero-point and
+        thermal energy differ from theirs at 298.15 K is added, as MOPAC's own THERMO does
+        (http://openmopac.net/manual/thermochemistry.html). Imaginary modes are left out and
+        named in ``warnings``.
 
     Raises
     ------
@@ -151,7 +158,8 @@ def run_vibrations(
         )
     describe = _ideal_gas if thermo == "ideal_gas" else _harmonic
     with np.errstate(all="ignore"):
-        thermo_data = describe(atoms, real, result["results"]["energy"], calculation.parameters)
+        energy = result["results"]["energy"]
+        thermo_data = describe(atoms, real, energy, calculation.parameters, code)
     wrong = [name for name, value in thermo_data.items() if not np.isfinite(_number(value))]
     if wrong:
         raise CalculationError(
@@ -226,14 +234,16 @@ def _count_free(atoms: Atoms) -> int:
 
 
 def _ideal_gas(
-    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any]
+    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any], code: Code
 ) -> dict[str, Any]:
     from ase.thermochemistry import IdealGasThermo
 
     spin = parameters["spin"]
     if spin is None:
+        spin = code.spin(parameters)
+    if spin is None:
         spin = round(abs(float(atoms.get_initial_magnetic_moments().sum()))) / 2
-    sigma = parameters["symmetry_number"] or _symmetry_number(atoms)
+    sigma = parameters["symmetry_number"] or symmetry_number(atoms)
     geometry = _geometry(atoms)
     gas = IdealGasThermo(
         energies.tolist(),
@@ -245,6 +255,10 @@ def _ideal_gas(
         vib_selection="all",  # the translations and rotations are gone already
     )
     kelvin, pascal = parameters["temperature"], parameters["pressure"] * 1e5
+    enthalpy = float(gas.get_enthalpy(kelvin, verbose=False))
+    if code.energy_is_enthalpy:
+        enthalpy -= float(gas.get_enthalpy(_STANDARD, verbose=False)) - potential
+    entropy = float(gas.get_entropy(kelvin, pascal, verbose=False))
     return {
         "model": "ideal_gas",
         "temperature": kelvin,
@@ -253,38 +267,32 @@ def _ideal_gas(
         "symmetry_number": int(sigma),
         "spin": spin,
         "zero_point_energy": float(energies.sum() / 2),
-        "enthalpy": float(gas.get_enthalpy(kelvin, verbose=False)),
-        "entropy": float(gas.get_entropy(kelvin, pascal, verbose=False)),
-        "gibbs_energy": float(gas.get_gibbs_energy(kelvin, pascal, verbose=False)),
+        "enthalpy": enthalpy,
+        "entropy": entropy,
+        "gibbs_energy": enthalpy - kelvin * entropy,
     }
 
 
 def _harmonic(
-    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any]
+    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any], code: Code
 ) -> dict[str, Any]:
     from ase.thermochemistry import HarmonicThermo
 
     solid = HarmonicThermo(energies.tolist(), potentialenergy=potential)
     kelvin = parameters["temperature"]
+    internal = float(solid.get_internal_energy(kelvin, verbose=False))
+    if code.energy_is_enthalpy:  # pV of a solid is nothing
+        internal -= float(solid.get_internal_energy(_STANDARD, verbose=False)) - potential
+    entropy = float(solid.get_entropy(kelvin, verbose=False))
     return {
         "model": "harmonic",
         "temperature": kelvin,
         "zero_point_energy": float(energies.sum() / 2),
-        "internal_energy": float(solid.get_internal_energy(kelvin, verbose=False)),
-        "entropy": float(solid.get_entropy(kelvin, verbose=False)),
-        "helmholtz_energy": float(solid.get_helmholtz_energy(kelvin, verbose=False)),
+        "internal_energy": internal,
+        "entropy": entropy,
+        "helmholtz_energy": internal - kelvin * entropy,
     }
 
 
 def _number(value: Any) -> float:
     return value if isinstance(value, int | float) else 0.0
-
-
-def _symmetry_number(atoms: Atoms) -> int:
-    if len(atoms) == 1:
-        return 1
-    from pymatgen.core.structure import Molecule
-    from pymatgen.symmetry.analyzer import PointGroupAnalyzer
-
-    molecule = Molecule(atoms.get_chemical_symbols(), atoms.positions)
-    return int(PointGroupAnalyzer(molecule).get_rotational_symmetry_number())

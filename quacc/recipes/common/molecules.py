@@ -40,14 +40,17 @@ class MoleculeResult(FlowResult):
     """A relaxed molecule as an ideal gas."""
 
     energy: float
-    """Without vibrations (eV)."""
+    """Of the relaxed molecule (eV): without vibrations, unless the code's own energy is an
+    enthalpy at 298.15 K (MOPAC's heat of formation)."""
     zero_point_energy: float
     """eV."""
     enthalpy: float
-    """H = energy + thermal energy + kT (eV); so the next two."""
+    """H = energy + zero-point and thermal energy + kT (eV); where the energy is an enthalpy, only
+    what these differ from 298.15 K is added."""
     entropy: float
     """eV/K."""
     gibbs_energy: float
+    """G = H - TS (eV)."""
     frequencies: NDArray[Any]
     """Wavenumbers (1/cm), imaginary ones negative."""
 
@@ -57,7 +60,7 @@ class ReactionResult(FlowResult):
 
     reaction: str
     reaction_energy: float
-    """Without vibrations (eV)."""
+    """eV; see ``energy`` of :class:`MoleculeResult`."""
     reaction_zero_point_energy: float
     """eV; so the next, and the last."""
     reaction_enthalpy: float
@@ -82,7 +85,9 @@ def molecule_flow(
     """Relax a molecule and compute vibrations, enthalpy, entropy and Gibbs energy.
 
     The ideal gas of rigid rotors and harmonic oscillators, as ASE has it (Cramer, Essentials of
-    Computational Chemistry, 2nd ed., Wiley 2004).
+    Computational Chemistry, 2nd ed., Wiley 2004). Where the code's energy is an enthalpy at
+    298.15 K, as MOPAC's heat of formation is, H at 298.15 K is that energy, and zero-point and
+    thermal energy are not added again.
 
     Parameters
     ----------
@@ -135,9 +140,11 @@ def reaction_flow(
     reaction
         Such as ``"N2 + 3 H2 -> 2 NH3"``.
     relax_job, freq_job, temperature, pressure, relax_kwargs, freq_kwargs
-        See :func:`molecule_flow`; every gas has this pressure.
+        See :func:`molecule_flow`; every gas has this pressure. The keywords hold for all gases,
+        so that charge, multiplicity, spin and symmetry number cannot be among them.
     structures
-        What the names stand for, where they are not names that quacc knows.
+        What the names stand for, where they are not names that quacc knows, or where they need
+        magnetic moments (their spin) or charges.
 
     Raises
     ------
@@ -147,6 +154,7 @@ def reaction_flow(
         Some molecules failed; carries the results of the others.
     """
     options = _options(temperature, pressure, relax_kwargs, freq_kwargs)
+    _refuse_common(options)
     coefficients = parse(reaction, structures or {})
     molecules = {name: _molecule((structures or {}).get(name, name), name) for name in coefficients}
     _check_balance(reaction, coefficients, molecules)
@@ -172,6 +180,9 @@ def reaction_flow(
     return result
 
 
+_OF_ONE = ("charge", "multiplicity", "spin", "symmetry_number")
+"""Keywords of jobs that belong to one molecule."""
+
 _VALUES = ("energy", "zero_point_energy", "enthalpy", "entropy", "gibbs_energy")
 
 
@@ -186,6 +197,18 @@ def _options(
         "relax_kwargs": keywords("relax_kwargs", relax_kwargs, ["relax_cell"]),
         "freq_kwargs": keywords("freq_kwargs", freq_kwargs, taken),
     }
+
+
+def _refuse_common(options: Mapping[str, Any]) -> None:
+    for job in ("relax_kwargs", "freq_kwargs"):
+        for name in _OF_ONE:
+            if options[job].get(name) is not None:
+                raise ParameterError(
+                    f"{job} of a reaction cannot hold {name!r}: it would apply to all molecules. "
+                    "Spin and charge of each come from the initial magnetic moments and charges of "
+                    "its structure: pass structures={'O2': atoms}. Symmetry numbers are found. "
+                    "Where that is not enough, run molecule_flow for each molecule."
+                )
 
 
 def _steps(relax: Job, freq: Job, options: Mapping[str, Any]) -> tuple[Step, Step]:

@@ -119,6 +119,35 @@ def test_wrong_equations(text, message):
         reaction_flow(text)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"freq_kwargs": {"spin": 1}},
+        {"freq_kwargs": {"spin": 0}},
+        {"freq_kwargs": {"symmetry_number": 2}},
+        {"freq_kwargs": {"charge": 1}},
+        {"relax_kwargs": {"multiplicity": 3}},
+    ],
+)
+def test_what_belongs_to_one_molecule_is_refused_for_all(wrong):
+    ((job, given),) = wrong.items()
+    message = f"{job} of a reaction cannot hold '{next(iter(given))}'.*structures="
+    with pytest.raises(ParameterError, match=message):
+        reaction_flow("N2 + 3 H2 -> 2 NH3", **wrong)
+
+
+def test_the_spin_of_each_gas_is_that_of_its_structure():
+    singlet = molecule("O2")
+    singlet.set_initial_magnetic_moments([0, 0])
+    gases = {"triplet": molecule("O2"), "singlet": singlet}
+    result = reaction_flow("triplet -> singlet", structures=gases, freq_kwargs={"spin": None})
+    expected = -units.kB * np.log(3)
+    assert result["reaction_entropy"] == pytest.approx(expected, rel=1e-6)
+    one = molecule_flow(singlet, freq_kwargs={"spin": 1, "symmetry_number": 1})
+    by_hand = next(gas for gas in result["species"] if gas["name"] == "triplet")
+    assert one["entropy"] - by_hand["entropy"] == pytest.approx(units.kB * np.log(2), rel=1e-6)
+
+
 def test_names_may_stand_for_structures(tmp_path):
     result = reaction_flow("2 A -> N2", structures={"A": molecule("N")})
     assert result["reaction_energy"] < -5

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.calculators.mopac import MOPAC
-from ase.units import kcal, mol
+from ase.thermochemistry import HarmonicThermo
+from ase.units import invcm, kcal, mol
 
 from quacc.errors import CalculationError, MissingProgramError, ParameterError
 from quacc.recipes.emt.core import static_job as emt_static
 from quacc.recipes.mopac.core import freq_job, md_job, relax_job, static_job
 from quacc.recipes.mopac.elastic import elastic_flow
+from quacc.recipes.mopac.molecules import reaction_flow
 from quacc.settings import change_settings, get_settings
 
 pytestmark = pytest.mark.mopac
@@ -77,6 +79,52 @@ def test_vibrations_are_those_of_mopac_s_own_force_calculation(tmp_path):
     subprocess.run(["mopac", tmp_path / "water.mop"], check=True)
     printed = re.findall(r"FREQUENCY\s+(\S+)", (tmp_path / "water.out").read_text())
     np.testing.assert_allclose(found, [float(number) for number in printed], atol=1.5)
+
+
+THERMO = r"(?s) (\d+\.00)  VIB\..*?TOT\.\s+(\S+)\s+\S+\s+\S+\s+(\S+)\n"
+
+
+@pytest.mark.parametrize("name", ["H2O", "NH3", "C2H4"])
+def test_thermochemistry_is_that_of_mopac_itself(name, tmp_path):
+    """Heats of formation hold zero-point and thermal energy at 298 K already:
+    http://openmopac.net/manual/calc_of_hof.html."""
+    relaxed = relax_job(name, fmax=0.001)
+    lines = ["PM7 FORCE THERMO(200,400,200) RELSCF=0.0001", "", ""]
+    for atom in relaxed["atoms"]:
+        lines.append(f"{atom.symbol} {atom.x:.8f} 1 {atom.y:.8f} 1 {atom.z:.8f} 1")
+    (tmp_path / "gas.mop").write_text("\n".join([*lines, ""]))
+    subprocess.run(["mopac", tmp_path / "gas.mop"], check=True)
+    printed = re.findall(THERMO, (tmp_path / "gas.out").read_text())
+    assert [float(row[0]) for row in printed] == [298, 200, 400]
+    for kelvin, heat, entropy in np.array(printed, dtype=float):
+        thermo = freq_job(relaxed, temperature=kelvin, pressure=1.01325)["thermo"]  # 1 atm
+        assert thermo["enthalpy"] * mol / kcal == pytest.approx(heat, abs=0.01)
+        assert thermo["entropy"] * 1e3 * mol / kcal == pytest.approx(entropy, rel=0.005)
+        assert thermo["gibbs_energy"] == pytest.approx(
+            thermo["enthalpy"] - kelvin * thermo["entropy"]
+        )
+        assert thermo["zero_point_energy"] > 0.4
+    standard = freq_job(relaxed)
+    energy = standard["results"]["energy"]
+    assert standard["thermo"]["enthalpy"] == pytest.approx(energy, abs=1e-10)
+    fixed = freq_job(relaxed, thermo="harmonic")["thermo"]
+    assert fixed["internal_energy"] == pytest.approx(energy, abs=1e-10)
+    warm = freq_job(relaxed, thermo="harmonic", temperature=400)["thermo"]
+    energies = standard["frequencies"] * invcm
+    gain = [HarmonicThermo(energies).get_internal_energy(T, verbose=False) for T in (298.15, 400)]
+    assert warm["internal_energy"] - energy == pytest.approx(gain[1] - gain[0], abs=1e-8)
+    assert warm["helmholtz_energy"] == pytest.approx(
+        warm["internal_energy"] - 400 * warm["entropy"]
+    )
+
+
+def test_a_reaction_s_enthalpy_is_the_difference_of_heats_of_formation():
+    result = reaction_flow("N2 + 3 H2 -> 2 NH3")
+    assert result["reaction_enthalpy"] == pytest.approx(result["reaction_energy"], abs=1e-9)
+    assert result["reaction_zero_point_energy"] > 0.4
+    heats = {one["name"]: one["energy"] for one in result["species"]}
+    expected = 2 * heats["NH3"] - heats["N2"] - 3 * heats["H2"]
+    assert result["reaction_enthalpy"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_dynamics_keep_the_energy():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from tblite.ase import TBLite
 
@@ -54,6 +55,15 @@ def test_relaxation_and_vibrations_of_water():
     np.testing.assert_allclose(found, [1595, 3657, 3756], rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("name", "number"), {"COF2": 2, "CH3O": 1, "NH3": 3, "C2H6": 6, "C6H6": 12, "CH4": 12}.items()
+)
+def test_relaxed_molecules_have_their_symmetry(name, number):
+    atoms = molecule(name)
+    atoms.rattle(0.05, seed=1)
+    assert freq_job(relax_job(atoms))["thermo"]["symmetry_number"] == number
+
+
 def test_the_cell_of_silicon_and_its_moduli():
     """Measured: 98 GPa; a cell this small has too few k-points, and it says so."""
     relaxed = relax_job(bulk("Si", cubic=True), relax_cell=True)
@@ -82,6 +92,19 @@ def test_unpaired_electrons_come_from_the_moments():
     assert static_job(atoms)["results"]["energy"] == pytest.approx(
         reference.get_potential_energy(), abs=1e-6
     )
+
+
+def test_the_spin_of_a_gas_is_that_of_the_multiplicity():
+    with_moments = molecule("O2")
+    without = Atoms("O2", with_moments.positions)
+    expected = freq_job(with_moments)["thermo"]
+    assert expected["spin"] == 1.0
+    given = freq_job(without, multiplicity=3)["thermo"]
+    assert given["spin"] == 1.0
+    assert given["entropy"] == pytest.approx(expected["entropy"], rel=1e-4)
+    assert freq_job(with_moments, multiplicity=1)["thermo"]["spin"] == 0.0
+    assert freq_job(without, multiplicity=3, spin=0)["thermo"]["spin"] == 0.0
+    assert freq_job(without)["thermo"]["spin"] == 0.0
 
 
 def test_methods_and_parameters_have_keys_of_their_own():
