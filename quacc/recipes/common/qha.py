@@ -138,7 +138,13 @@ def qha_flow(
     repeats = repeats_for(given, supercell, min_length)
     if relax_job is not None:
         check(relax_job, given, **relax_kwargs)
-    check(static_job, Lattice(given, repeats, displacement).displaced[0], **static_kwargs)
+    first = Lattice(given, repeats, displacement).displaced[0]
+    calculation = check(static_job, first, **static_kwargs)
+    if calculation and calculation.code.energy_is_enthalpy:
+        raise ParameterError(
+            f"The energies of {calculation.code.title} are enthalpies at 298.15 K, with the energy "
+            "of vibrations in them, which the quasi-harmonic approximation would add again."
+        )
     reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     smaller = (points - 1) // 3

@@ -19,6 +19,7 @@ from quacc.recipes.emt.core import static_job as emt_static
 from quacc.recipes.mopac.core import freq_job, md_job, relax_job, static_job
 from quacc.recipes.mopac.elastic import elastic_flow
 from quacc.recipes.mopac.molecules import reaction_flow
+from quacc.recipes.mopac.qha import qha_flow
 from quacc.settings import change_settings, get_settings
 
 pytestmark = pytest.mark.mopac
@@ -131,6 +132,11 @@ def test_dynamics_keep_the_energy():
     history = md_job("H2O", steps=32, timestep=0.5)["history"]
     total = history["energy"] + history["kinetic_energy"]
     assert np.ptp(total) < 0.05 * np.ptp(history["kinetic_energy"])
+
+
+def test_vibrations_are_in_the_energy_already():
+    with pytest.raises(ParameterError, match="MOPAC .* enthalpies at 298.15 K"):
+        qha_flow("Si", relax_job=None, min_length=5)
 
 
 def test_elastic_constants_without_stresses_are_refused_before_anything_is_computed():
