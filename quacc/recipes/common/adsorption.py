@@ -12,6 +12,7 @@ from ase.geometry import find_mic
 from quacc.atoms import as_atoms
 from quacc.atoms.adsorption import (
     adsorption_sites,
+    as_molecule,
     hold_bottom,
     is_slab,
     with_adsorbate,
@@ -69,7 +70,8 @@ def adsorption_flow(
     atoms
         A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum.
     adsorbate
-        An atom or a molecule.
+        An atom or a molecule, also in a box of vacuum. The names of many elements are those of
+        their crystals: an atom of gold is ``Atoms("Au")``.
     relax_job
         Relaxes everything.
     reference
@@ -100,8 +102,8 @@ def adsorption_flow(
     if hold > 1:
         raise ParameterError(f"hold is a part of the thickness, between 0 and 1, not {hold}.")
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
-    gas = as_atoms(adsorbate if reference is None else reference)
-    added = as_atoms(adsorbate)
+    added = as_molecule(adsorbate, "adsorbate")
+    gas = added if reference is None else as_molecule(reference, "reference")
     parts = _parts(added, gas)
     carve: dict[str, Any] = {
         "max_index": max_index,

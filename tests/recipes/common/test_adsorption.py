@@ -7,7 +7,13 @@ from ase.build import bcc110, bulk, fcc100, fcc110, fcc111, hcp0001, molecule
 from ase.calculators.emt import EMT
 from ase.optimize import BFGS
 
-from quacc.atoms.adsorption import adsorption_sites, hold_bottom, is_slab, with_adsorbate
+from quacc.atoms.adsorption import (
+    adsorption_sites,
+    as_molecule,
+    hold_bottom,
+    is_slab,
+    with_adsorbate,
+)
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.adsorption import adsorption_flow
 
@@ -121,3 +127,51 @@ def test_slabs_are_recognised():
 def test_bad_input(arguments, options, error, message):
     with pytest.raises(error, match=message):
         adsorption_flow(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("adsorbate", "reference", "message"),
+    [
+        ("Au", None, r"adsorbate Au is no atom .*ase.Atoms\('Au'\)"),
+        ("C", None, r"adsorbate C2 is no atom .*ase.Atoms\('C'\)"),
+        (Atoms("C"), "C", "reference C2 is no atom"),
+        (bulk("NaCl", "rocksalt", a=5.6), None, "adsorbate ClNa is no .*pbc = False"),
+        (fcc100("Cu", (1, 1, 2), vacuum=8.0), None, "adsorbate Cu2 is no atom"),
+    ],
+)
+def test_crystals_are_no_adsorbates(adsorbate, reference, message):
+    calls = []
+    with pytest.raises(StructureError, match=message):
+        adsorption_flow("Cu", adsorbate, calls.append, reference=reference)
+    assert calls == []
+
+
+def boxed(name, **options):
+    atoms = molecule(name, **options)
+    atoms.center(5.0)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Atoms("N"),
+        Atoms("N", cell=[9, 9, 9], pbc=True),
+        molecule("CO"),
+        boxed("CO"),
+        boxed("CO", pbc=True),
+    ],
+)
+def test_atoms_and_molecules_stay_as_they_are(given):
+    found = as_molecule(given, "adsorbate")
+    assert found == given
+
+
+def test_a_molecule_that_its_box_cuts_is_put_together():
+    cut = boxed("CH3OH", pbc=True)
+    cut.cell[1, 0], cut.cell[2, 1] = 1.0, 2.0
+    whole = cut.get_all_distances()
+    cut.positions -= cut.positions[0]
+    cut.wrap()
+    assert np.ptp(cut.positions, axis=0).max() > 5
+    np.testing.assert_allclose(as_molecule(cut, "adsorbate").get_all_distances(), whole)
