@@ -104,12 +104,13 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     Parameters
     ----------
     slab
-        Its surface normal along z, vacuum above it.
+        Its surface normal along z, vacuum above it. The boundary of the cell may cut it: sites
+        are above its highest atom, seen from the vacuum.
 
     Raises
     ------
     StructureError
-        It has no vacuum.
+        It has no vacuum, or its surface is not in the xy plane.
     """
     if not is_slab(slab):
         raise StructureError(
@@ -119,13 +120,36 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     from pymatgen.analysis.adsorption import AdsorbateSiteFinder
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    plain = Atoms(slab.numbers, positions=slab.positions, cell=slab.cell.complete(), pbc=True)
-    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(plain), height=_SURFACE)
+    whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
+    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(whole), height=_SURFACE)
     found = finder.find_adsorption_sites(distance=0.0, symm_reduce=1e-2)
-    top = slab.positions[:, 2].max()
-    surface = slab.positions[slab.positions[:, 2] > top - _SURFACE]
+    highest = int(whole.positions[:, 2].argmax())
+    surface = whole.positions[whole.positions[:, 2] > whole.positions[highest, 2] - _SURFACE]
+    moved = whole.positions[highest] - slab.positions[highest]
     # Of a square of atoms, the midpoints of its sides and of its diagonal are both called bridges.
-    return [Site(_kind(position, surface, slab), position) for position in found["all"]]
+    return [Site(_kind(site, surface, slab), site - moved) for site in found["all"]]
+
+
+def _upright(slab: Atoms) -> NDArray[Any]:
+    """Return cell vectors of the same lattice whose third is upwards, with a and b right-handed.
+
+    Else pymatgen finds the sites of the lower side.
+    """
+    cell = slab.cell.complete().array.copy()
+    if np.abs(cell[:2, 2]).max() > 1e-3:
+        raise StructureError(
+            "The surface of a slab must be in the xy plane, for its adsorbates are put above it "
+            f"along z, but its first two cell vectors are {cell[:2].round(3).tolist()}. Turn the "
+            "slab, with atoms.rotate(…, rotate_cell=True)."
+        )
+    if np.cross(cell[0], cell[1])[2] < 0:
+        cell[:2] = cell[[1, 0]]
+    if cell[2, 2] < 0:
+        cell[2] *= -1
+    thickness = float(np.ptp(slab.positions[:, 2]))
+    if not slab.pbc[2] and cell[2, 2] < thickness + _VACUUM:
+        cell[2] = 0, 0, thickness + 2 * _VACUUM  # its own is not used, and may be no vacuum at all
+    return cell
 
 
 def _kind(position: NDArray[Any], surface: NDArray[Any], slab: Atoms) -> str:
@@ -176,9 +200,14 @@ def with_adsorbate(
 
 
 def hold_bottom(slab: Atoms, part: float) -> Atoms:
-    """Return the slab with this part of its thickness, from below, held by ``FixAtoms``."""
+    """Return the slab with this part of its thickness, from below, held by ``FixAtoms``.
+
+    A slab that has constraints keeps those instead.
+    """
     held = slab.copy()
-    heights = slab.positions[:, 2]
+    if slab.constraints:
+        return held
+    heights = (in_one_piece(slab) if slab.pbc[2] else slab).positions[:, 2]
     low, high = heights.min(), heights.max()
     below = heights < low + part * (high - low) - 1e-6
     held.set_constraint(FixAtoms(mask=below) if below.any() else None)

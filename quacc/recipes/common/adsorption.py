@@ -14,6 +14,7 @@ from quacc.atoms.adsorption import (
     adsorption_sites,
     as_molecule,
     hold_bottom,
+    in_one_piece,
     is_slab,
     with_adsorbate,
 )
@@ -68,7 +69,9 @@ def adsorption_flow(
     Parameters
     ----------
     atoms
-        A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum.
+        A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum and its
+        surface in the xy plane. A slab that the boundary of the cell cuts is put together, in the
+        middle of the cell.
     adsorbate
         An atom or a molecule, also in a box of vacuum. The names of many elements are those of
         their crystals: an atom of gold is ``Atoms("Au")``.
@@ -82,7 +85,8 @@ def adsorption_flow(
     anchor
         Which atom of the adsorbate binds.
     hold
-        Part of the slab's thickness that is held, from below.
+        Part of the slab's thickness that is held, from below. A slab that is given with
+        constraints keeps those instead.
     max_index, min_thickness, min_vacuum, min_lateral
         Of the slabs; see :func:`quacc.atoms.slabs.make_slabs`. Lengths in Å.
     relax_kwargs
@@ -116,8 +120,8 @@ def adsorption_flow(
     if not slabs:
         raise ParameterError(f"adsorption_flow: there is no slab with max_index={max_index}.")
     for _, slab in slabs:
-        site = adsorption_sites(slab)[0]
-        check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
+        for site in adsorption_sites(slab):
+            check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
     check(relax_job, gas, **relax_kwargs)
     jobs: list[Any] = []
     if not is_slab(given):
@@ -198,7 +202,8 @@ def _parts(adsorbate: Atoms, gas: Atoms) -> float:
 
 def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any], Atoms]]:
     if is_slab(atoms):
-        return [({"miller": None, "termination": None}, atoms)]
+        whole = in_one_piece(atoms) if atoms.pbc[2] else atoms
+        return [({"miller": None, "termination": None}, whole)]
     return [
         ({"miller": list(slab.miller), "termination": slab.termination}, slab.atoms)
         for slab in make_slabs(atoms, **carve)

@@ -5,6 +5,8 @@ import pytest
 from ase import Atoms
 from ase.build import bcc110, bulk, fcc100, fcc110, fcc111, hcp0001, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixedPlane
+from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from quacc.atoms.adsorption import (
@@ -100,6 +102,105 @@ def test_the_bottom_is_held():
     slab = fcc100("Cu", (1, 1, 4), vacuum=8.0, periodic=True)
     assert list(hold_bottom(slab, 0.5).constraints[0].index) == [0, 1]
     assert not hold_bottom(slab, 0.0).constraints
+
+
+def test_constraints_that_are_given_are_kept():
+    slab = fcc100("Cu", (1, 1, 4), vacuum=8.0, periodic=True)
+    slab.set_constraint(FixedPlane([2], [0, 0, 1]))
+    (kept,) = hold_bottom(slab, 0.5).constraints
+    assert isinstance(kept, FixedPlane)
+    result = adsorption_flow(slab, "N", relax_kwargs={"steps": 1})
+    (kept,) = result["atoms"].constraints
+    assert isinstance(kept, FixedPlane)
+    assert list(kept.index) == [2]
+
+
+def cut(slab):
+    """The same slab, its middle at z=0, folded into the cell."""
+    moved = slab.copy()
+    moved.positions[:, 2] -= slab.positions[:, 2].mean()
+    moved.wrap()
+    assert np.ptp(moved.positions[:, 2]) > np.ptp(slab.positions[:, 2]) + 1
+    return moved
+
+
+def left_handed(slab):
+    other = slab.copy()
+    other.cell = slab.cell[[1, 0, 2]]
+    return other
+
+
+def downward(slab):
+    other = slab.copy()
+    other.cell[2] *= -1
+    return other
+
+
+def tilted(slab):
+    other = slab.copy()
+    other.cell[2] += slab.cell[0]
+    return other
+
+
+def sunk(slab):
+    other = slab.copy()
+    other.positions[:, 2] -= slab.positions[:, 2].max() + 1.0
+    return other
+
+
+def without_height(slab):
+    other = slab.copy()
+    other.cell[2] = 0.0
+    other.pbc = [True, True, False]
+    return other
+
+
+@pytest.mark.parametrize(
+    "changed", [cut, left_handed, downward, tilted, sunk, without_height], ids=lambda f: f.__name__
+)
+def test_sites_do_not_depend_on_how_the_slab_is_written(changed):
+    slab = fcc111("Cu", (1, 1, 4), vacuum=8.0, periodic=True)
+    slab.symbols[-1] = "Au"  # so that the sides differ
+
+    def environments(slab):
+        found = []
+        for site in adsorption_sites(slab):
+            probe = slab + Atoms("H", [site.position + np.array([0, 0, 1.5])])
+            probe.pbc = [True, True, True]
+            probe.cell[2] = [0, 0, 40] if not slab.pbc[2] else slab.cell[2]
+            i, j, d = neighbor_list("ijd", probe, 4.5)
+            near = zip(probe.numbers[j[i == len(slab)]], d[i == len(slab)].round(5), strict=True)
+            found.append((site.kind, sorted(near)))
+        return sorted(found)
+
+    assert environments(changed(slab)) == environments(slab)
+    assert list(hold_bottom(changed(slab), 0.5).constraints[0].index) == [0, 1]
+
+
+def test_a_slab_that_is_cut_adsorbs_as_the_whole_one():
+    slab = fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True)
+    whole = adsorption_flow(slab, "O", reference="O2", relax_kwargs=RELAX)
+    pieces = adsorption_flow(cut(slab), "O", reference="O2", relax_kwargs=RELAX)
+    for one, other in zip(whole["sites"], pieces["sites"], strict=True):
+        assert other["site"] == one["site"]
+        assert other["adsorption_energy"] == pytest.approx(one["adsorption_energy"], abs=1e-4)
+        assert other["height"] == pytest.approx(one["height"], abs=1e-3)
+
+
+def test_a_slab_that_lies_on_its_side_is_refused():
+    slab = fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True)
+    slab.rotate(90, "x", rotate_cell=True)
+    with pytest.raises(StructureError, match="in the xy plane"):
+        adsorption_sites(slab)
+
+
+def test_all_sites_are_checked_before_anything_is_computed():
+    slab = fcc100("Cu", (1, 2, 3), vacuum=8.0, periodic=True)
+    for one in (-1, -2):
+        mixed = slab.copy()
+        mixed.symbols[one] = "H"  # which an oxygen may be so near to, but not to copper
+        with pytest.raises(StructureError, match="overlap|closer|apart"):
+            adsorption_flow(mixed, "O", reference="O2", distance=0.8, relax_kwargs={"steps": 1})
 
 
 def test_slabs_are_recognised():
