@@ -128,6 +128,20 @@ def make_slabs(
     return slabs
 
 
+def turned_over(slab: Atoms) -> Atoms:
+    """Return a slab of :func:`make_slabs` with its lower side up.
+
+    Turned by 180° about its first cell vector: a rotation, so that a chiral crystal stays itself.
+    """
+    turned = slab.copy()
+    cell = slab.cell.array.copy()
+    cell[1, 0] *= -1  # b with its sign changed, so that c stays up and the cell right-handed
+    turned.cell = cell
+    turned.positions = slab.positions * [1, -1, -1] + [0, 0, cell[2, 2]]
+    turned.wrap(pbc=[True, True, False])
+    return turned
+
+
 def conventional_cell(crystal: Atoms) -> tuple[Any, NDArray[Any]]:
     """Return a crystal's conventional cell, a pymatgen Structure, and its Laue group.
 

@@ -8,7 +8,7 @@ from ase.spacegroup import Spacegroup, crystal
 from pymatgen.core.surface import get_symmetrically_distinct_miller_indices
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from quacc.atoms.slabs import conventional_cell, distinct_millers, make_slabs
+from quacc.atoms.slabs import conventional_cell, distinct_millers, make_slabs, turned_over
 from quacc.errors import ParameterError, StructureError
 
 A = 3.6
@@ -172,6 +172,24 @@ def test_rocksalt_111_is_polar_and_can_be_left_out():
 def test_the_same_from_a_conventional_cell(copper):
     cubic = make_slabs(bulk("Cu", a=A, cubic=True))
     assert [(s.miller, len(s.atoms)) for s in cubic] == [(s.miller, len(s.atoms)) for s in copper]
+
+
+@pytest.mark.parametrize(
+    "crystal", [bulk("ZnS", "zincblende", a=5.41), bulk("CuAu", "cesiumchloride", a=3.0), QUARTZ]
+)
+def test_turning_over_is_a_rotation(crystal):
+    for slab in make_slabs(crystal, min_thickness=4, min_vacuum=8, min_lateral=4):
+        turned = turned_over(slab.atoms)
+        assert np.linalg.det(turned.cell) > 0
+        assert bonds(turned) == bonds(slab.atoms, [1, -1, -1])
+        z = turned.positions[:, 2]
+        assert z.min() > 3
+        assert z.max() < turned.cell[2, 2] - 3
+
+
+def bonds(slab, signs=(1, 1, 1)):
+    i, j, vectors = neighbor_list("ijD", slab, 3.5)
+    return sorted(zip(i, j, map(tuple, (vectors * signs).round(4) + 0.0), strict=True))
 
 
 def test_moments_are_carried_over():

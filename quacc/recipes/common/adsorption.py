@@ -19,7 +19,7 @@ from quacc.atoms.adsorption import (
     with_adsorbate,
 )
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.slabs import make_slabs
+from quacc.atoms.slabs import make_slabs, turned_over
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
@@ -39,9 +39,10 @@ class AdsorptionResult(FlowResult):
 
     sites: list[dict[str, Any]]
     """One each, the most stable first: ``miller`` and ``termination`` (None for a slab that was
-    given), ``site``, ``adsorption_energy`` (eV, negative where it binds), ``height`` of the lowest
-    atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``, ``converged``,
-    ``key``."""
+    given), ``side`` (``upper`` or ``lower``; None where both are equivalent, and for a slab that
+    was given), ``site``, ``adsorption_energy`` (eV, negative where it binds), ``height`` of the
+    lowest atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``,
+    ``converged``, ``key``."""
     reference_energy: float
     """Of the adsorbate in the gas (eV)."""
 
@@ -64,7 +65,9 @@ def adsorption_flow(
     """Put an adsorbate on all distinct sites of every slab; adsorption energies and geometries.
 
     ``E_ads = E(slab with adsorbate) - E(slab) - E(gas)``, all of them relaxed; sites are pymatgen's
-    (Montoya and Persson, npj Comput. Mater. 3, 14 (2017)).
+    (Montoya and Persson, npj Comput. Mater. 3, 14 (2017)). Of a crystal's slabs whose two sides
+    differ, the sites of both, the lower one turned up; of a slab that is given, those of its upper
+    side.
 
     Parameters
     ----------
@@ -203,11 +206,18 @@ def _parts(adsorbate: Atoms, gas: Atoms) -> float:
 def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any], Atoms]]:
     if is_slab(atoms):
         whole = in_one_piece(atoms) if atoms.pbc[2] else atoms
-        return [({"miller": None, "termination": None}, whole)]
-    return [
-        ({"miller": list(slab.miller), "termination": slab.termination}, slab.atoms)
-        for slab in make_slabs(atoms, **carve)
-    ]
+        return [({"miller": None, "termination": None, "side": None}, whole)]
+    slabs: list[tuple[dict[str, Any], Atoms]] = []
+    for slab in make_slabs(atoms, **carve):
+        label = {"miller": list(slab.miller), "termination": slab.termination}
+        if slab.symmetric:
+            slabs.append(({**label, "side": None}, slab.atoms))
+        else:
+            # No lower side is the upper one of another termination: make_slabs takes slabs that
+            # differ by a rotation for one.
+            slabs.append(({**label, "side": "upper"}, slab.atoms))
+            slabs.append(({**label, "side": "lower"}, turned_over(slab.atoms)))
+    return slabs
 
 
 def _put(slab: Atoms, added: Atoms, site: Any, distance: float, anchor: int, hold: float) -> Atoms:
@@ -227,7 +237,9 @@ def _geometry(whole: Atoms, slab: Atoms, position: Any) -> tuple[float, float]:
 def _name(label: Mapping[str, Any]) -> str:
     if label["miller"] is None:
         return "the slab"
-    return f"({' '.join(map(str, label['miller']))}) termination {label['termination']}"
+    name = f"({' '.join(map(str, label['miller']))}) termination {label['termination']}"
+    side = label.get("side")  # results of before have none
+    return f"{name}, {side} side" if side else name
 
 
 def summarise(result: AdsorptionResult) -> str:

@@ -16,8 +16,11 @@ from quacc.atoms.adsorption import (
     is_slab,
     with_adsorbate,
 )
+from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError
+from quacc.recipes.common.adsorption import _slabs, tabulate
 from quacc.recipes.emt.adsorption import adsorption_flow
+from quacc.recipes.emt.core import static_job
 
 RELAX = {"fmax": 0.01}
 
@@ -84,6 +87,60 @@ def test_all_slabs_of_a_crystal():
     energies = [row["adsorption_energy"] for row in result["sites"]]
     assert energies == sorted(energies)
     assert result["atoms"].get_chemical_formula().endswith("N")
+
+
+def test_both_sides_of_slabs_whose_sides_differ():
+    alloy = static_job(bulk("CuAu", "cesiumchloride", a=3.0))
+
+    def still(atoms, **kwargs):
+        return static_job(atoms) | {"converged": True}
+
+    result = adsorption_flow(alloy, "N", still, min_lateral=3.0)
+    sides = {
+        miller: {row["side"] for row in result["sites"] if row["miller"] == list(miller)}
+        for miller in [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
+    }
+    both = {"upper", "lower"}
+    assert sides == {(1, 0, 0): both, (1, 1, 0): {None}, (1, 1, 1): both}
+    assert "(1 0 0) termination 0, lower side" in {row["surface"] for row in tabulate(result)}
+
+    # By plain ASE, below the slab as it was carved.
+    slab = next(
+        slab.atoms
+        for slab in make_slabs(alloy, min_thickness=8.0, min_vacuum=15.0, min_lateral=3.0)
+        if slab.miller == (1, 0, 0)
+    )
+
+    def energy(atoms):
+        atoms = atoms.copy()
+        atoms.calc = EMT()
+        return atoms.get_potential_energy()
+
+    for side, sign in [("upper", 1), ("lower", -1)]:
+        outer = slab[int((sign * slab.positions[:, 2]).argmax())]
+        below = slab + Atoms("N", [outer.position + np.array([0, 0, 2.0 * sign])])
+        expected = energy(below) - energy(slab) - energy(Atoms("N"))
+        (row,) = (
+            row
+            for row in result["sites"]
+            if (row["miller"], row["side"], row["site"]) == ([1, 0, 0], side, "top")
+        )
+        assert row["adsorption_energy"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_side_comes_twice():
+    # Zincblende: of (100), sides of zinc and of sulphur. Of (111), those and, of each, one whose
+    # atoms have one bond and one whose atoms have three.
+    zinc_sulphide = bulk("ZnS", "zincblende", a=5.41)
+    carve = {"max_index": 1, "min_thickness": 7.0, "min_vacuum": 10.0, "min_lateral": 0.0}
+    sides = {}
+    for label, slab in _slabs(zinc_sulphide, carve):
+        highest = int(slab.positions[:, 2].argmax())
+        counted = (slab.symbols[highest], int((neighbor_list("i", slab, 2.6) == highest).sum()))
+        sides.setdefault(tuple(label["miller"]), []).append(counted)
+    assert sorted(sides[1, 0, 0]) == [("S", 2), ("Zn", 2)]
+    assert sorted(sides[1, 1, 1]) == [("S", 1), ("S", 3), ("Zn", 1), ("Zn", 3)]
+    assert len(sides[1, 1, 0]) == 1
 
 
 def test_molecules_stand_on_their_anchor():
