@@ -270,6 +270,8 @@ def draw(result: AdsorptionResult, figure: Any) -> None:
     rows: Sequence[Mapping[str, Any]] = result["sites"]
     names = [f"{row['site']}, {_name(row)}" for row in rows]
     values = [row["adsorption_energy"] for row in rows]
+    if len(rows) > 15:  # whose names would run into one another
+        figure.set_size_inches(6.0, 0.22 * len(rows) + 1)
     bars = axes.barh(range(len(rows)), values)
     axes.bar_label(bars, fmt="%.2f", padding=2)
     axes.set_yticks(range(len(rows)), names)

@@ -1,5 +1,7 @@
 """Adsorption, against counted sites, plain ASE and symmetry."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -18,6 +20,7 @@ from quacc.atoms.adsorption import (
 )
 from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError
+from quacc.recipes import report
 from quacc.recipes.common.adsorption import _slabs, tabulate
 from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.core import static_job
@@ -103,6 +106,12 @@ def test_both_sides_of_slabs_whose_sides_differ():
     both = {"upper", "lower"}
     assert sides == {(1, 0, 0): both, (1, 1, 0): {None}, (1, 1, 1): both}
     assert "(1 0 0) termination 0, lower side" in {row["surface"] for row in tabulate(result)}
+
+    assert len(result["sites"]) > 15
+    figure = report.plot(result)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].get_yticklabels()]
+    assert all(not one.overlaps(other) for one, other in pairwise(boxes))
 
     # By plain ASE, below the slab as it was carved.
     slab = next(
