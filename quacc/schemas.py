@@ -189,7 +189,7 @@ class SlabsResult(FlowResult):
     wulff: dict[str, Any] | None
     """The equilibrium shape: ``surface_energy`` (J/m², mean over its area), ``anisotropy``,
     ``shape_factor``, and ``facets`` with ``miller``, ``area_fraction`` and ``surface_energy``.
-    None where the surface energies are not known."""
+    None where the surface energies are not known, or only of planes that enclose no volume."""
     bulk: Result
     slabs: list[Result]
     """The last result of each slab, in the order of ``surfaces``."""

@@ -10,12 +10,15 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
+from quacc.atoms.convert import StructureLike, as_atoms
 from quacc.errors import StructureError, require_count
 
 _SURFACE = 0.9
 """Atoms so far below the highest one belong to the surface (Å)."""
 _VACUUM = 6.0
-"""A gap like this (Å) makes a periodic structure a slab."""
+"""A gap like this (Å) makes a periodic structure a slab, or along all directions a molecule."""
+_NOISE = 1e-6
+"""Of scaled positions."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,64 @@ def is_slab(atoms: Atoms) -> bool:
     """Tell whether a structure has vacuum along its third cell vector."""
     if not atoms.pbc[:2].all() or not len(atoms):
         return False
-    if not atoms.pbc[2]:
-        return True
-    height = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
-    along = np.sort(atoms.get_scaled_positions(wrap=True)[:, 2])
+    return not atoms.pbc[2] or _vacuum(atoms, 2) >= _VACUUM
+
+
+def as_molecule(structure: StructureLike, role: str) -> Atoms:
+    """Return an atom or a molecule, in one piece where a box of vacuum is given around it.
+
+    Raises
+    ------
+    StructureError
+        It is periodic without vacuum: many elements have names that are those of crystals.
+    """
+    atoms = as_atoms(structure)
+    axes = np.flatnonzero(atoms.pbc).tolist()
+    if any(_vacuum(atoms, axis) < _VACUUM for axis in axes):
+        symbols = set(atoms.symbols)
+        hint = (
+            f"of one atom, pass ase.Atoms({symbols.pop()!r}), because the name is that of the "
+            "crystal."
+            if len(symbols) == 1
+            else "of a molecule, set atoms.pbc = False."
+        )
+        raise StructureError(
+            f"The {role} {atoms.get_chemical_formula()} is no atom or molecule: it is periodic "
+            f"(pbc={atoms.pbc.tolist()}) with less than {_VACUUM:g} Å of vacuum. For the "
+            f"adsorption {hint}"
+        )
+    return in_one_piece(atoms, axes)
+
+
+def _vacuum(atoms: Atoms, axis: int) -> float:
+    """Return the widest gap between atoms along a cell vector, normal to the other two (Å)."""
+    cell = atoms.cell.complete()
+    face = np.cross(cell[axis - 2], cell[axis - 1])
+    along = np.sort(cell.scaled_positions(atoms.positions)[:, axis] % 1)
     gaps = np.diff([*along, along[0] + 1])
-    return bool(gaps.max() * height >= _VACUUM)
+    return float(gaps.max() * cell.volume / np.linalg.norm(face))
+
+
+def in_one_piece(atoms: Atoms, axes: Any = (2,)) -> Atoms:
+    """Return a structure that the boundaries of its cell do not cut.
+
+    Along cell vectors where they do, or where it is outside of the cell, it is put in the middle,
+    with its widest gap as the vacuum around it; else it stays where it is.
+    """
+    whole = atoms.copy()
+    cell = atoms.cell.complete()
+    scaled = cell.scaled_positions(atoms.positions)
+    for axis in axes:
+        along = scaled[:, axis]
+        ranked = np.sort(along % 1)
+        gaps = np.diff([*ranked, ranked[0] + 1])
+        lowest = ranked[(gaps.argmax() + 1) % len(ranked)]
+        heights = (along - lowest + _NOISE) % 1 - _NOISE
+        cut = np.ptp(along) > heights.max() + _NOISE
+        if cut or along.min() < -_NOISE or along.max() > 1 + _NOISE:
+            scaled[:, axis] = heights + (1 - heights.max()) / 2
+            whole.positions = cell.cartesian_positions(scaled)
+    return whole
 
 
 def adsorption_sites(slab: Atoms) -> list[Site]:
@@ -49,12 +104,13 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     Parameters
     ----------
     slab
-        Its surface normal along z, vacuum above it.
+        Its surface normal along z, vacuum above it. The boundary of the cell may cut it: sites
+        are above its highest atom, seen from the vacuum.
 
     Raises
     ------
     StructureError
-        It has no vacuum.
+        It has no vacuum, or its surface is not in the xy plane.
     """
     if not is_slab(slab):
         raise StructureError(
@@ -64,13 +120,36 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     from pymatgen.analysis.adsorption import AdsorbateSiteFinder
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    plain = Atoms(slab.numbers, positions=slab.positions, cell=slab.cell.complete(), pbc=True)
-    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(plain), height=_SURFACE)
+    whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
+    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(whole), height=_SURFACE)
     found = finder.find_adsorption_sites(distance=0.0, symm_reduce=1e-2)
-    top = slab.positions[:, 2].max()
-    surface = slab.positions[slab.positions[:, 2] > top - _SURFACE]
+    highest = int(whole.positions[:, 2].argmax())
+    surface = whole.positions[whole.positions[:, 2] > whole.positions[highest, 2] - _SURFACE]
+    moved = whole.positions[highest] - slab.positions[highest]
     # Of a square of atoms, the midpoints of its sides and of its diagonal are both called bridges.
-    return [Site(_kind(position, surface, slab), position) for position in found["all"]]
+    return [Site(_kind(site, surface, slab), site - moved) for site in found["all"]]
+
+
+def _upright(slab: Atoms) -> NDArray[Any]:
+    """Return cell vectors of the same lattice whose third is upwards, with a and b right-handed.
+
+    Else pymatgen finds the sites of the lower side.
+    """
+    cell = slab.cell.complete().array.copy()
+    if np.abs(cell[:2, 2]).max() > 1e-3:
+        raise StructureError(
+            "The surface of a slab must be in the xy plane, for its adsorbates are put above it "
+            f"along z, but its first two cell vectors are {cell[:2].round(3).tolist()}. Turn the "
+            "slab, with atoms.rotate(…, rotate_cell=True)."
+        )
+    if np.cross(cell[0], cell[1])[2] < 0:
+        cell[:2] = cell[[1, 0]]
+    if cell[2, 2] < 0:
+        cell[2] *= -1
+    thickness = float(np.ptp(slab.positions[:, 2]))
+    if not slab.pbc[2] and cell[2, 2] < thickness + _VACUUM:
+        cell[2] = 0, 0, thickness + 2 * _VACUUM  # its own is not used, and may be no vacuum at all
+    return cell
 
 
 def _kind(position: NDArray[Any], surface: NDArray[Any], slab: Atoms) -> str:
@@ -121,9 +200,14 @@ def with_adsorbate(
 
 
 def hold_bottom(slab: Atoms, part: float) -> Atoms:
-    """Return the slab with this part of its thickness, from below, held by ``FixAtoms``."""
+    """Return the slab with this part of its thickness, from below, held by ``FixAtoms``.
+
+    A slab that has constraints keeps those instead.
+    """
     held = slab.copy()
-    heights = slab.positions[:, 2]
+    if slab.constraints:
+        return held
+    heights = (in_one_piece(slab) if slab.pbc[2] else slab).positions[:, 2]
     low, high = heights.min(), heights.max()
     below = heights < low + part * (high - low) - 1e-6
     held.set_constraint(FixAtoms(mask=below) if below.any() else None)

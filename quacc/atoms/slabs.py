@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from math import gcd
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
+from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike, as_atoms
 from quacc.errors import (
@@ -50,9 +53,9 @@ def make_slabs(
 ) -> list[Slab]:
     """Carve all distinct slabs from a crystal.
 
-    All symmetrically distinct Miller indices of the conventional cell up to a maximum, and
-    all distinct terminations of each, from pymatgen's generator (Sun and Ceder, Surf. Sci.
-    617, 53 (2013); Tran et al., Sci. Data 3, 160080 (2016)).
+    All Miller indices of the conventional cell up to a maximum that are distinct under the
+    crystal's Laue group, and all distinct terminations of each, from pymatgen's generator (Sun
+    and Ceder, Surf. Sci. 617, 53 (2013); Tran et al., Sci. Data 3, 160080 (2016)).
 
     Parameters
     ----------
@@ -87,22 +90,23 @@ def make_slabs(
         )
     moments = _moments(atoms)
 
-    from pymatgen.core.surface import generate_all_slabs
+    from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    # The generator's own cell="conventional" picks the indices in the conventional cell, but
-    # carves along them in the cell that it was given.
-    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
-    found = generate_all_slabs(
-        crystal.get_conventional_standard_structure(),
-        max_index,
-        float(min_thickness),
-        float(min_vacuum),
-        center_slab=False,  # which takes longer than all the rest; _centre() does it
-        max_normal_search=max_index,
-    )
+    conventional, group = conventional_cell(atoms)
+    found: list[Any] = []
+    # Not generate_all_slabs(): its indices are distinct under the symmetry of the lattice, which
+    # of a trigonal crystal takes (101) and (011) for one.
+    for miller in _distinct(group, max_index):
+        generator = SlabGenerator(
+            conventional,
+            miller,
+            float(min_thickness),
+            float(min_vacuum),
+            center_slab=False,  # which takes longer than all the rest; _centre() does it
+            max_normal_search=max_index,
+        )
+        found += generator.get_slabs()
     slabs: list[Slab] = []
     counts: dict[tuple[int, ...], int] = {}
     for one in sorted(found, key=lambda slab: (slab.miller_index, slab.shift)):
@@ -122,6 +126,57 @@ def make_slabs(
         )
         slabs.append(Slab(slab, (h, k, l), termination, symmetric, stoichiometric))
     return slabs
+
+
+def turned_over(slab: Atoms) -> Atoms:
+    """Return a slab of :func:`make_slabs` with its lower side up.
+
+    Turned by 180° about its first cell vector: a rotation, so that a chiral crystal stays itself.
+    """
+    turned = slab.copy()
+    cell = slab.cell.array.copy()
+    cell[1, 0] *= -1  # b with its sign changed, so that c stays up and the cell right-handed
+    turned.cell = cell
+    turned.positions = slab.positions * [1, -1, -1] + [0, 0, cell[2, 2]]
+    turned.wrap(pbc=[True, True, False])
+    return turned
+
+
+def conventional_cell(crystal: Atoms) -> tuple[Any, NDArray[Any]]:
+    """Return a crystal's conventional cell, a pymatgen Structure, and its Laue group.
+
+    The group are the rotations R of the point group and of inversion, integer matrices: the
+    family of a plane are all ``hkl @ R``. With inversion, because a slab along hkl is one along
+    -h -k -l seen from below.
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    plain = Atoms(crystal.numbers, positions=crystal.positions, cell=crystal.cell, pbc=True)
+    found = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
+    conventional = found.get_conventional_standard_structure()
+    rotations = SpacegroupAnalyzer(conventional).get_symmetry_dataset().rotations
+    return conventional, np.unique(np.concatenate([rotations, -rotations]), axis=0)
+
+
+def distinct_millers(crystal: Atoms, max_index: int) -> list[tuple[int, int, int]]:
+    """Return one of each family of Miller indices, of the conventional cell of a crystal."""
+    return _distinct(conventional_cell(crystal)[1], max_index)
+
+
+def _distinct(group: NDArray[Any], max_index: int) -> list[tuple[int, int, int]]:
+    indices = range(-max_index, max_index + 1)
+    found: list[tuple[int, int, int]] = []
+    families: set[tuple[int, ...]] = set()
+    # The first in this order, which is pymatgen's, stands for its family: (100) rather than (00-1).
+    for hkl in sorted(
+        product(indices, indices, indices),
+        key=lambda hkl: (max(map(abs, hkl)), sum(map(abs, hkl)), *(-index for index in hkl)),
+    ):
+        if gcd(*hkl) == 1 and hkl not in families:
+            found.append(hkl)
+            families |= {tuple(other) for other in (np.array(hkl) @ group).tolist()}
+    return found
 
 
 def _moments(atoms: Atoms) -> dict[str, float]:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from ase.build import bulk, fcc100, fcc110, fcc111, molecule
 from ase.neighborlist import neighbor_list
+from ase.spacegroup import Spacegroup, crystal
+from pymatgen.core.surface import get_symmetrically_distinct_miller_indices
+from pymatgen.io.ase import AseAtomsAdaptor
 
-from quacc.atoms.slabs import make_slabs
+from quacc.atoms.slabs import conventional_cell, distinct_millers, make_slabs, turned_over
 from quacc.errors import ParameterError, StructureError
 
 A = 3.6
@@ -64,6 +67,94 @@ def test_higher_indices():
     assert {(2, 1, 0), (2, 1, 1), (2, 2, 1)} < millers
 
 
+def hexagonal(a, c):
+    return [a, a, c, 90, 90, 120]
+
+
+BISMUTH = crystal("Bi", [(0, 0, 0.234)], spacegroup=166, cellpar=hexagonal(4.546, 11.862))
+QUARTZ = crystal(
+    ["Si", "O"],
+    [(0.47, 0, 0), (0.4133, 0.2672, 0.1188)],
+    spacegroup=152,
+    cellpar=hexagonal(4.916, 5.405),
+)
+CORUNDUM = crystal(
+    ["Al", "O"],
+    [(0, 0, 0.352), (0.306, 0, 0.25)],
+    spacegroup=167,
+    cellpar=hexagonal(4.759, 12.99),
+)
+PYRITE = crystal(
+    ["Fe", "S"], [(0, 0, 0), (0.385, 0.385, 0.385)], spacegroup=205, cellpar=[5.418] * 3 + [90] * 3
+)
+SCHEELITE = crystal(
+    ["Ca", "W", "O"],
+    [(0, 0, 0.5), (0, 0, 0), (0.2414, 0.1511, 0.0861)],
+    spacegroup=88,
+    cellpar=[5.243, 5.243, 11.376, 90, 90, 90],
+)
+
+
+@pytest.mark.parametrize(
+    ("structure", "number", "max_index", "pair"),
+    [
+        # Pairs that the lattice makes equal, but the crystal does not.
+        (BISMUTH, 166, 1, [(1, 0, 1), (1, 0, -1)]),
+        (QUARTZ, 152, 1, [(1, 0, 1), (1, 0, -1)]),
+        (CORUNDUM, 167, 2, [(1, 0, 2), (1, 0, -2)]),
+        (PYRITE, 205, 2, [(2, 1, 0), (2, 0, 1)]),
+        (SCHEELITE, 88, 2, [(2, 1, 0), (2, -1, 0)]),
+    ],
+    ids=["bismuth", "quartz", "corundum", "pyrite", "scheelite"],
+)
+def test_planes_are_distinct_under_the_point_group_of_the_crystal(
+    structure, number, max_index, pair
+):
+    # The orbits under the rotations of the tables. Our conventional cell has the same axes, or
+    # others that the lattice makes equal, so that there are as many.
+    def families(rotations):
+        indices = range(-max_index, max_index + 1)
+        return {
+            frozenset(tuple(sign * other) for other in hkl @ rotations for sign in (1, -1))
+            for hkl in np.stack(np.meshgrid(indices, indices, indices), -1).reshape(-1, 3)
+            if np.gcd.reduce(hkl) == 1
+        }
+
+    of_tables = families(np.array(Spacegroup(number).get_op()[0]))
+    found = distinct_millers(structure, max_index)
+    ours = families(conventional_cell(structure)[1])
+    assert set(pair) <= set(found)
+    assert len(found) == len(ours) == len(of_tables)
+    assert {one for hkl in found for one in ours if hkl in one} == ours
+    lattice = AseAtomsAdaptor.get_structure(structure)
+    assert len(found) > len(get_symmetrically_distinct_miller_indices(lattice, max_index))
+
+
+def test_both_rhombohedral_faces_of_bismuth_are_carved():
+    millers = [slab.miller for slab in make_slabs(BISMUTH, min_thickness=5, min_vacuum=8)]
+    assert {(1, 0, 1), (1, 0, -1)} < set(millers)
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        bulk("Cu", cubic=True),
+        bulk("Fe", cubic=True),
+        bulk("Si", cubic=True),
+        bulk("NaCl", "rocksalt", a=5.64, cubic=True),
+        bulk("ZnS", "zincblende", a=5.41, cubic=True),
+        bulk("Ti"),
+    ],
+    ids=lambda structure: structure.get_chemical_formula(),
+)
+@pytest.mark.parametrize("max_index", [1, 2, 3])
+def test_planes_of_crystals_as_symmetric_as_their_lattice_are_pymatgens(structure, max_index):
+    pymatgens = get_symmetrically_distinct_miller_indices(
+        conventional_cell(structure)[0], max_index
+    )
+    assert distinct_millers(structure, max_index) == pymatgens
+
+
 def test_terminations_of_silicon_111():
     slabs = [slab for slab in make_slabs("Si") if slab.miller == (1, 1, 1)]
     assert [slab.termination for slab in slabs] == [0, 1]
@@ -81,6 +172,24 @@ def test_rocksalt_111_is_polar_and_can_be_left_out():
 def test_the_same_from_a_conventional_cell(copper):
     cubic = make_slabs(bulk("Cu", a=A, cubic=True))
     assert [(s.miller, len(s.atoms)) for s in cubic] == [(s.miller, len(s.atoms)) for s in copper]
+
+
+@pytest.mark.parametrize(
+    "crystal", [bulk("ZnS", "zincblende", a=5.41), bulk("CuAu", "cesiumchloride", a=3.0), QUARTZ]
+)
+def test_turning_over_is_a_rotation(crystal):
+    for slab in make_slabs(crystal, min_thickness=4, min_vacuum=8, min_lateral=4):
+        turned = turned_over(slab.atoms)
+        assert np.linalg.det(turned.cell) > 0
+        assert bonds(turned) == bonds(slab.atoms, [1, -1, -1])
+        z = turned.positions[:, 2]
+        assert z.min() > 3
+        assert z.max() < turned.cell[2, 2] - 3
+
+
+def bonds(slab, signs=(1, 1, 1)):
+    i, j, vectors = neighbor_list("ijD", slab, 3.5)
+    return sorted(zip(i, j, map(tuple, (vectors * signs).round(4) + 0.0), strict=True))
 
 
 def test_moments_are_carried_over():

@@ -12,12 +12,14 @@ from ase.geometry import find_mic
 from quacc.atoms import as_atoms
 from quacc.atoms.adsorption import (
     adsorption_sites,
+    as_molecule,
     hold_bottom,
+    in_one_piece,
     is_slab,
     with_adsorbate,
 )
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.slabs import make_slabs
+from quacc.atoms.slabs import make_slabs, turned_over
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
@@ -37,9 +39,10 @@ class AdsorptionResult(FlowResult):
 
     sites: list[dict[str, Any]]
     """One each, the most stable first: ``miller`` and ``termination`` (None for a slab that was
-    given), ``site``, ``adsorption_energy`` (eV, negative where it binds), ``height`` of the lowest
-    atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``, ``converged``,
-    ``key``."""
+    given), ``side`` (``upper`` or ``lower``; None where both are equivalent, and for a slab that
+    was given), ``site``, ``adsorption_energy`` (eV, negative where it binds), ``height`` of the
+    lowest atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``,
+    ``converged``, ``key``."""
     reference_energy: float
     """Of the adsorbate in the gas (eV)."""
 
@@ -62,14 +65,19 @@ def adsorption_flow(
     """Put an adsorbate on all distinct sites of every slab; adsorption energies and geometries.
 
     ``E_ads = E(slab with adsorbate) - E(slab) - E(gas)``, all of them relaxed; sites are pymatgen's
-    (Montoya and Persson, npj Comput. Mater. 3, 14 (2017)).
+    (Montoya and Persson, npj Comput. Mater. 3, 14 (2017)). Of a crystal's slabs whose two sides
+    differ, the sites of both, the lower one turned up; of a slab that is given, those of its upper
+    side.
 
     Parameters
     ----------
     atoms
-        A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum.
+        A crystal, whose cell is relaxed and whose slabs are carved, or a slab with vacuum and its
+        surface in the xy plane. A slab that the boundary of the cell cuts is put together, in the
+        middle of the cell.
     adsorbate
-        An atom or a molecule.
+        An atom or a molecule, also in a box of vacuum. The names of many elements are those of
+        their crystals: an atom of gold is ``Atoms("Au")``.
     relax_job
         Relaxes everything.
     reference
@@ -80,7 +88,8 @@ def adsorption_flow(
     anchor
         Which atom of the adsorbate binds.
     hold
-        Part of the slab's thickness that is held, from below.
+        Part of the slab's thickness that is held, from below. A slab that is given with
+        constraints keeps those instead.
     max_index, min_thickness, min_vacuum, min_lateral
         Of the slabs; see :func:`quacc.atoms.slabs.make_slabs`. Lengths in Å.
     relax_kwargs
@@ -100,8 +109,8 @@ def adsorption_flow(
     if hold > 1:
         raise ParameterError(f"hold is a part of the thickness, between 0 and 1, not {hold}.")
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
-    gas = as_atoms(adsorbate if reference is None else reference)
-    added = as_atoms(adsorbate)
+    added = as_molecule(adsorbate, "adsorbate")
+    gas = added if reference is None else as_molecule(reference, "reference")
     parts = _parts(added, gas)
     carve: dict[str, Any] = {
         "max_index": max_index,
@@ -114,8 +123,8 @@ def adsorption_flow(
     if not slabs:
         raise ParameterError(f"adsorption_flow: there is no slab with max_index={max_index}.")
     for _, slab in slabs:
-        site = adsorption_sites(slab)[0]
-        check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
+        for site in adsorption_sites(slab):
+            check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
     check(relax_job, gas, **relax_kwargs)
     jobs: list[Any] = []
     if not is_slab(given):
@@ -196,11 +205,19 @@ def _parts(adsorbate: Atoms, gas: Atoms) -> float:
 
 def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any], Atoms]]:
     if is_slab(atoms):
-        return [({"miller": None, "termination": None}, atoms)]
-    return [
-        ({"miller": list(slab.miller), "termination": slab.termination}, slab.atoms)
-        for slab in make_slabs(atoms, **carve)
-    ]
+        whole = in_one_piece(atoms) if atoms.pbc[2] else atoms
+        return [({"miller": None, "termination": None, "side": None}, whole)]
+    slabs: list[tuple[dict[str, Any], Atoms]] = []
+    for slab in make_slabs(atoms, **carve):
+        label = {"miller": list(slab.miller), "termination": slab.termination}
+        if slab.symmetric:
+            slabs.append(({**label, "side": None}, slab.atoms))
+        else:
+            # No lower side is the upper one of another termination: make_slabs takes slabs that
+            # differ by a rotation for one.
+            slabs.append(({**label, "side": "upper"}, slab.atoms))
+            slabs.append(({**label, "side": "lower"}, turned_over(slab.atoms)))
+    return slabs
 
 
 def _put(slab: Atoms, added: Atoms, site: Any, distance: float, anchor: int, hold: float) -> Atoms:
@@ -220,7 +237,9 @@ def _geometry(whole: Atoms, slab: Atoms, position: Any) -> tuple[float, float]:
 def _name(label: Mapping[str, Any]) -> str:
     if label["miller"] is None:
         return "the slab"
-    return f"({' '.join(map(str, label['miller']))}) termination {label['termination']}"
+    name = f"({' '.join(map(str, label['miller']))}) termination {label['termination']}"
+    side = label.get("side")  # results of before have none
+    return f"{name}, {side} side" if side else name
 
 
 def summarise(result: AdsorptionResult) -> str:
@@ -251,6 +270,8 @@ def draw(result: AdsorptionResult, figure: Any) -> None:
     rows: Sequence[Mapping[str, Any]] = result["sites"]
     names = [f"{row['site']}, {_name(row)}" for row in rows]
     values = [row["adsorption_energy"] for row in rows]
+    if len(rows) > 15:  # whose names would run into one another
+        figure.set_size_inches(6.0, 0.22 * len(rows) + 1)
     bars = axes.barh(range(len(rows)), values)
     axes.bar_label(bars, fmt="%.2f", padding=2)
     axes.set_yticks(range(len(rows)), names)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from ase import Atoms, units
+from ase import units
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import Slab, make_slabs
@@ -14,6 +13,7 @@ from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords, require_result
+from quacc.recipes.common.wulff import draw_wulff, hkl, wulff
 from quacc.schemas import SlabsResult, Surface
 
 REFERENCES = ("Sun2013", "Tran2016", "Ong2013")
@@ -40,7 +40,8 @@ def bulk_to_slabs_flow(
     The surface energy is ``(E_slab - n / n_bulk E_bulk) / 2A``, with the area A of one side
     (Sun and Ceder, Surf. Sci. 617, 53 (2013)), from relaxed slabs and the relaxed bulk. The
     Wulff shape is pymatgen's (Tran et al., Sci. Data 3, 160080 (2016)), from the lowest surface
-    energy of each set of Miller indices.
+    energy of each set of Miller indices and the symmetry of the crystal. A warning names the
+    planes that it lacks or has only a mean of two sides for.
 
     Parameters
     ----------
@@ -129,15 +130,16 @@ def bulk_to_slabs_flow(
         )
     parameters = {**carve, "relax_kwargs": relax_kwargs, "static_kwargs": static_kwargs}
     surfaces = [surface for surface, _ in rows]
+    shape, told = wulff(bulk["atoms"], surfaces, max_index)
     properties = {
         "surfaces": surfaces,
-        "wulff": _wulff(bulk["atoms"], surfaces),
+        "wulff": shape,
         "bulk": bulk,
         "slabs": [result for _, result in rows],
     }
     units = {"surfaces": "surface_energy J/m², area Å², energy_per_atom eV", "wulff": "J/m²"}
     result: SlabsResult = finish(
-        _NAME, bulk["atoms"], jobs, parameters, properties, units, warnings
+        _NAME, bulk["atoms"], jobs, parameters, properties, units, [*warnings, *told]
     )
     return result
 
@@ -172,46 +174,17 @@ def _surface(slab: Slab, chain: list[Any], bulk: Any) -> Surface:
     }
 
 
-def _wulff(bulk: Atoms, surfaces: Sequence[Surface]) -> dict[str, Any] | None:
-    """Return the equilibrium shape, from the lowest energy of each set of Miller indices."""
-    from pymatgen.analysis.wulff import WulffShape
-    from pymatgen.io.ase import AseAtomsAdaptor
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    lowest: dict[tuple[int, ...], float] = {}
-    for surface in surfaces:
-        gamma, miller = surface["surface_energy"], tuple(surface["miller"])
-        if gamma is not None:
-            lowest[miller] = min(gamma, lowest.get(miller, gamma))
-    if not lowest or min(lowest.values()) <= 0:
-        return None
-    plain = Atoms(bulk.numbers, positions=bulk.positions, cell=bulk.cell, pbc=True)
-    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
-    lattice = crystal.get_conventional_standard_structure().lattice
-    shape = WulffShape(lattice, list(lowest), list(lowest.values()))
-    return {
-        "surface_energy": float(shape.weighted_surface_energy),
-        "anisotropy": float(shape.anisotropy),
-        "shape_factor": float(shape.shape_factor),
-        "facets": [
-            {"miller": list(miller), "area_fraction": float(part), "surface_energy": lowest[miller]}
-            for miller, part in shape.area_fraction_dict.items()
-        ],
-        "cell": np.array(lattice.matrix),
-    }
-
-
 def summarise(result: SlabsResult) -> str:
     known = [one for one in result["surfaces"] if one["surface_energy"] is not None]
     if not known:
         return f"{len(result['surfaces'])} surfaces, none with the composition of the crystal"
     best = known[0]
     text = (
-        f"{len(result['surfaces'])} surfaces; {_hkl(best['miller'])} costs least, "
+        f"{len(result['surfaces'])} surfaces; {hkl(best['miller'])} costs least, "
         f"{best['surface_energy']:.3f} J/m²"
     )
-    if wulff := result.get("wulff"):
-        text += f"; Wulff shape {wulff['surface_energy']:.3f} J/m² on average"
+    if shape := result.get("wulff"):
+        text += f"; Wulff shape {shape['surface_energy']:.3f} J/m² on average"
     return text
 
 
@@ -223,7 +196,7 @@ def tabulate(result: SlabsResult) -> list[dict[str, Any]]:
         low, high = one.get("lowest"), one.get("highest")
         rows.append(
             {
-                "surface": _hkl(one["miller"]),
+                "surface": hkl(one["miller"]),
                 "termination": one["termination"],
                 "atoms": one["natoms"],
                 "steps": one["steps"],
@@ -242,56 +215,10 @@ def tabulate(result: SlabsResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _hkl(miller: Sequence[int]) -> str:
-    """Write Miller indices as crystallographers do: ``1 1 -1`` is ``(11-1)``."""
-    return f"({('' if all(abs(i) < 10 for i in miller) else ' ').join(map(str, miller))})"
-
-
 def draw(result: SlabsResult, figure: Any) -> None:
-    """Draw the Wulff shape, each facet in the colour of its surface energy."""
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-    from pymatgen.analysis.wulff import WulffShape
-    from pymatgen.core.lattice import Lattice
-
     if result["wulff"] is None:
         raise ParameterError(
-            "There is no Wulff shape to draw: it takes a positive surface energy, from a slab with "
-            "the composition of the crystal."
+            "There is no Wulff shape to draw: it takes positive surface energies, from slabs with "
+            "the composition of the crystal, of planes that enclose a volume."
         )
-    facets = result["wulff"]["facets"]
-    energies = [facet["surface_energy"] for facet in facets]
-    millers = [tuple(facet["miller"]) for facet in facets]
-    shape = WulffShape(Lattice(result["wulff"]["cell"]), millers, energies)
-    shown = [energy for energy, facet in zip(energies, facets, strict=True) if _seen(facet)]
-    colours = ScalarMappable(Normalize(min(shown) - 1e-3, max(shown) + 1e-3), colormaps["viridis"])
-    axes = figure.add_subplot(projection="3d", proj_type="ortho")
-    points = np.array(shape.wulff_pt_list)
-    for plane in shape.facets:
-        on = points[np.abs(points @ plane.normal - plane.e_surf) < 1e-6 * max(energies)]
-        if len(on) < 3:
-            continue
-        centre = on.mean(axis=0)
-        one = on[0] - centre
-        other = np.cross(plane.normal, one)
-        order = np.argsort(np.arctan2((on - centre) @ other, (on - centre) @ one))
-        colour = colours.to_rgba(plane.e_surf)
-        axes.add_collection3d(
-            Poly3DCollection([on[order]], facecolors=[colour], edgecolors="black", linewidths=0.6)
-        )
-    size = np.abs(points).max()
-    axes.set(xlim=(-size, size), ylim=(-size, size), zlim=(-size, size), box_aspect=(1, 1, 1))
-    axes.set_axis_off()
-    figure.colorbar(colours, ax=axes, shrink=0.6, label="surface energy (J/m²)")
-    names = [
-        f"{_hkl(facet['miller'])} {100 * facet['area_fraction']:.0f} %"
-        for facet in sorted(facets, key=lambda facet: -facet["area_fraction"])
-        if _seen(facet)
-    ]
-    axes.set_title(f"Wulff shape of {result['formula']}\n{', '.join(names[:4])}")
-
-
-def _seen(facet: Mapping[str, Any]) -> bool:
-    return bool(facet["area_fraction"] > 1e-6)
+    draw_wulff(result, figure)
