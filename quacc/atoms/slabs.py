@@ -85,7 +85,7 @@ def make_slabs(
             "Slabs are carved from a crystal, but the structure is periodic along "
             f"{int(atoms.pbc.sum())} of 3 directions (pbc={atoms.pbc.tolist()})."
         )
-    moments = _moments(atoms)
+    moments = moments_of_elements(atoms)
 
     from pymatgen.core.surface import generate_all_slabs
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -124,8 +124,14 @@ def make_slabs(
     return slabs
 
 
-def _moments(atoms: Atoms) -> dict[str, float]:
-    """Return the initial magnetic moment of each element."""
+def moments_of_elements(atoms: Atoms) -> dict[str, float]:
+    """Return the initial magnetic moment of each element; nothing if all are zero.
+
+    Raises
+    ------
+    StructureError
+        They differ between atoms of one element, or are vectors.
+    """
     moments = atoms.get_initial_magnetic_moments()
     if not moments.any():
         return {}
@@ -134,8 +140,8 @@ def _moments(atoms: Atoms) -> dict[str, float]:
         if moment.ndim or by_element.setdefault(symbol, float(moment)) != moment:
             raise StructureError(
                 f"The initial magnetic moments of {symbol} differ between atoms, and quacc "
-                "cannot carry such an order over to slabs. Give each element one moment, or "
-                "set the slabs' moments yourself."
+                "cannot carry such an order over to a cell of another shape. Give each element "
+                "one moment."
             )
     return by_element
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.slabs import moments_of_elements
 from quacc.errors import (
     ParameterError,
     require_bool,
@@ -91,7 +92,8 @@ def stacking_fault_flow(
     Raises
     ------
     InputError
-        Before anything is computed.
+        Before anything is computed; also for initial magnetic moments that differ between atoms
+        of an element.
     CalculationError
         The crystal itself failed.
     JobsFailedError
@@ -163,12 +165,15 @@ def _block(
     for name, three in (("miller", miller), ("slip", slip)):
         if isinstance(three, str) or len(three) != 3 or not np.any(three):
             raise ParameterError(f"{name} must be three numbers, not all zero: {three!r}.")
+    moments = moments_of_elements(atoms)
     plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain), symprec=1e-3)
     conventional = crystal.get_conventional_standard_structure()
     hkl = tuple(int(index) for index in miller)
     cell = SlabGenerator(conventional, hkl, 1, 1, primitive=False).oriented_unit_cell
     block = as_atoms(AseAtomsAdaptor.get_atoms(cell, msonable=False))
+    if moments:
+        block.set_initial_magnetic_moments([moments[symbol] for symbol in block.symbols])
     vector = np.array(slip, dtype=float) @ conventional.lattice.matrix
     normal = np.cross(block.cell[0], block.cell[1])
     normal /= np.linalg.norm(normal)

@@ -10,6 +10,7 @@ from ase.optimize import BFGS
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.common.stacking_fault import _block
+from quacc.recipes.common.stacking_fault import stacking_fault_flow as serial_stacking_fault_flow
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.stacking_fault import stacking_fault_flow
 from quacc.recipes.emt.vacancy import vacancy_flow
@@ -71,6 +72,28 @@ def test_no_plane_is_cut():
         planes, counts = np.unique(heights.round(4), return_counts=True)
         assert set(counts) == {4}
         assert -0.01 < planes.min() < planes.max() < 0.99
+
+
+def test_every_slip_has_the_moments_of_the_crystal():
+    nickel = bulk("Ni")
+    nickel.set_initial_magnetic_moments([0.6])
+    given = []
+
+    def job(atoms, **options):
+        given.append(atoms)
+        return relax_job(atoms, **options)
+
+    serial_stacking_fault_flow(nickel, job, points=3)
+    assert len(given) >= 4
+    for atoms in given:
+        assert (atoms.get_initial_magnetic_moments() == 0.6).all()
+
+
+def test_an_order_of_moments_is_refused():
+    iron = bulk("Fe", cubic=True)
+    iron.set_initial_magnetic_moments([2.2, -2.2])
+    with pytest.raises(StructureError, match="moments of Fe differ"):
+        _block(iron, (1, 1, 0), (0.5, -0.5, 0.5), 20)
 
 
 @pytest.mark.parametrize(
