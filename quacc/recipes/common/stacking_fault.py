@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from quacc.schemas import FlowResult
 
 UNITS = {
     "energies": "J/m²",
+    "curve": "energies J/m²",
     "unstable": "J/m²",
     "intrinsic": "J/m²",
     "area": "Å²",
@@ -41,6 +43,8 @@ class StackingFaultResult(FlowResult):
     """Parts of the slip vector, from 0 to 1."""
     energies: NDArray[Any]
     """J/m²."""
+    curve: dict[str, NDArray[Any]]
+    """The interpolation of these, ``slips`` and ``energies`` (J/m²), which the next are of."""
     unstable: float
     """The first maximum (J/m²)."""
     unstable_slip: float
@@ -69,6 +73,11 @@ def stacking_fault_flow(
     of the plane only (Vítek, Phil. Mag. 18, 773 (1968)). The defaults are those of fcc crystals:
     the plane (111) and the direction [11-2], with the intrinsic fault at a third.
 
+    The unstable and the intrinsic fault are extrema of cubic splines through the computed points,
+    flat where the symmetry of the slid crystal leaves no force along the slip, and where the
+    crystal is whole. So what symmetry makes an extremum, such as the intrinsic fault of fcc, is
+    exactly the computed point if it is one of the points, as with the default.
+
     Parameters
     ----------
     atoms
@@ -81,7 +90,8 @@ def stacking_fault_flow(
     slip
         The whole slip, in the vectors of the conventional cell; it must lie in the plane.
     points
-        From 0 to the whole slip.
+        From 0 to the whole slip. A warning tells when an extremum lies so far between them that it
+        takes more.
     min_thickness
         Between a fault and its periodic image (Å).
     relax_positions
@@ -126,18 +136,20 @@ def stacking_fault_flow(
     results = gather_each(futures, names, "stacking_fault_flow", jobs)
     absolute = np.array([result["results"]["energy"] for result in results])
     energies = (absolute - absolute[0]) / area * _J_PER_M2
-    inner = range(1, points - 1)
-    tops = [i for i in inner if energies[i - 1] < energies[i] >= energies[i + 1]]
-    top = tops[0] if tops else int(np.argmax(energies))
-    wells = [i for i in inner if i > top and energies[i - 1] > energies[i] <= energies[i + 1]]
-    well = wells[0] if wells else None
+    along = vector / np.linalg.norm(vector)
+    flat = [_is_flat(slid, normal / area, along) for slid in structures]
+    flat[0] = True  # the crystal itself
+    flat[-1] |= _is_lattice_vector(block, vector)
+    curve = interpolate(slips, energies, flat)
+    top, well = _extrema(curve["energies"])
     properties = {
         "slips": slips,
         "energies": energies,
-        "unstable": float(energies[top]),
-        "unstable_slip": float(slips[top]),
-        "intrinsic": None if well is None else float(energies[well]),
-        "intrinsic_slip": None if well is None else float(slips[well]),
+        "curve": curve,
+        "unstable": float(curve["energies"][top]),
+        "unstable_slip": float(curve["slips"][top]),
+        "intrinsic": None if well is None else float(curve["energies"][well]),
+        "intrinsic_slip": None if well is None else float(curve["slips"][well]),
         "area": area,
     }
     parameters = {
@@ -148,8 +160,19 @@ def stacking_fault_flow(
         "relax_positions": relax_positions,
         "relax_kwargs": relax_kwargs,
     }
+    warnings = []
+    for name, index in (("unstable", top), ("intrinsic", well)):
+        if index is not None:
+            part, value = curve["slips"][index], curve["energies"][index]
+            near = energies[np.argmin(abs(slips - part))]
+            if abs(value - near) > max(0.2 * max(abs(value), abs(near)), 0.01 * energies.max()):
+                warnings.append(
+                    f"The {name} fault, at {part:.3f} of the slip, lies between points that are "
+                    f"far apart: it is {value * 1e3:.0f} mJ/m² by interpolation, the nearest point "
+                    f"{near * 1e3:.0f} mJ/m². Take more points, or a number that puts one there."
+                )
     result: StackingFaultResult = finish(
-        "stacking_fault_flow", reference, [*jobs, *results], parameters, properties, UNITS
+        "stacking_fault_flow", reference, [*jobs, *results], parameters, properties, UNITS, warnings
     )
     return result
 
@@ -185,6 +208,72 @@ def _block(
     return block, vector
 
 
+def interpolate(
+    slips: NDArray[Any], energies: NDArray[Any], flat: Sequence[bool]
+) -> dict[str, NDArray[Any]]:
+    """Return ``slips`` and ``energies`` of cubic splines from one flat point to the next.
+
+    Parameters
+    ----------
+    flat
+        Whether the slope is zero at a point, of which the first one must be.
+    """
+    from scipy.interpolate import CubicSpline
+
+    fine = [np.linspace(a, b, 100, endpoint=False) for a, b in pairwise(slips)]
+    values = []
+    ends = [i for i, is_flat in enumerate(flat) if is_flat]
+    last = len(slips) - 1
+    for first, end in pairwise(ends if ends[-1] == last else [*ends, last]):
+        part = slice(first, end + 1)
+        free = "not-a-knot"  # if the slip ends anywhere
+        spline = CubicSpline(
+            slips[part], energies[part], bc_type=((1, 0.0), (1, 0.0) if flat[end] else free)
+        )
+        values += [spline(some) for some in fine[first:end]]
+    return {
+        "slips": np.concatenate([*fine, slips[-1:]]),
+        "energies": np.concatenate([*values, energies[-1:]]),
+    }
+
+
+def _extrema(energies: NDArray[Any]) -> tuple[int, int | None]:
+    """Return the first maximum and the first minimum after it; at the ends are none."""
+    inner = range(1, len(energies) - 1)
+    tops = [i for i in inner if energies[i - 1] < energies[i] >= energies[i + 1]]
+    top = tops[0] if tops else int(np.argmax(energies))
+    wells = [i for i in inner if i > top and energies[i - 1] > energies[i] <= energies[i + 1]]
+    return top, wells[0] if wells else None
+
+
+def _is_flat(slid: Atoms, normal: NDArray[Any], along: NDArray[Any]) -> bool:
+    """Return whether the symmetry of a slid crystal leaves no force along the slip.
+
+    What turns the normal around exchanges the halves, and so turns the force around, too.
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    plain = Atoms(slid.numbers, positions=slid.positions, cell=slid.cell, pbc=True)
+    # Of the primitive cell: one that is repeated need not have the symmetry of what is in it.
+    primitive = AseAtomsAdaptor.get_structure(plain).get_primitive_structure(tolerance=0.01)
+    crystal = SpacegroupAnalyzer(primitive, symprec=1e-3)
+    total = np.zeros(3)
+    for operation in crystal.get_symmetry_operations(cartesian=True):
+        turned = normal @ operation.rotation_matrix @ normal
+        if abs(turned) > 0.99:
+            total += turned * operation.rotation_matrix @ along
+    return bool(np.linalg.norm(total) < 0.01)
+
+
+def _is_lattice_vector(block: Atoms, vector: NDArray[Any]) -> bool:
+    moved = block.copy()
+    moved.positions += vector
+    apart = moved.get_scaled_positions()[:, None] - block.get_scaled_positions()
+    near = np.linalg.norm((apart - apart.round()) @ block.cell.array, axis=2) < 1e-2
+    return bool((near & (block.numbers[:, None] == block.numbers)).any(axis=1).all())
+
+
 def summarise(result: StackingFaultResult) -> str:
     text = f"unstable fault {result['unstable'] * 1e3:.0f} mJ/m² at {result['unstable_slip']:.2f}"
     if result["intrinsic"] is None:
@@ -202,7 +291,9 @@ def tabulate(result: StackingFaultResult) -> list[dict[str, Any]]:
 
 def draw(result: StackingFaultResult, figure: Any) -> None:
     axes = figure.add_subplot()
-    axes.plot(result["slips"], 1e3 * np.array(result["energies"]), "o-")
+    curve = result["curve"]
+    (line,) = axes.plot(curve["slips"], 1e3 * np.array(curve["energies"]))
+    axes.plot(result["slips"], 1e3 * np.array(result["energies"]), "o", color=line.get_color())
     plane = " ".join(map(str, result["parameters"]["miller"]))
     direction = " ".join(f"{part:g}" for part in result["parameters"]["slip"])
     axes.set(

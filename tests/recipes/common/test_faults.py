@@ -49,6 +49,52 @@ def test_unrelaxed_slips_are_those_of_plain_ase():
     assert result["energies"][-1] == pytest.approx(0, abs=1e-9)  # a whole lattice vector
 
 
+@pytest.mark.parametrize("metal", ["Al", "Cu"])
+def test_the_faults_do_not_depend_on_the_grid(metal):
+    """Al's intrinsic fault was 1 mJ/m² with 13 points and 18 with 11, where none is at a third."""
+    reference = relax_job(metal, relax_cell=True, fmax=1e-4)
+    few = [stacking_fault_flow(reference, points=points) for points in (7, 10, 11, 12, 13)]
+    fine = stacking_fault_flow(reference, points=37)
+    highest = fine["energies"].max()
+    for one, points in zip(few, (7, 10, 11, 12, 13), strict=True):
+        assert one["unstable"] == pytest.approx(fine["unstable"], rel=0.05)
+        assert one["unstable_slip"] == pytest.approx(fine["unstable_slip"], abs=0.01)
+        assert one["intrinsic"] == pytest.approx(fine["intrinsic"], abs=0.03 * highest)
+        assert one["intrinsic_slip"] == pytest.approx(1 / 3, abs=0.01)
+        there = (points - 1) % 3 == 0
+        assert there != any("intrinsic fault, at 0.3" in text for text in one["warnings"])
+        if there:  # three-fold symmetry
+            computed = one["energies"][(points - 1) // 3]
+            assert one["intrinsic"] == pytest.approx(computed, abs=1e-12)
+            assert one["intrinsic"] == pytest.approx(fine["intrinsic"], abs=1e-4)
+    assert fine["warnings"] == []
+
+
+def test_the_curve_goes_through_the_points_and_is_flat_where_symmetry_says():
+    result = stacking_fault_flow("Cu", points=7, relax_positions=False)
+    curve = result["curve"]
+    np.testing.assert_allclose(curve["slips"][::100], result["slips"], atol=1e-12)
+    np.testing.assert_allclose(curve["energies"][::100], result["energies"], atol=1e-12)
+    slope = np.gradient(curve["energies"], curve["slips"])
+    steepest = abs(slope).max()
+    for part in (0, 1 / 3, 2 / 3, 1):  # crystal, intrinsic fault, atoms atop, crystal
+        here = np.argmin(abs(curve["slips"] - part))
+        assert abs(slope[here]) < 0.02 * steepest
+    assert abs(slope[300]) > 0.5 * steepest  # at a half there is no symmetry that turns it
+
+
+def test_the_slip_may_end_anywhere():
+    """Half of [1-10] is a lattice vector, a quarter is its mirror plane, an eighth is nothing."""
+    whole = stacking_fault_flow("Cu", slip=(0.5, -0.5, 0), relax_positions=False)
+    middle = whole["unstable"]
+    assert whole["unstable_slip"] == 0.5
+    assert whole["intrinsic"] is None
+    np.testing.assert_allclose(whole["energies"], whole["energies"][::-1], atol=1e-9)
+    part = stacking_fault_flow("Cu", slip=(0.375, -0.375, 0), points=10, relax_positions=False)
+    assert part["unstable"] == pytest.approx(middle, rel=0.01)
+    assert part["unstable_slip"] == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_relaxation_lowers_the_curve():
     held = stacking_fault_flow("Cu", points=7, relax_positions=False)
     free = stacking_fault_flow("Cu", points=7)
