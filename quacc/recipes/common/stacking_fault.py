@@ -7,15 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
+from ase import units
 from ase.constraints import FixedLine
 from numpy.typing import NDArray
 
-from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.slabs import moments_of_elements
+from quacc.atoms.halves import between_cuts, is_flat, is_lattice_vector
 from quacc.errors import (
-    ParameterError,
+    CalculationError,
+    InputError,
     require_bool,
     require_count,
     require_positive,
@@ -30,6 +30,7 @@ UNITS = {
     "unstable": "J/m²",
     "intrinsic": "J/m²",
     "area": "Å²",
+    "gap": "Å",
 }
 REFERENCES = ("Vitek1968", "Ong2013")
 
@@ -54,6 +55,8 @@ class StackingFaultResult(FlowResult):
     intrinsic_slip: float | None
     area: float
     """Of the plane in the cell (Å²)."""
+    gap: float
+    """Between the planes of atoms on both sides of the fault, in the crystal (Å)."""
 
 
 def stacking_fault_flow(
@@ -62,6 +65,7 @@ def stacking_fault_flow(
     *,
     miller: Sequence[int] = (1, 1, 1),
     slip: Sequence[float] = (0.5, 0.5, -1.0),
+    cut: int = 0,
     points: int = 13,
     min_thickness: float = 20.0,
     relax_positions: bool = True,
@@ -89,6 +93,11 @@ def stacking_fault_flow(
         Of the plane, in the conventional cell.
     slip
         The whole slip, in the vectors of the conventional cell; it must lie in the plane.
+    cut
+        Which gap between planes of atoms the fault is in: 0 is the widest, 1 the next, and so on.
+        Gaps of one width between planes of the same composition count as one. In diamond's (111),
+        0 is the shuffle set and 1 the glide set, which alone has an intrinsic fault, but where
+        atoms would pass through one another on the way of the whole default slip: take half of it.
     points
         From 0 to the whole slip. A warning tells when an extremum lies so far between them that it
         takes more.
@@ -110,13 +119,19 @@ def stacking_fault_flow(
         Some slips failed; carries the results of the others.
     """
     require_count(minimum=3, points=points)
+    require_count(minimum=0, cut=cut)
     require_positive(min_thickness=min_thickness)
     require_bool(relax_positions=relax_positions)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     given = check_start(atoms, relax_job, relax_kwargs)
-    _block(given, miller, slip, min_thickness)  # which refuses what makes no sense
+    between_cuts(given, miller, slip, min_thickness, cut)  # which refuses what makes no sense
     reference, jobs = start(atoms, relax_job, relax_kwargs)
-    block, vector = _block(reference, miller, slip, min_thickness)
+    try:
+        block, vector, gap = between_cuts(reference, miller, slip, min_thickness, cut)
+    except InputError as error:  # which would promise that nothing has been computed
+        raise CalculationError(
+            f"The crystal has changed in its relaxation: {error}", atoms=reference
+        ) from error
     normal = np.cross(block.cell[0], block.cell[1])
     area = float(np.linalg.norm(normal))
 
@@ -137,9 +152,9 @@ def stacking_fault_flow(
     absolute = np.array([result["results"]["energy"] for result in results])
     energies = (absolute - absolute[0]) / area * _J_PER_M2
     along = vector / np.linalg.norm(vector)
-    flat = [_is_flat(slid, normal / area, along) for slid in structures]
+    flat = [is_flat(slid, normal / area, along) for slid in structures]
     flat[0] = True  # the crystal itself
-    flat[-1] |= _is_lattice_vector(block, vector)
+    flat[-1] |= is_lattice_vector(block, vector)
     curve = interpolate(slips, energies, flat)
     top, well = _extrema(curve["energies"])
     properties = {
@@ -151,10 +166,12 @@ def stacking_fault_flow(
         "intrinsic": None if well is None else float(curve["energies"][well]),
         "intrinsic_slip": None if well is None else float(curve["slips"][well]),
         "area": area,
+        "gap": gap,
     }
     parameters = {
         "miller": [int(index) for index in miller],
         "slip": [float(part) for part in slip],
+        "cut": cut,
         "points": points,
         "min_thickness": float(min_thickness),
         "relax_positions": relax_positions,
@@ -177,37 +194,6 @@ def stacking_fault_flow(
     return result
 
 
-def _block(
-    atoms: Atoms, miller: Sequence[int], slip: Sequence[float], min_thickness: float
-) -> tuple[Atoms, NDArray[Any]]:
-    """Return the crystal with its first two cell vectors in the plane, and the slip (Å)."""
-    from pymatgen.core.surface import SlabGenerator
-    from pymatgen.io.ase import AseAtomsAdaptor
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    for name, three in (("miller", miller), ("slip", slip)):
-        if isinstance(three, str) or len(three) != 3 or not np.any(three):
-            raise ParameterError(f"{name} must be three numbers, not all zero: {three!r}.")
-    moments = moments_of_elements(atoms)
-    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain), symprec=1e-3)
-    conventional = crystal.get_conventional_standard_structure()
-    hkl = tuple(int(index) for index in miller)
-    cell = SlabGenerator(conventional, hkl, 1, 1, primitive=False).oriented_unit_cell
-    block = as_atoms(AseAtomsAdaptor.get_atoms(cell, msonable=False))
-    if moments:
-        block.set_initial_magnetic_moments([moments[symbol] for symbol in block.symbols])
-    vector = np.array(slip, dtype=float) @ conventional.lattice.matrix
-    normal = np.cross(block.cell[0], block.cell[1])
-    normal /= np.linalg.norm(normal)
-    if abs(vector @ normal) > 1e-3 * np.linalg.norm(vector):
-        raise ParameterError(f"The slip {tuple(slip)} does not lie in the plane {hkl}.")
-    layers = int(np.ceil(min_thickness / abs(block.cell[2] @ normal) - 1e-6))
-    block = block * (1, 1, max(1, layers))
-    block.wrap(eps=1e-3)  # else rounding could put atoms of one plane on both sides of the fault
-    return block, vector
-
-
 def interpolate(
     slips: NDArray[Any], energies: NDArray[Any], flat: Sequence[bool]
 ) -> dict[str, NDArray[Any]]:
@@ -222,7 +208,7 @@ def interpolate(
 
     fine = [np.linspace(a, b, 100, endpoint=False) for a, b in pairwise(slips)]
     values = []
-    ends = [i for i, is_flat in enumerate(flat) if is_flat]
+    ends = [i for i, level in enumerate(flat) if level]
     last = len(slips) - 1
     for first, end in pairwise(ends if ends[-1] == last else [*ends, last]):
         part = slice(first, end + 1)
@@ -246,40 +232,14 @@ def _extrema(energies: NDArray[Any]) -> tuple[int, int | None]:
     return top, wells[0] if wells else None
 
 
-def _is_flat(slid: Atoms, normal: NDArray[Any], along: NDArray[Any]) -> bool:
-    """Return whether the symmetry of a slid crystal leaves no force along the slip.
-
-    What turns the normal around exchanges the halves, and so turns the force around, too.
-    """
-    from pymatgen.io.ase import AseAtomsAdaptor
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    plain = Atoms(slid.numbers, positions=slid.positions, cell=slid.cell, pbc=True)
-    # Of the primitive cell: one that is repeated need not have the symmetry of what is in it.
-    primitive = AseAtomsAdaptor.get_structure(plain).get_primitive_structure(tolerance=0.01)
-    crystal = SpacegroupAnalyzer(primitive, symprec=1e-3)
-    total = np.zeros(3)
-    for operation in crystal.get_symmetry_operations(cartesian=True):
-        turned = normal @ operation.rotation_matrix @ normal
-        if abs(turned) > 0.99:
-            total += turned * operation.rotation_matrix @ along
-    return bool(np.linalg.norm(total) < 0.01)
-
-
-def _is_lattice_vector(block: Atoms, vector: NDArray[Any]) -> bool:
-    moved = block.copy()
-    moved.positions += vector
-    apart = moved.get_scaled_positions()[:, None] - block.get_scaled_positions()
-    near = np.linalg.norm((apart - apart.round()) @ block.cell.array, axis=2) < 1e-2
-    return bool((near & (block.numbers[:, None] == block.numbers)).any(axis=1).all())
-
-
 def summarise(result: StackingFaultResult) -> str:
     text = f"unstable fault {result['unstable'] * 1e3:.0f} mJ/m² at {result['unstable_slip']:.2f}"
+    apart = f"between planes {result['gap']:.2f} Å apart"
     if result["intrinsic"] is None:
-        return f"{text}, no stable fault before the slip is complete"
+        return f"{text}, no stable fault before the slip is complete, {apart}"
     at = result["intrinsic_slip"]
-    return f"{text}, stable fault {result['intrinsic'] * 1e3:.0f} mJ/m² at {at:.2f} of the slip"
+    stable = f"stable fault {result['intrinsic'] * 1e3:.0f} mJ/m² at {at:.2f} of the slip"
+    return f"{text}, {stable}, {apart}"
 
 
 def tabulate(result: StackingFaultResult) -> list[dict[str, Any]]:
