@@ -23,7 +23,8 @@ def between_cuts(
 ) -> tuple[Atoms, NDArray[Any], float]:
     """Return the crystal between two cuts, the slip, and the gap that is cut (Å).
 
-    The first two cell vectors are in the plane; the cut is where the third one begins.
+    The first two cell vectors are in the plane; the cut is where the third one begins, which the
+    slip is to be added to.
 
     Parameters
     ----------
@@ -62,6 +63,8 @@ def between_cuts(
     normal /= np.linalg.norm(normal)
     if abs(vector @ normal) > 1e-3 * np.linalg.norm(vector):
         raise ParameterError(f"The slip {tuple(slip)} does not lie in the plane {hkl}.")
+    if block.cell[2] @ conventional.lattice.reciprocal_lattice.matrix.T @ hkl < 0:
+        vector = -vector  # the third cell vector is in the other half
     gaps = _gaps(block, normal)
     if cut >= len(gaps):
         raise ParameterError(

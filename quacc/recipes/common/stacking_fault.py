@@ -92,7 +92,8 @@ def stacking_fault_flow(
     miller
         Of the plane, in the conventional cell.
     slip
-        The whole slip, in the vectors of the conventional cell; it must lie in the plane.
+        The whole slip of the half that the plane's normal points to, in the vectors of the
+        conventional cell; it must lie in the plane.
     cut
         Which gap between planes of atoms the fault is in: 0 is the widest, 1 the next, and so on.
         Gaps of one width between planes of the same composition count as one. In diamond's (111),

@@ -100,6 +100,16 @@ def test_the_slip_may_end_anywhere():
     assert part["unstable_slip"] == pytest.approx(2 / 3, abs=0.01)
 
 
+@pytest.mark.parametrize("signs", [(1, 1, -1), (-1, 1, 1), (-1, -1, 1), (-1, -1, -1)])
+def test_equivalent_planes_have_the_same_curve(signs):
+    """Half of them had it backwards, with atoms atop one another at a third of the slip."""
+    options = {"points": 4, "relax_positions": False}
+    one = stacking_fault_flow(static_job("Cu"), **options)
+    slip = np.array(FCC_SLIP) * signs
+    other = stacking_fault_flow(static_job("Cu"), miller=signs, slip=slip, **options)
+    np.testing.assert_allclose(other["energies"], one["energies"], atol=1e-9)
+
+
 def test_relaxation_lowers_the_curve():
     held = stacking_fault_flow("Cu", points=7, relax_positions=False)
     free = stacking_fault_flow("Cu", points=7)
