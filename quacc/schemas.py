@@ -119,7 +119,8 @@ class MDResult(Result):
     steps: int
     history: dict[str, NDArray[Any]]
     """``time`` (fs), ``energy`` (potential, eV), ``kinetic_energy`` (eV), ``temperature``
-    (K) and, for a periodic cell, ``volume`` (Å³): (n,) arrays, the start included."""
+    (K; without the motion of the whole) and, for a periodic cell, ``volume`` (Å³): (n,) arrays,
+    the start included."""
     trajectory: NotRequired[list[Atoms]]
 
 

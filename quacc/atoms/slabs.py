@@ -88,7 +88,7 @@ def make_slabs(
             "Slabs are carved from a crystal, but the structure is periodic along "
             f"{int(atoms.pbc.sum())} of 3 directions (pbc={atoms.pbc.tolist()})."
         )
-    moments = _moments(atoms)
+    moments = moments_of_elements(atoms)
 
     from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -179,8 +179,14 @@ def _distinct(group: NDArray[Any], max_index: int) -> list[tuple[int, int, int]]
     return found
 
 
-def _moments(atoms: Atoms) -> dict[str, float]:
-    """Return the initial magnetic moment of each element."""
+def moments_of_elements(atoms: Atoms) -> dict[str, float]:
+    """Return the initial magnetic moment of each element; nothing if all are zero.
+
+    Raises
+    ------
+    StructureError
+        They differ between atoms of one element, or are vectors.
+    """
     moments = atoms.get_initial_magnetic_moments()
     if not moments.any():
         return {}
@@ -189,8 +195,8 @@ def _moments(atoms: Atoms) -> dict[str, float]:
         if moment.ndim or by_element.setdefault(symbol, float(moment)) != moment:
             raise StructureError(
                 f"The initial magnetic moments of {symbol} differ between atoms, and quacc "
-                "cannot carry such an order over to slabs. Give each element one moment, or "
-                "set the slabs' moments yourself."
+                "cannot carry such an order over to a cell of another shape. Give each element "
+                "one moment."
             )
     return by_element
 

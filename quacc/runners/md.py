@@ -41,7 +41,7 @@ def run_md(
     calc_kwargs: Mapping[str, Any],
     *,
     recipe: str,
-    version: int = 1,
+    version: int = 2,
     dynamics: str,
     steps: int,
     timestep: float,
@@ -56,6 +56,11 @@ def run_md(
     copy_files: CopyFiles | None = None,
 ) -> MDResult:
     """Integrate Newton's equations, with a thermostat or barostat if asked.
+
+    Temperatures are of the motion relative to the centre of mass, of 3N - 3 degrees of freedom,
+    where nothing but the atoms' own forces holds them; with constraints or of one atom, of all
+    degrees of freedom that are left. Velocities made here, Bussi and NPT leave the centre of mass
+    at rest; NVE keeps its velocity, and Langevin moves it as it moves the atoms.
 
     Parameters
     ----------
@@ -134,6 +139,8 @@ def run_md(
     with calculation.run() as atoms:
         if not atoms.get_momenta().any():
             _thermalise(atoms, temperature, rng)
+        if dynamics in ("Bussi", "NPT"):
+            _stop_drift(atoms)  # else they would scale it like heat, which it never becomes
         integrator = _integrator(atoms, calculation.parameters, rng)
         checkpoint = calculation.checkpoint
         if saved := checkpoint.saved:
@@ -183,11 +190,35 @@ def _check_npt(atoms: Atoms, code: Code) -> None:
 
 
 def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    from ase.md.velocitydistribution import Stationary, thermalize_momenta
+    from ase.md.velocitydistribution import thermalize_momenta
 
     thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
-    if not atoms.constraints and len(atoms) > 1:
-        Stationary(atoms)
+    _stop_drift(atoms)
+
+
+def _can_drift(atoms: Atoms) -> bool:
+    """Return whether the centre of mass moves on its own, beside the motion of the atoms."""
+    return len(atoms) > 1 and not atoms.constraints
+
+
+def _stop_drift(atoms: Atoms) -> None:
+    from ase.md.velocitydistribution import Stationary
+
+    if _can_drift(atoms):
+        # The others have their temperature already: they take no heat over from the drift.
+        Stationary(atoms, preserve_temperature=False)
+
+
+def _degrees_of_freedom(atoms: Atoms) -> int:
+    return int(atoms.get_number_of_degrees_of_freedom()) - (3 if _can_drift(atoms) else 0)
+
+
+def _temperature(atoms: Atoms) -> float:
+    kinetic = atoms.get_kinetic_energy()
+    if _can_drift(atoms):
+        drift = atoms.get_momenta().sum(axis=0)
+        kinetic -= drift @ drift / (2 * atoms.get_masses().sum())
+    return float(2 * kinetic / (_degrees_of_freedom(atoms) * units.kB))
 
 
 def _integrator(atoms: Atoms, parameters: dict[str, Any], rng: np.random.Generator) -> Any:
@@ -211,23 +242,32 @@ def _integrator(atoms: Atoms, parameters: dict[str, Any], rng: np.random.Generat
     if parameters["dynamics"] == "Bussi":
         from ase.md.bussi import Bussi
 
-        return Bussi(
+        bussi = Bussi(
             atoms,
             timestep,
             temperature_K=temperature,
             taut=parameters["thermostat_time"] * units.fs,
             rng=rng,
         )
-    from ase.md.nose_hoover_chain import IsotropicMTKNPT
-
-    return IsotropicMTKNPT(
-        atoms,
-        timestep,
-        temperature_K=temperature,
-        pressure_au=parameters["pressure"] * _BAR,
-        tdamp=parameters["thermostat_time"] * units.fs,
-        pdamp=parameters["barostat_time"] * units.fs,
+        bussi.ndof = _degrees_of_freedom(atoms)  # ASE counts all, drift or not
+        bussi.target_kinetic_energy = bussi.temp * bussi.ndof / 2
+        return bussi
+    from ase.md.nose_hoover_chain import (
+        IsotropicMTKBarostat,
+        IsotropicMTKNPT,
+        NoseHooverChainThermostat,
     )
+
+    bath = {"temperature_K": temperature, "tdamp": parameters["thermostat_time"] * units.fs}
+    piston = {"temperature_K": temperature, "pdamp": parameters["barostat_time"] * units.fs}
+    npt = IsotropicMTKNPT(
+        atoms, timestep, pressure_au=parameters["pressure"] * _BAR, **(bath | piston)
+    )
+    # ASE counts three degrees of freedom for each atom, drift or not.
+    npt._num_atoms_global = count = _degrees_of_freedom(atoms) // 3
+    npt._thermostat = NoseHooverChainThermostat(count, npt.masses, **bath)
+    npt._barostat = IsotropicMTKBarostat(count, **piston)
+    return npt
 
 
 def _sample(atoms: Atoms, time: float) -> dict[str, float]:
@@ -235,7 +275,7 @@ def _sample(atoms: Atoms, time: float) -> dict[str, float]:
         "time": time,
         "energy": float(atoms.get_potential_energy()),
         "kinetic_energy": float(atoms.get_kinetic_energy()),
-        "temperature": float(atoms.get_temperature()),
+        "temperature": _temperature(atoms),
     }
     if atoms.pbc.all():
         sample["volume"] = float(atoms.get_volume())

@@ -11,7 +11,7 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from quacc.errors import ParameterError, StructureError
-from quacc.recipes.emt.core import md_job
+from quacc.recipes.emt.core import md_job, static_job
 
 
 def copper():
@@ -32,7 +32,7 @@ def test_nve_follows_plain_ase():
     plain = copper()
     rng = np.random.default_rng(5)
     thermalize_momenta(plain, temperature_K=300, rng=rng)
-    Stationary(plain)
+    Stationary(plain, preserve_temperature=False)
     start = plain.copy()
     plain.calc = EMT()
     VelocityVerlet(plain, 3 * units.fs).run(30)
@@ -46,7 +46,7 @@ def test_langevin_follows_plain_ase():
     plain = copper()
     rng = np.random.default_rng(2)
     thermalize_momenta(plain, temperature_K=400, rng=rng)
-    Stationary(plain)
+    Stationary(plain, preserve_temperature=False)
     plain.calc = EMT()
     Langevin(
         plain, 2 * units.fs, temperature_K=400, friction=0.02 / units.fs, fixcm=False, rng=rng
@@ -77,6 +77,71 @@ def test_thermostats_reach_their_temperature(dynamics):
     temperatures = result["history"]["temperature"][200:]
     # The standard error of 400 correlated samples of 96 degrees of freedom is some 3 %.
     assert temperatures.mean() == pytest.approx(500, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "steps", "thermostat_time"),
+    [("Langevin", 2500, 1), ("Bussi", 2500, 10), ("NPT", 700, 40)],
+)
+def test_every_degree_of_freedom_has_its_share_of_the_heat(dynamics, steps, thermostat_time):
+    """Equipartition. Four atoms have nine beside those of the centre of mass: where the kinetic
+    energy is that of twelve, they are a third too hot."""
+    crystal = bulk("Cu", cubic=True)
+    result = md_job(
+        crystal,
+        dynamics=dynamics,
+        steps=steps,
+        timestep=5.0,
+        temperature=200,
+        friction=0.02,
+        thermostat_time=thermostat_time,
+        barostat_time=400,
+        trajectory=True,
+        seed=1,
+    )
+    history, frames = result["history"], result["trajectory"]
+    masses = crystal.get_masses()[:, None]
+    relative = [
+        atoms.get_momenta() - masses * atoms.get_momenta().sum(axis=0) / masses.sum()
+        for atoms in frames
+    ]
+    kinetic = (np.array(relative) ** 2 / (2 * masses)).sum(axis=(1, 2))[steps // 7 :]
+    # The standard error is some 3 %, found with other seeds.
+    inner = 2 * kinetic.mean() / (9 * units.kB)
+    assert inner == pytest.approx(200, rel=0.1)
+    assert history["temperature"][steps // 7 :].mean() == pytest.approx(inner, rel=1e-6)
+    if dynamics != "NPT":  # each mode of a harmonic crystal has as much potential energy
+        minimum = static_job(crystal)["results"]["energy"]
+        potential = history["energy"][steps // 7 :].mean() - minimum
+        assert 2 * potential / (9 * units.kB) == pytest.approx(200, rel=0.15)
+
+
+def test_the_drift_of_the_whole_is_no_heat():
+    moving = copper()
+    thermalize_momenta(moving, temperature_K=300, rng=np.random.default_rng(0))
+    Stationary(moving, preserve_temperature=False)
+    still = md_job(moving, steps=5)["history"]
+    expected = 2 * moving.get_kinetic_energy() / (units.kB * 93)
+    assert still["temperature"][0] == pytest.approx(expected)
+    moving.set_velocities(moving.get_velocities() + np.array([0.05, 0, 0]))
+    drifting = md_job(moving, steps=5)
+    np.testing.assert_allclose(drifting["history"]["temperature"], still["temperature"], rtol=1e-6)
+    assert drifting["history"]["kinetic_energy"][0] > 2 * still["kinetic_energy"][0]
+    assert drifting["atoms"].get_momenta().sum() == pytest.approx(moving.get_momenta().sum())
+    for dynamics in ("Bussi", "NPT"):
+        ended = md_job(moving, dynamics=dynamics, steps=5)["atoms"]
+        np.testing.assert_allclose(ended.get_momenta().sum(axis=0), 0, atol=1e-9)
+
+
+def test_what_is_held_has_the_degrees_of_freedom_that_are_left():
+    crystal = copper()
+    crystal.set_constraint(FixAtoms(range(28)))
+    thermalize_momenta(crystal, temperature_K=300, rng=np.random.default_rng(0))
+    found = md_job(crystal, steps=1, dynamics="Bussi")["history"]["temperature"][0]
+    assert found == pytest.approx(2 * crystal.get_kinetic_energy() / (units.kB * 12))
+    alone = Atoms("Cu", momenta=[[1, 2, 3]], cell=[9, 9, 9], pbc=True)
+    found = md_job(alone, steps=1)["history"]["temperature"][0]
+    assert found == pytest.approx(alone.get_temperature())
 
 
 def test_the_barostat_relaxes_the_pressure():

@@ -23,7 +23,9 @@ UNITS = {
     "energy_drift": "eV per atom and ps",
     "diffusion": "cm²/s",
     "diffusion_error": "cm²/s",
+    "diffusion_by_element": "cm²/s",
     "msd": "times fs, values Å²",
+    "msd_by_element": "Å²",
     "rdf": "distances Å",
     "time": "fs",
     "total_energy": "eV",
@@ -46,11 +48,15 @@ class MDFlowResult(FlowResult):
     """Slope of the total energy (eV per atom and ps): of NVE, the error of the integration."""
     diffusion: float | None
     """Self-diffusion (cm²/s), from the slope of the mean square displacement; None for a run too
-    short to tell."""
+    short to tell, and of more than one element."""
     diffusion_error: float | None
     """Standard error, from blocks (cm²/s)."""
+    diffusion_by_element: dict[str, dict[str, float | None]]
+    """``value`` and ``error`` of each element (cm²/s)."""
     msd: dict[str, NDArray[Any]]
-    """``times`` (fs) and ``values`` (Å²), a mean over atoms and time origins."""
+    """``times`` (fs) and ``values`` (Å²), a mean over all atoms and time origins."""
+    msd_by_element: dict[str, NDArray[Any]]
+    """Values of each element, at the same times (Å²)."""
     rdf: dict[str, NDArray[Any]] | None
     """``distances`` (Å) and ``values``, one far away in a liquid; None without a periodic cell."""
     first_peak: float | None
@@ -81,7 +87,8 @@ def md_flow(
     Diffusion is Einstein's, a sixth of the slope of the mean square displacement in the second
     half of a block; its standard error is that of the mean of the blocks (Allen and Tildesley,
     Computer Simulation of Liquids, 2nd ed., Oxford 2017; Flyvbjerg and Petersen, J. Chem. Phys. 91,
-    461 (1989)). A small periodic cell slows diffusion down; no correction is made.
+    461 (1989)). Each element has its own. A small periodic cell slows diffusion down; no
+    correction is made.
 
     Parameters
     ----------
@@ -145,7 +152,7 @@ def md_flow(
     run = results[-1]
     properties = _analyse(run, timestep * sample_every, blocks)
     warnings = []
-    if properties["diffusion"] is None:
+    if any(one["value"] is None for one in properties["diffusion_by_element"].values()):
         warnings.append("The run is too short to tell the diffusion.")
     parameters = {
         "temperature": float(temperature),
@@ -174,17 +181,27 @@ def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, 
     paths = np.array([frame.positions for frame in frames])  # never wrapped into the cell
     masses = frames[0].get_masses()
     paths = paths - np.einsum("tai,a->ti", paths, masses)[:, None] / masses.sum()
-    constants = [_diffusion(part, interval) for part in np.array_split(paths, blocks)]
+    symbols = np.array(frames[0].get_chemical_symbols())
+    of_element = {symbol: paths[:, symbols == symbol] for symbol in np.unique(symbols).tolist()}
+    diffusion = {
+        symbol: _mean([_diffusion(part, interval) for part in np.array_split(some, blocks)])
+        for symbol, some in of_element.items()
+    }
+    unknown = {"value": None, "error": None}
+    single = next(iter(diffusion.values())) if len(diffusion) == 1 else unknown
     lags, msd = mean_square_displacement(paths)
     rdf = _rdf(frames)
-    known = None not in constants
     return {
         "temperature": float(history["temperature"].mean()),
         "temperature_error": _error(means),
         "energy_drift": float(slope * 1e3 / len(frames[0])),
-        "diffusion": float(np.mean(constants)) if known else None,  # type: ignore[arg-type]
-        "diffusion_error": _error(constants) if known else None,  # type: ignore[arg-type]
+        "diffusion": single["value"],
+        "diffusion_error": single["error"],
+        "diffusion_by_element": diffusion,
         "msd": {"times": lags * interval, "values": msd},
+        "msd_by_element": {
+            symbol: mean_square_displacement(some)[1] for symbol, some in of_element.items()
+        },
         "rdf": rdf,
         "first_peak": _peak(rdf) if rdf else None,
         "time": history["time"],
@@ -195,6 +212,13 @@ def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, 
 
 def _error(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def _mean(values: Sequence[float | None]) -> dict[str, float | None]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return {"value": None, "error": None}
+    return {"value": float(np.mean(known)), "error": _error(known)}
 
 
 def mean_square_displacement(paths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -252,8 +276,10 @@ def _peak(rdf: Mapping[str, NDArray[Any]]) -> float | None:
 
 def summarise(result: MDFlowResult) -> str:
     text = f"{result['temperature']:.0f} ± {result['temperature_error']:.0f} K"
-    if result["diffusion"] is not None:
-        text += f", D = ({result['diffusion']:.2e} ± {result['diffusion_error']:.0e}) cm²/s"
+    for symbol, one in result["diffusion_by_element"].items():
+        if one["value"] is not None:
+            name = "D" if len(result["diffusion_by_element"]) == 1 else f"D({symbol})"
+            text += f", {name} = ({one['value']:.2e} ± {one['error']:.0e}) cm²/s"
     if result["first_peak"] is not None:
         text += f", first peak of g(r) at {result['first_peak']:.2f} Å"
     return f"{text}, energy drift {result['energy_drift'] * 1e3:.3f} meV per atom and ps"
@@ -262,7 +288,10 @@ def summarise(result: MDFlowResult) -> str:
 def tabulate(result: MDFlowResult) -> list[dict[str, Any]]:
     rows = [
         ("temperature (K)", result["temperature"], result["temperature_error"]),
-        ("diffusion (cm²/s)", result["diffusion"], result["diffusion_error"]),
+        *(
+            (f"diffusion of {symbol} (cm²/s)", one["value"], one["error"])
+            for symbol, one in result["diffusion_by_element"].items()
+        ),
         ("first peak of g(r) (Å)", result["first_peak"], None),
         ("energy drift (meV per atom and ps)", result["energy_drift"] * 1e3, None),
     ]
@@ -278,7 +307,9 @@ def draw(result: MDFlowResult, figure: Any) -> None:
     energy = np.array(result["total_energy"])
     right.plot(picoseconds, 1e3 * (energy - energy[0]) / len(result["atoms"]), linewidth=0.8)
     right.set(xlabel="time (ps)", ylabel="ΔE (meV/atom)")
-    lower.plot(np.array(result["msd"]["times"]) / 1e3, result["msd"]["values"])
+    for symbol, values in result["msd_by_element"].items():
+        lower.plot(np.array(result["msd"]["times"]) / 1e3, values, label=symbol)
+    lower.legend()
     lower.set(xlabel="lag (ps)", ylabel="MSD (Å²)")
     if result["rdf"]:
         last.plot(result["rdf"]["distances"], result["rdf"]["values"])
