@@ -43,7 +43,7 @@ def run(
     parameters = _parameters(change or [])
     serial = _find(calculator, workflow)
     _check_names(serial, parameters)
-    parameters = {name: _job(name, value) for name, value in parameters.items()}
+    parameters = {name: _job(serial, name, value) for name, value in parameters.items()}
     calls = _calls(serial, structures, parameters)
     for arguments in calls:
         with only_checking():  # mistakes are told now, not after a server has started
@@ -77,9 +77,10 @@ def run(
         raise typer.Exit(130) from None
 
 
-def _job(name: str, value: Any) -> Any:
+def _job(serial: Callable[..., Any], name: str, value: Any) -> Any:
     """Return the job that a parameter such as ``pre_relax_job=lj.relax_job`` names."""
-    if not name.endswith("job") or not isinstance(value, str):
+    is_job = name.endswith("job") or callable(inspect.signature(serial).parameters[name].default)
+    if not is_job or not isinstance(value, str):
         return value
     code, _, job = value.partition(".")
     _check_calculator(code)

@@ -67,7 +67,9 @@ InputError, MissingProgramError
     Before anything is computed.
 CalculationError
     The code failed, or returned numbers that are not finite; says why, from the code's own
-    output, and where its files are."""
+    output, and where its files are.
+PreemptedError
+    It was stopped, as by the end of its batch job; the same call goes on from there."""
 
 
 def static_job(

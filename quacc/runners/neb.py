@@ -24,7 +24,6 @@ from quacc.errors import (
 )
 from quacc.runners.calculation import Calculation
 from quacc.runners.state import restore, snapshot
-from quacc.runners.workdir import CopyFiles
 from quacc.schemas import NEBResult
 
 OPTIMIZERS = ("FIRE", "BFGS")
@@ -54,7 +53,6 @@ def run_neb(
     optimizer: str,
     exchange: bool,
     parallel: int,
-    copy_files: CopyFiles | None = None,
 ) -> NEBResult:
     """Relax a band of images between two minima of the energy.
 
@@ -117,7 +115,6 @@ def run_neb(
         },
         calc_kwargs=calc_kwargs,
         options=["parallel", "exchange"],
-        copy_files=copy_files,
     )
     check_match(calculation.input_atoms, end, exchange=exchange)
     energies: list[list[float]] = []

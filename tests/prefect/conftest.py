@@ -19,8 +19,9 @@ def devcluster():
 
 
 @pytest.fixture
-def slurm(tmp_path, monkeypatch, devcluster):
-    with devcluster.DevCluster(tmp_path / "slurm") as cluster:
+def slurm(tmp_path_factory, monkeypatch, devcluster):
+    # Not in tmp_path, whose name may be too long for Slurm's sockets.
+    with devcluster.DevCluster(tmp_path_factory.mktemp("slurm")) as cluster:
         monkeypatch.setenv("SLURM_CONF", str(cluster.config))
         yield cluster
 

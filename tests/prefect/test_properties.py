@@ -157,6 +157,7 @@ def test_recipes_are_listed_and_shown():
         (("run", "eos", "Cu", "--set", "points=2"), "points"),
         (("run", "double_relax", "Cu"), "needs --set pre_relax_job=CALCULATOR.JOB"),
         (("run", "double_relax", "Cu", "--set", "pre_relax_job=lj.relax"), "lj.relax_job"),
+        (("run", "bulk_to_slabs", "Cu", "--set", "slab_relax_electron=lj.relax"), "lj.relax_job"),
         (("run", "neb", "Cu"), "takes 2 structures, initial and final, not 1"),
         (("run", "eos", "Cu", "--site", "nowhere"), "nowhere"),
         (("cite", "abcdef"), "abcdef"),

@@ -54,8 +54,13 @@ def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, on_slurm, tmp_pat
     assert slurm.call("squeue", "-h", "-o", "%A", "-t", "running,pending") == ""
 
 
-def test_the_devcluster_leaves_nothing_behind(tmp_path, devcluster):
-    with devcluster.DevCluster(tmp_path, nodes=3) as cluster:
+def test_a_folder_whose_sockets_would_have_too_long_names_is_refused(tmp_path, devcluster):
+    with pytest.raises(SystemExit, match="too long a path for Slurm"):
+        devcluster.DevCluster(tmp_path / ("long" * 20)).start()
+
+
+def test_the_devcluster_leaves_nothing_behind(tmp_path_factory, devcluster):
+    with devcluster.DevCluster(tmp_path_factory.mktemp("slurm"), nodes=3) as cluster:
         assert cluster.idle() == 3
         cluster.call("sbatch", "-o", "/dev/null", "--wrap", "sleep 300")
         daemons = cluster.running()

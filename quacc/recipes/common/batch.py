@@ -15,7 +15,6 @@ from quacc.recipes.common.workflow import STATIC, finish, keywords
 from quacc.schemas import FlowResult
 
 UNITS = {"rows": "energy eV, energy_per_atom eV"}
-REFERENCES = ()
 
 
 class BatchResult(FlowResult):

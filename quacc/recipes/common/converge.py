@@ -9,8 +9,6 @@ from quacc.errors import ParameterError, require_positive
 from quacc.schemas import FlowResult
 from quacc.store.key import digest
 
-REFERENCES = ()
-
 
 class Convergence(FlowResult):
     """How properties depend on a parameter; ``atoms`` is the last result's."""
