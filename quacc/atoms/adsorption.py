@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
-from quacc.atoms.convert import StructureLike, as_atoms
+from quacc.atoms.check import heights
+from quacc.atoms.convert import StructureLike, as_atoms, as_pymatgen
 from quacc.errors import StructureError, require_count
 
 _SURFACE = 0.9
@@ -47,8 +49,7 @@ def as_molecule(structure: StructureLike, role: str) -> Atoms:
         It is periodic without vacuum: many elements have names that are those of crystals.
     """
     atoms = as_atoms(structure)
-    axes = np.flatnonzero(atoms.pbc).tolist()
-    if any(_vacuum(atoms, axis) < _VACUUM for axis in axes):
+    if any(_vacuum(atoms, axis) < _VACUUM for axis in np.flatnonzero(atoms.pbc).tolist()):
         symbols = set(atoms.symbols)
         hint = (
             f"of one atom, pass ase.Atoms({symbols.pop()!r}), because the name is that of the "
@@ -61,36 +62,41 @@ def as_molecule(structure: StructureLike, role: str) -> Atoms:
             f"(pbc={atoms.pbc.tolist()}) with less than {_VACUUM:g} Å of vacuum. For the "
             f"adsorption {hint}"
         )
-    return in_one_piece(atoms, axes)
+    return in_one_piece(atoms, (0, 1, 2))
 
 
 def _vacuum(atoms: Atoms, axis: int) -> float:
     """Return the widest gap between atoms along a cell vector, normal to the other two (Å)."""
     cell = atoms.cell.complete()
-    face = np.cross(cell[axis - 2], cell[axis - 1])
-    along = np.sort(cell.scaled_positions(atoms.positions)[:, axis] % 1)
-    gaps = np.diff([*along, along[0] + 1])
-    return float(gaps.max() * cell.volume / np.linalg.norm(face))
+    gap, _ = _widest_gap(cell.scaled_positions(atoms.positions)[:, axis])
+    return float(gap * heights(cell.array)[axis])
 
 
-def in_one_piece(atoms: Atoms, axes: Any = (2,)) -> Atoms:
+def _widest_gap(along: NDArray[Any]) -> tuple[float, float]:
+    """Return the widest gap between scaled positions along one cell vector, and where it ends."""
+    ranked = np.sort(along % 1)
+    gaps = np.diff([*ranked, ranked[0] + 1])
+    return float(gaps.max()), float(ranked[(gaps.argmax() + 1) % len(ranked)])
+
+
+def in_one_piece(atoms: Atoms, axes: Sequence[int] = (2,)) -> Atoms:
     """Return a structure that the boundaries of its cell do not cut.
 
-    Along cell vectors where they do, or where it is outside of the cell, it is put in the middle,
-    with its widest gap as the vacuum around it; else it stays where it is.
+    Along periodic cell vectors where they do, or where it is outside of the cell, it is put in the
+    middle, with its widest gap as the vacuum around it; else it stays where it is.
     """
     whole = atoms.copy()
     cell = atoms.cell.complete()
     scaled = cell.scaled_positions(atoms.positions)
     for axis in axes:
+        if not atoms.pbc[axis]:
+            continue
         along = scaled[:, axis]
-        ranked = np.sort(along % 1)
-        gaps = np.diff([*ranked, ranked[0] + 1])
-        lowest = ranked[(gaps.argmax() + 1) % len(ranked)]
-        heights = (along - lowest + _NOISE) % 1 - _NOISE
-        cut = np.ptp(along) > heights.max() + _NOISE
+        _, lowest = _widest_gap(along)
+        above = (along - lowest + _NOISE) % 1 - _NOISE
+        cut = np.ptp(along) > above.max() + _NOISE
         if cut or along.min() < -_NOISE or along.max() > 1 + _NOISE:
-            scaled[:, axis] = heights + (1 - heights.max()) / 2
+            scaled[:, axis] = above + (1 - above.max()) / 2
             whole.positions = cell.cartesian_positions(scaled)
     return whole
 
@@ -118,10 +124,9 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
             "vector. Carve one with quacc.atoms.slabs.make_slabs."
         )
     from pymatgen.analysis.adsorption import AdsorbateSiteFinder
-    from pymatgen.io.ase import AseAtomsAdaptor
 
     whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
-    finder = AdsorbateSiteFinder(AseAtomsAdaptor.get_structure(whole), height=_SURFACE)
+    finder = AdsorbateSiteFinder(as_pymatgen(whole), height=_SURFACE)
     found = finder.find_adsorption_sites(distance=0.0, symm_reduce=1e-2)
     highest = int(whole.positions[:, 2].argmax())
     surface = whole.positions[whole.positions[:, 2] > whole.positions[highest, 2] - _SURFACE]
@@ -207,8 +212,8 @@ def hold_bottom(slab: Atoms, part: float) -> Atoms:
     held = slab.copy()
     if slab.constraints:
         return held
-    heights = (in_one_piece(slab) if slab.pbc[2] else slab).positions[:, 2]
-    low, high = heights.min(), heights.max()
-    below = heights < low + part * (high - low) - 1e-6
+    along = in_one_piece(slab).positions[:, 2]
+    low, high = along.min(), along.max()
+    below = along < low + part * (high - low) - 1e-6
     held.set_constraint(FixAtoms(mask=below) if below.any() else None)
     return held

@@ -59,6 +59,14 @@ def as_atoms(structure: StructureLike) -> Atoms:
     return atoms
 
 
+def as_pymatgen(atoms: Atoms) -> Any:
+    """Return a crystal as pymatgen's Structure: its elements and where they are, nothing else."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    return AseAtomsAdaptor.get_structure(plain)
+
+
 def _from_text(text: str) -> Atoms:
     from ase.collections import g2
 

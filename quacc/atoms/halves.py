@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from quacc.atoms.convert import as_atoms
+from quacc.atoms.convert import as_atoms, as_pymatgen
 from quacc.atoms.slabs import moments_of_elements
 from quacc.errors import ParameterError
 
@@ -50,8 +50,7 @@ def between_cuts(
         if isinstance(three, str) or len(three) != 3 or not np.any(three):
             raise ParameterError(f"{name} must be three numbers, not all zero: {three!r}.")
     moments = moments_of_elements(atoms)
-    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    crystal = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain), symprec=1e-3)
+    crystal = SpacegroupAnalyzer(as_pymatgen(atoms), symprec=1e-3)
     conventional = crystal.get_conventional_standard_structure()
     hkl = tuple(int(index) for index in miller)
     cell = SlabGenerator(conventional, hkl, 1, 1, primitive=False).oriented_unit_cell
@@ -104,12 +103,10 @@ def is_flat(slid: Atoms, normal: NDArray[Any], along: NDArray[Any]) -> bool:
 
     What turns the normal around exchanges the halves, and so turns the force around, too.
     """
-    from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    plain = Atoms(slid.numbers, positions=slid.positions, cell=slid.cell, pbc=True)
     # Of the primitive cell: one that is repeated need not have the symmetry of what is in it.
-    primitive = AseAtomsAdaptor.get_structure(plain).get_primitive_structure(tolerance=0.01)
+    primitive = as_pymatgen(slid).get_primitive_structure(tolerance=0.01)
     crystal = SpacegroupAnalyzer(primitive, symprec=1e-3)
     total = np.zeros(3)
     for operation in crystal.get_symmetry_operations(cartesian=True):

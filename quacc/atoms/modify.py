@@ -44,6 +44,15 @@ def supercell(structure: StructureLike, repeat: int | Sequence[Any]) -> Atoms:
     return make_supercell(atoms, matrix)
 
 
+def in_cell(atoms: Atoms, cell: Any) -> Atoms:
+    """Return a crystal whose atoms follow another cell, (3, 3) in Å, also those that are held."""
+    moved = atoms.copy()
+    moved.set_constraint()  # which would hold atoms where they are
+    moved.set_cell(cell, scale_atoms=True)
+    moved.set_constraint(atoms.constraints)
+    return moved
+
+
 def bare_supercell(atoms: Atoms, repeats: Sequence[int]) -> Atoms:
     """Return a crystal repeated along its vectors, without its constraints."""
     whole = atoms.repeat(repeats)

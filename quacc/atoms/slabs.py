@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
-from quacc.atoms.convert import StructureLike, as_atoms
+from quacc.atoms.convert import StructureLike, as_atoms, as_pymatgen
 from quacc.errors import (
     StructureError,
     require_bool,
@@ -149,11 +149,9 @@ def conventional_cell(crystal: Atoms) -> tuple[Any, NDArray[Any]]:
     family of a plane are all ``hkl @ R``. With inversion, because a slab along hkl is one along
     -h -k -l seen from below.
     """
-    from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    plain = Atoms(crystal.numbers, positions=crystal.positions, cell=crystal.cell, pbc=True)
-    found = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain))
+    found = SpacegroupAnalyzer(as_pymatgen(crystal))
     conventional = found.get_conventional_standard_structure()
     rotations = SpacegroupAnalyzer(conventional).get_symmetry_dataset().rotations
     return conventional, np.unique(np.concatenate([rotations, -rotations]), axis=0)

@@ -51,7 +51,6 @@ _READY = 1000
 _WAIT = 0.5
 """Seconds between two looks at the clock."""
 
-
 _INTERVAL = 0.4
 """The longest time (s) that a result waits for others to be stored with."""
 

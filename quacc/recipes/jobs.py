@@ -212,7 +212,6 @@ def freq_job(
         code,
         calc_kwargs,
         recipe=f"{code.name}.freq_job",
-        version=4,
         displacement=displacement,
         thermo=thermo,
         temperature=temperature,

@@ -39,6 +39,9 @@ from quacc.schemas import Costs, Provenance, Result
 from quacc.store.checksum import checksum
 from quacc.store.key import calculation_key
 
+RELAXED = 0.05
+"""Forces (eV/Å) above this mean that a structure is no minimum of the energy, which is told."""
+
 
 class _Until(Enum):
     """How far a job goes."""

@@ -22,7 +22,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
-from quacc.runners.calculation import Calculation
+from quacc.runners.calculation import RELAXED, Calculation
 from quacc.runners.state import restore, snapshot
 from quacc.schemas import NEBResult
 
@@ -30,10 +30,6 @@ OPTIMIZERS = ("FIRE", "BFGS")
 
 _BEFORE_CLIMBING = 0.3
 """The image climbs once no force on the band is larger than this (eV/Å)."""
-
-
-_RELAXED = 0.05
-"""Forces above this on the ends (eV/Å) are told."""
 
 
 def run_neb(
@@ -186,7 +182,7 @@ def run_neb(
             f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
             f"largest force on the band is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å."
         )
-    if at_ends > max(fmax, _RELAXED):
+    if at_ends > max(fmax, RELAXED):
         result["warnings"].append(
             f"The ends are not relaxed: there are forces of {at_ends:.2g} eV/Å on their atoms, so "
             "that the barrier is not that between two minima. Relax them first."

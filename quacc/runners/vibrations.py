@@ -22,7 +22,7 @@ from quacc.errors import (
     require_number,
     require_positive,
 )
-from quacc.runners.calculation import Calculation
+from quacc.runners.calculation import RELAXED, Calculation
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import VibResult
 
@@ -35,9 +35,6 @@ _SMALLEST, _LARGEST = 1e-4, 0.5
 _STANDARD = 298.15
 """Where an energy that is an enthalpy has its zero-point and thermal energy from (K)."""
 
-_RELAXED = 0.05
-"""Forces above this (eV/Å) make the harmonic approximation doubtful."""
-
 
 def run_vibrations(
     structure: StructureLike,
@@ -45,7 +42,7 @@ def run_vibrations(
     calc_kwargs: Mapping[str, Any],
     *,
     recipe: str,
-    version: int = 1,
+    version: int = 4,
     displacement: float,
     thermo: str,
     temperature: float,
@@ -133,7 +130,7 @@ def run_vibrations(
     result = cast(VibResult, calculation.result(atoms))
     result["hessian"] = hessian
     largest = float(np.linalg.norm(result["results"]["forces"][indices], axis=1).max())
-    if largest > _RELAXED:
+    if largest > RELAXED:
         result["warnings"].append(
             f"The structure is not relaxed: the largest force is {largest:.3g} eV/Å. Relax it "
             "before computing vibrations."

@@ -123,8 +123,10 @@ def adsorption_flow(
     if not slabs:
         raise ParameterError(f"adsorption_flow: there is no slab with max_index={max_index}.")
     for _, slab in slabs:
+        held = hold_bottom(slab, hold)
         for site in adsorption_sites(slab):
-            check(relax_job, _put(slab, added, site, distance, anchor, hold), **relax_kwargs)
+            whole = with_adsorbate(held, added, site, distance=distance, anchor=anchor)
+            check(relax_job, whole, **relax_kwargs)
     check(relax_job, gas, **relax_kwargs)
     jobs: list[Any] = []
     if not is_slab(given):
@@ -205,8 +207,7 @@ def _parts(adsorbate: Atoms, gas: Atoms) -> float:
 
 def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any], Atoms]]:
     if is_slab(atoms):
-        whole = in_one_piece(atoms) if atoms.pbc[2] else atoms
-        return [({"miller": None, "termination": None, "side": None}, whole)]
+        return [({"miller": None, "termination": None, "side": None}, in_one_piece(atoms))]
     slabs: list[tuple[dict[str, Any], Atoms]] = []
     for slab in make_slabs(atoms, **carve):
         label = {"miller": list(slab.miller), "termination": slab.termination}
@@ -218,11 +219,6 @@ def _slabs(atoms: Atoms, carve: Mapping[str, Any]) -> list[tuple[dict[str, Any],
             slabs.append(({**label, "side": "upper"}, slab.atoms))
             slabs.append(({**label, "side": "lower"}, turned_over(slab.atoms)))
     return slabs
-
-
-def _put(slab: Atoms, added: Atoms, site: Any, distance: float, anchor: int, hold: float) -> Atoms:
-    held = hold_bottom(slab, hold)
-    return with_adsorbate(held, added, site, distance=distance, anchor=anchor)
 
 
 def _geometry(whole: Atoms, slab: Atoms, position: Any) -> tuple[float, float]:

@@ -12,14 +12,15 @@ from ase.data import atomic_numbers
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, as_pymatgen
+from quacc.atoms.modify import in_cell
 from quacc.errors import (
     ParameterError,
     require_bool,
     require_count,
     require_positive,
 )
-from quacc.recipes.common.verbs import Job, check, check_chain, gather, submit_chain
+from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -41,7 +42,6 @@ REFERENCES = ("deJong2015", "Hill1952", "Ranganathan2008", "Mouhat2014", "Ong201
 
 _STRESSFUL = 0.5
 """GPa: with more of it, the constants are not those of a relaxed crystal."""
-
 
 _LEFT = 0.1
 """eV/Å that strained cells may keep, for a strain of one: some per cent of what strain causes."""
@@ -139,8 +139,7 @@ def elastic_flow(
         (relax_job, tight) if relax_positions and relax_job is not None else None,
         (static_job, static_kwargs),
     )
-    check_chain(given, *steps)
-    calculation = check(static_job, given, **static_kwargs)
+    calculation = check_chain(given, *steps)[-1]
     if not from_energy and calculation and "stress" not in calculation.code.properties:
         raise _no_stress(calculation.code.title)
     reference, jobs = start(atoms, relax_job, relax_kwargs)
@@ -150,7 +149,8 @@ def elastic_flow(
     rotations = _rotations(reference)
     distinct, origin = _reduce(strains, rotations)
     zero = np.zeros((3, 3))
-    chains = [submit_chain(_strained(reference, one), *steps) for one in [zero, *distinct]]
+    cells = [reference.cell.array @ _deformation(one).T for one in [zero, *distinct]]
+    chains = [submit_chain(in_cell(reference, cell), *steps) for cell in cells]
     formula = reference.get_chemical_formula()
     names = [f"{formula} strained by {_words(one)}" for one in [zero, *distinct]]
     results = gather(chains, names, "elastic_flow", jobs)
@@ -225,19 +225,18 @@ def _of_energies(amounts: Sequence[float]) -> list[NDArray[Any]]:
 
 def _rotations(atoms: Atoms) -> list[NDArray[Any]]:
     """Return the point group of a crystal, as Cartesian matrices; the identity first."""
-    from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    numbers = atoms.numbers
+    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell)
     moments = atoms.get_initial_magnetic_moments()
     if moments.any():
         if moments.ndim > 1:
             return [np.eye(3)]  # vectors turn, too: nothing is taken for equal
         # Atoms of one element with other moments are of another kind: other elements stand for it.
-        kinds = np.column_stack([numbers, np.round(moments, 2)])
-        numbers = np.unique(kinds, axis=0, return_inverse=True)[1].ravel() + atomic_numbers["K"]
-    plain = Atoms(numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    found = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(plain), symprec=1e-3)
+        kinds = np.column_stack([plain.numbers, np.round(moments, 2)])
+        which = np.unique(kinds, axis=0, return_inverse=True)[1].ravel()
+        plain.numbers = which + atomic_numbers["K"]
+    found = SpacegroupAnalyzer(as_pymatgen(plain), symprec=1e-3)
     group = [one.rotation_matrix for one in found.get_point_group_operations(cartesian=True)]
     return [np.eye(3), *group]
 
@@ -270,14 +269,6 @@ def _deformation(strain: NDArray[Any]) -> NDArray[Any]:
     """Return the symmetric deformation gradient F with this Green-Lagrange strain."""
     values, vectors = np.linalg.eigh(np.eye(3) + 2 * strain)  # F² = 1 + 2η
     return vectors @ np.diag(np.sqrt(values)) @ vectors.T
-
-
-def _strained(atoms: Atoms, strain: NDArray[Any]) -> Atoms:
-    strained = atoms.copy()
-    strained.set_constraint()  # which would hold atoms where they are
-    strained.set_cell(atoms.cell.array @ _deformation(strain).T, scale_atoms=True)
-    strained.set_constraint(atoms.constraints)
-    return strained
 
 
 def _stress(result: Mapping[str, Any], reference: Atoms) -> NDArray[Any]:

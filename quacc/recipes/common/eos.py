@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
+from ase import units
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.modify import in_cell
 from quacc.errors import (
     CalculationError,
     ParameterError,
@@ -124,7 +125,10 @@ def eos_flow(
     reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     strains = step * (np.arange(points) - (points - 1) / 2)
-    chains = [submit_chain(scaled(reference, 1 + float(strain)), *steps) for strain in strains]
+    chains = [
+        submit_chain(in_cell(reference, reference.cell * (1 + float(strain))), *steps)
+        for strain in strains
+    ]
     names = [f"{reference.get_chemical_formula()} strained by {strain:+.3f}" for strain in strains]
     results = gather(chains, names, "eos_flow", jobs)
     ends = [chain[-1] for chain in results]
@@ -164,21 +168,12 @@ def eos_flow(
     }
     scale = (best["volume"] / reference.get_volume()) ** (1 / 3)
     jobs += [result for chain in results for result in chain]
-    final = scaled(reference, scale)
+    final = in_cell(reference, reference.cell * scale)
     result: EOSResult = finish("eos_flow", final, jobs, parameters, properties, UNITS, warnings)
     return result
 
 
 _PROPERTIES = ("volume", "energy", "bulk_modulus", "bulk_modulus_derivative")
-
-
-def scaled(atoms: Atoms, factor: float) -> Atoms:
-    """Return a crystal with all lengths multiplied."""
-    scaled = atoms.copy()
-    scaled.set_constraint()  # which would hold atoms where they are
-    scaled.set_cell(atoms.cell * factor, scale_atoms=True)
-    scaled.set_constraint(atoms.constraints)
-    return scaled
 
 
 def fit(volumes: NDArray[Any], energies: NDArray[Any], form: str) -> dict[str, Any]:

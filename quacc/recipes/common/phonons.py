@@ -16,6 +16,7 @@ from quacc.atoms.modify import repeats_for
 from quacc.errors import StructureError, require_positive
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.runners.calculation import RELAXED
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -31,10 +32,6 @@ REFERENCES = ("Togo2023a", "Togo2023b", "Hinuma2017")
 
 IMAGINARY = -0.05
 """THz: what lies between this and zero is numerical noise of the acoustic modes."""
-
-
-_RELAXED = 0.05
-"""Forces above this (eV/Å) are told."""
 
 
 class PhononResult(FlowResult):
@@ -124,7 +121,7 @@ def phonon_flow(
     static_kwargs = keywords("static_kwargs", static_kwargs)
     require_positive(mesh=mesh, t_max=t_max, t_step=t_step, displacement=displacement)
     given = as_atoms(atoms)
-    fixed = _is_fixed(given)
+    fixed = any(isinstance(one, FixAtoms) for one in given.constraints)
     check_crystal(given)
     repeats = repeats_for(given, supercell, min_length)
     check_start(atoms, relax_job, relax_kwargs, cell=not fixed, crystal=False)
@@ -138,7 +135,7 @@ def phonon_flow(
     results = gather_each(futures, names, "phonon_flow", jobs)
     found = lattice.solve(results, mesh, _temperatures(t_max, t_step))
     warnings = [found.pop("warning")] if "warning" in found else []
-    if jobs and (left := _largest_force(jobs[-1])) > _RELAXED:
+    if jobs and (left := _largest_force(jobs[-1])) > RELAXED:
         warnings.append(
             f"The crystal is not relaxed: there are forces of {left:.2g} eV/Å on its atoms, which "
             "make the harmonic approximation doubtful. Relax it first, with a smaller fmax."
@@ -165,19 +162,21 @@ def _largest_force(result: Mapping[str, Any]) -> float:
     forces = result["results"].get("forces")
     if forces is None:
         return 0.0
-    free = np.ones(len(forces), dtype=bool)
-    for one in result["atoms"].constraints:
-        if isinstance(one, FixAtoms):
-            free[one.index] = False
-    return float(np.linalg.norm(np.array(forces)[free], axis=1).max(initial=0.0))
+    free = np.array(forces)[_mobile(result["atoms"])]
+    return float(np.linalg.norm(free, axis=1).max(initial=0.0))
 
 
 def _temperatures(t_max: float, t_step: float) -> NDArray[Any]:
     return np.arange(0, t_max + t_step / 2, t_step)
 
 
-def _is_fixed(atoms: Atoms) -> bool:
-    return any(isinstance(one, FixAtoms) for one in atoms.constraints)
+def _mobile(atoms: Atoms) -> NDArray[Any]:
+    """Return which atoms are not fixed."""
+    mobile = np.ones(len(atoms), dtype=bool)
+    for one in atoms.constraints:
+        if isinstance(one, FixAtoms):
+            mobile[one.index] = False
+    return mobile
 
 
 def check_crystal(atoms: Atoms) -> None:
@@ -210,13 +209,10 @@ class Lattice:
         from phonopy.structure.atoms import PhonopyAtoms
         from phonopy.structure.cells import guess_primitive_matrix
 
-        fixed = [one.index for one in atoms.constraints if isinstance(one, FixAtoms)]
+        mobile = _mobile(atoms)
         if atoms.cell.handedness < 0:  # phonopy wants no such cell; this is the same lattice
             atoms = atoms.copy()
             atoms.set_cell(-atoms.cell)
-        mobile = np.ones(len(atoms), dtype=bool)
-        for index in fixed:
-            mobile[index] = False
         if not mobile.any():
             raise StructureError("All atoms are fixed, so that there are no phonons.")
         if len(atoms) * np.prod(repeats) == 1:

@@ -10,7 +10,7 @@ from ase import units
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.modify import repeats_for
+from quacc.atoms.modify import in_cell, repeats_for
 from quacc.errors import (
     CalculationError,
     ParameterError,
@@ -20,7 +20,6 @@ from quacc.errors import (
     require_number,
     require_positive,
 )
-from quacc.recipes.common.eos import scaled
 from quacc.recipes.common.phonons import Lattice, check_crystal
 from quacc.recipes.common.verbs import Job, check, gather, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
@@ -149,7 +148,7 @@ def qha_flow(
 
     smaller = (points - 1) // 3
     strains = [step * (i - smaller) for i in range(points)]
-    cells: list[Any] = [scaled(reference, 1 + strain) for strain in strains]
+    cells: list[Any] = [in_cell(reference, reference.cell * (1 + strain)) for strain in strains]
     formula = reference.get_chemical_formula()
     names = [f"{formula} strained by {strain:+.3f}" for strain in strains]
     if relax_job is not None:

@@ -107,10 +107,9 @@ Step = tuple[Job, Mapping[str, Any]]
 """A job and its keywords."""
 
 
-def check_chain(item: Any, *steps: Step | None) -> None:
+def check_chain(item: Any, *steps: Step | None) -> list[Calculation | None]:
     """Let jobs that will follow one another check their input; see :func:`check`."""
-    for job, kwargs in filter(None, steps):
-        check(job, item, **kwargs)
+    return [check(job, item, **kwargs) for job, kwargs in filter(None, steps)]
 
 
 def submit_chain(item: Any, *steps: Step | None) -> list[Any]:
