@@ -3,8 +3,11 @@
 import getpass
 import itertools
 import os
+import re
+import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cloudpickle
 import distributed
@@ -57,6 +60,24 @@ def test_every_job_of_a_subflow_runs_inside_a_slurm_job(slurm, on_slurm, tmp_pat
 def test_a_folder_whose_sockets_would_have_too_long_names_is_refused(tmp_path, devcluster):
     with pytest.raises(SystemExit, match="too long a path for Slurm"):
         devcluster.DevCluster(tmp_path / ("long" * 20)).start()
+
+
+def test_clusters_that_start_at_once_share_no_ports(tmp_path_factory, devcluster):
+    clusters = [devcluster.DevCluster(tmp_path_factory.mktemp("slurm"), nodes=1) for _ in range(4)]
+    try:
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(devcluster.DevCluster.start, clusters))
+        assert [cluster.idle() for cluster in clusters] == [1, 1, 1, 1]
+        texts = [cluster.config.read_text() for cluster in clusters]
+        ports = [port for text in texts for port in re.findall(r"Port=\[?(\d+)", text)]
+        assert len(set(ports)) == len(ports) == 8
+        # The port of a daemon that is away is taken by no other.
+        port = int(re.findall(r"SlurmctldPort=(\d+)", texts[0])[0])
+        with socket.socket(type=socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+    finally:
+        for cluster in clusters:
+            cluster.stop()
 
 
 def test_the_devcluster_leaves_nothing_behind(tmp_path_factory, devcluster):
