@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -241,7 +242,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         # As the relaxation sees them: what a constraint holds does not count.
         forces = np.array(values["forces"], dtype=float)
         for constraint in result["atoms"].constraints:
-            constraint.adjust_forces(result["atoms"], forces)
+            with suppress(RuntimeError):  # one that would compute
+                constraint.adjust_forces(result["atoms"], forces)
         yield "max force", f"{np.linalg.norm(forces, axis=1).max(initial=0):.4f} eV/Å"
     if "converged" in result:
         text = "yes" if result["converged"] else "no"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -17,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from quacc.errors import StoreError
+from quacc.errors import InputError, StoreError
 from quacc.quickatoms import atoms_from_dict
+from quacc.store.constraints import describe, revive
 
 _ARRAY, _NUMBER, _COMPLEX = "__ndarray__", "__special_number__", "__complex__"  # as ASE has them
 _OBJECT = "__ase_objtype__"
@@ -26,6 +28,26 @@ _OBJECT = "__ase_objtype__"
 _TEXTS, _LABELLED, _TUPLE = "__texts__", "__labelled_atoms__", "__tuple__"
 _TAGS = frozenset({_ARRAY, _NUMBER, _COMPLEX, _OBJECT, _TEXTS, _LABELLED, _TUPLE})
 _SIMPLE = frozenset({float, int, bool, type(None)})
+_KINDS = frozenset({"atoms", "cell", "bandpath", "bandstructure", "vibrationsdata"})
+"""Those of ASE's objects that are made from what is stored."""
+_NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
+_NAMES += "float16 float32 float64 complex64 complex128"
+_DTYPES = {name: (np.dtype(name), np.dtype(name).newbyteorder("<")) for name in _NAMES.split()}
+_WIDTH = re.compile(r"[<>=|]?U(\d{1,9})")
+_WIDEST = 1000
+"""Characters that an array of texts may have room for, though none of its texts is as long."""
+_DEEPEST = 64
+_OPEN, _CLOSE = ord("[") | 32, ord("]") | 32  # and the braces, which differ from these in that bit
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_SHAPES = {
+    "cell": ("f", (3, 3)),
+    "pbc": ("b", (3,)),
+    "celldisp": ("f", None),
+    "numbers": ("iu", None),
+    "positions": ("f", None),
+}
+_ONCE = frozenset({"cell", "pbc", "celldisp"})
+"""What a structure has once, not for each of its atoms."""
 
 
 class _RefusedError(Exception):
@@ -47,6 +69,8 @@ def plain(value: Any, where: str = "result") -> Any:
         return _plain(value)
     except _RefusedError as error:
         raise StoreError(f"{where}{error.where} {error.complaint}") from None
+    except RecursionError:
+        raise StoreError(f"{where} is nested more than {_DEEPEST} deep.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -72,17 +96,31 @@ def _plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, complex | np.complexfloating):
         return {_COMPLEX: [float(value.real), float(value.imag)]}
+    if isinstance(value, Atoms):
+        return _plain_atoms(value)
     if hasattr(value, "todict") and not hasattr(value, "get_property"):  # no calculators
-        # Atoms, their constraints, and the ASE objects that hide in atoms.info.
+        # The ASE objects that hide in atoms.info.
         name = getattr(value, "ase_objtype", None)
-        fields = _plain(value.todict() if name else _untupled(value.todict()))
-        if isinstance(value, Atoms) and any(a.dtype.kind == "U" for a in value.arrays.values()):
-            return {_LABELLED: fields}
-        return {**fields, _OBJECT: name} if name else fields
+        if name is None or name in _KINDS:
+            fields = _plain(value.todict())
+            return {**fields, _OBJECT: name} if name else fields
     raise _RefusedError(
         f"is {value!r} of type {type(value).__name__}, which the results database cannot "
         "keep. Numbers, texts, lists, dictionaries, NumPy arrays and Atoms can be stored."
     )
+
+
+def _plain_atoms(atoms: Atoms) -> Any:
+    fields = atoms.todict()
+    try:
+        constraints = [_untupled(describe(one)) for one in fields.get("constraints", ())]
+    except InputError as error:
+        raise _RefusedError(f"cannot be stored. {error}") from None
+    # Plain ASE must find lists in them, as it knows them.
+    fields = _plain({**fields, "constraints": constraints} if constraints else fields)
+    if any(array.dtype.kind == "U" for array in atoms.arrays.values()):
+        return {_LABELLED: fields}
+    return {**fields, _OBJECT: "atoms"}
 
 
 def _inside(item: Any, name: Any) -> Any:
@@ -96,7 +134,6 @@ def _inside(item: Any, name: Any) -> Any:
 
 
 def _untupled(value: Any) -> Any:
-    """Use lists in constraints, where plain ASE must find what it knows."""
     if isinstance(value, dict):
         return {name: _untupled(item) for name, item in value.items()}
     return [_untupled(item) for item in value] if isinstance(value, list | tuple) else value
@@ -123,16 +160,17 @@ def to_binary(value: Any) -> bytes:
     """Encode what :func:`plain` returns for SQLite, as ASE's ``object_to_bytes`` does."""
     parts, size = [b""], 8
 
-    def describe(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    def place(array: np.ndarray[Any, Any]) -> dict[str, Any]:
         nonlocal size
         body, start = to_blob(array), size
         parts.append(body)
         size += len(body)
         return {_ARRAY: [array.shape, _name(array.dtype), start]}
 
-    text = json.dumps(value, separators=(",", ":"), default=describe)
+    text = json.dumps(value, separators=(",", ":"), default=place).encode()
+    _check_written(text)
     parts[0] = size.to_bytes(8, "little")
-    return b"".join([*parts, text.encode()])
+    return b"".join([*parts, text])
 
 
 def to_blob(array: np.ndarray[Any, Any]) -> bytes:
@@ -147,7 +185,16 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 def to_json(value: Any) -> str:
     """Encode what :func:`plain` returns for a ``jsonb`` column."""
-    return json.dumps(_for_jsonb(value), allow_nan=False)
+    text = json.dumps(_for_jsonb(value), allow_nan=False)
+    _check_written(text)
+    return text
+
+
+def _check_written(text: str | bytes) -> None:
+    try:
+        _check_depth(text)
+    except ValueError as error:
+        raise StoreError(f"This result cannot be stored: {error}.") from None
 
 
 def _for_jsonb(value: Any) -> Any:
@@ -177,11 +224,41 @@ POSTGRESQL = Format(to_json, np.ndarray.tolist)
 
 
 def decode(stored: bytes | str) -> Any:
-    """Decode a ``data`` column: bytes from SQLite, JSON from PostgreSQL."""
+    """Decode a ``data`` column: bytes from SQLite, JSON from PostgreSQL.
+
+    Nothing in it is trusted: somebody else, or a broken disk, may have written it.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if it is not what :func:`to_binary` or :func:`to_json` returned.
+    """
     if isinstance(stored, str):
+        _check_depth(stored)
         return json.loads(stored, object_hook=partial(_revive, None))
     start = int.from_bytes(stored[:8], "little", signed=True)
-    return json.loads(stored[start:], object_hook=partial(_revive, stored))
+    if not 8 <= start <= len(stored):
+        raise ValueError("it has been cut")
+    text = stored[start:]
+    _check_depth(text)
+    return json.loads(text, object_hook=partial(_revive, stored))
+
+
+def _check_depth(text: str | bytes) -> None:
+    """Raise a ValueError if something is nested too deeply for those who walk through it."""
+    raw = text.encode() if isinstance(text, str) else text
+    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
+        return
+    codes = np.frombuffer(raw, np.uint8) | 32
+    places = codes[(codes == _OPEN) | (codes == _CLOSE)]
+    if np.where(places == _OPEN, 1, -1).cumsum().max() <= _DEEPEST:
+        return
+    # Brackets in texts count for nothing.
+    depth = 0
+    for bracket in _BRACKETS.findall(raw.decode()):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(bracket, 0)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
@@ -193,17 +270,19 @@ def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
     if _ARRAY in value:
         return _revive_array(value[_ARRAY], blob)
     if _COMPLEX in value:
-        return complex(*value[_COMPLEX])
+        real, imaginary = value[_COMPLEX]
+        return complex(real, imaginary)
     if _TUPLE in value:
         return tuple(value[_TUPLE])
     if _TEXTS in value:
-        shape, dtype, texts = value[_TEXTS]
-        return np.array(texts, dtype=dtype).reshape(shape)
+        return _revive_texts(*value[_TEXTS])
     if _LABELLED in value:
-        return atoms_from_dict(value[_LABELLED])
+        return _revive_atoms(value[_LABELLED])
     kind = value.pop(_OBJECT)
     if kind == "atoms":
-        return atoms_from_dict(value)
+        return _revive_atoms(value)
+    if kind not in _KINDS:
+        raise ValueError(f"{kind!r:.80} is no kind of object that quacc keeps")
     from ase.io.jsonio import create_ase_object
 
     return create_ase_object(kind, value)
@@ -211,9 +290,11 @@ def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
 
 def _revive_array(stored: list[Any], blob: bytes | None) -> Any:
     shape, name, body = stored
-    dtype, little = _dtypes(name)
+    dtype, little = _DTYPES[name]
     if blob is None:
         parts = np.array(body, dtype=dtype.type(0).real.dtype)
+        if shape and min(shape) < 0:
+            raise ValueError(f"an array of the shape {shape!r:.80}")
         return parts.view(dtype).reshape(shape)
     if 0 in shape:
         return np.empty(shape, dtype)
@@ -221,7 +302,32 @@ def _revive_array(stored: list[Any], blob: bytes | None) -> Any:
     return np.ndarray(shape, little, blob, body).astype(dtype)
 
 
-@cache
-def _dtypes(name: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    dtype = np.dtype(name)
-    return dtype, dtype.newbyteorder("<")
+def _revive_texts(shape: list[int], name: str, texts: list[str]) -> Any:
+    width = _WIDTH.fullmatch(name)
+    if width is None or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"an array of {name!r:.80}")
+    longest = max(map(len, texts), default=0)
+    if (shape and min(shape) < 0) or not longest <= int(width[1]) <= max(longest, _WIDEST):
+        raise ValueError(f"an array of {name!r:.80} and the shape {shape!r:.80}")
+    return np.array(texts, dtype=name).reshape(shape)
+
+
+def _revive_atoms(fields: dict[str, Any]) -> Atoms:
+    constraints = fields.pop("constraints", ())
+    count = len(fields["numbers"])
+    for name, value in fields.items():
+        if name == "info":
+            if not isinstance(value, dict):
+                raise ValueError("the structure's info is no dictionary")
+            continue
+        kinds, *shape = _SHAPES.get(name, ("biufcU", None))
+        if value.dtype.kind not in kinds or (shape[0] and value.shape != shape[0]):
+            raise ValueError(f"the structure's {name!r:.80} is {value!r:.80}")
+        if name not in _ONCE and len(value) != count:
+            raise ValueError(f"the structure's {name!r:.80} has {len(value)} items, not {count}")
+    if fields["positions"].shape != (count, 3):
+        raise ValueError(f"positions of the shape {fields['positions'].shape}")
+    atoms = atoms_from_dict(fields)
+    if constraints:
+        atoms.set_constraint([revive(one) for one in constraints])
+    return atoms

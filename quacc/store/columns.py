@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from ase import Atoms
 from ase.data import atomic_masses
 
 from quacc.store.codec import Format
+from quacc.store.constraints import describe
 from quacc.store.queries import by_key
 
 _ARRAYS = [
@@ -76,7 +78,10 @@ def columns_of(
         "charge": float(_of(atoms, "initial_charges", np.zeros(1)).sum()),
     }
     if atoms.constraints:
-        values["constraints"] = encode([constraint.todict() for constraint in atoms.constraints])
+        described = [describe(constraint) for constraint in atoms.constraints]
+        values["constraints"] = encode(
+            [{"name": one["name"], "kwargs": one["kwargs"]} for one in described]
+        )
     if len(found.get("forces", ())):
         values["fmax"] = float((_constrained(atoms, found["forces"]) ** 2).sum(1).max() ** 0.5)
     if "stress" in found:
@@ -112,7 +117,8 @@ def _constrained(atoms: Atoms, forces: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     if atoms.constraints:
         atoms, forces = atoms.copy(), forces.copy()  # constraints remember things, too
         for constraint in atoms.constraints:
-            constraint.adjust_forces(atoms, forces)
+            with suppress(RuntimeError):  # one that would compute
+                constraint.adjust_forces(atoms, forces)
     return forces
 
 

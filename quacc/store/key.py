@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 
 from quacc.errors import InputError
+from quacc.store.constraints import form
 
 DECIMALS = 8
 """Positions, cells and momenta are compared to 1e-8 of their unit, which is what the
@@ -223,7 +224,7 @@ def _structure(atoms: Atoms, *, momenta: bool) -> dict[str, Any]:
         "positions": _rounded(atoms.positions),
         "cell": _rounded(atoms.cell.array),
         "pbc": atoms.pbc.tolist(),
-        "constraints": canonical([_constraint(one) for one in atoms.constraints]),
+        "constraints": canonical([form(one, len(atoms)) for one in atoms.constraints]),
     }
     for name in ("initial_magmoms", "initial_charges", "masses", "momenta"):
         if name == "momenta" and not momenta:
@@ -245,15 +246,6 @@ def _form(structure: dict[str, Any]) -> _Canonical:
         "constraints": canonical(structure["constraints"]),
     }
     return _Canonical({"mapping": [[name, forms[name]] for name in sorted(forms)]})
-
-
-def _constraint(constraint: Any) -> Any:
-    if not hasattr(constraint, "todict"):
-        raise InputError(
-            f"The constraint {constraint!r} has no todict(), so it cannot be part of a "
-            "calculation's key. Use one of ASE's own constraints."
-        )
-    return constraint.todict()
 
 
 def _rounded(array: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,10 @@ def assert_same_tables(ours: Any, from_ase: Any) -> None:
         if table == "systems":
             for one, other in zip(*found, strict=True):
                 both = [dict(zip(columns, row, strict=True)) for row in (one, other)]
+                for row in both:  # ASE's own loses the lengths
+                    row["constraints"] = re.sub(
+                        r', "bondlengths": [^}]*', "", row["constraints"] or ""
+                    )
                 assert both[0] == both[1]
         else:
             assert sorted(found[0]) == sorted(found[1])
