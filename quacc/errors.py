@@ -178,7 +178,7 @@ class JobsFailedError(ExceptionGroup[Exception], QuaccError):
         """Return the error of a workflow of so many items, from the names of those that failed."""
         for name, error in failures:
             error.add_note(f"structure: {name}")
-        listed = "; ".join(f"{name}: {error}" for name, error in failures[:_LISTED])
+        listed = "; ".join(f"{name}: {text_of(error, _LINE)}" for name, error in failures[:_LISTED])
         more = f"; and {len(failures) - _LISTED} more" if len(failures) > _LISTED else ""
         return cls(
             f"{what}: {len(failures)} of {total} structures failed ({listed}{more})",
@@ -192,6 +192,18 @@ class JobsFailedError(ExceptionGroup[Exception], QuaccError):
 
 _LISTED = 10
 """How many failures a message names."""
+
+_LINE = 2000
+"""Characters of each."""
+
+
+def text_of(error: BaseException, longest: int = 10_000) -> str:
+    """Return the text of an exception, whatever its own code does; a long one is cut."""
+    try:
+        text = str(error)
+    except BaseException as trouble:  # such as a panic
+        return f"(its text cannot be made: {type(trouble).__name__})"
+    return text if len(text) <= longest else f"{text[:longest]} …"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

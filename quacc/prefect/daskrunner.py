@@ -54,7 +54,8 @@ from quacc.prefect.scheduler import CONFIG, WorkScheduler
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.checkpoint import progress_of
-from quacc.runners.remote import Outcome, in_words, pack, run_calls_at_once, run_packed, unpack
+from quacc.runners.raised import in_words
+from quacc.runners.remote import Outcome, pack, run_calls_at_once, run_packed, unpack
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512

@@ -36,7 +36,8 @@ from quacc.prefect.lifecycle import PERIOD
 from quacc.prefect.loads import ItemsFailedError, Load
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import width_of
-from quacc.runners.remote import Outcome, in_words, unpack
+from quacc.runners.raised import in_words, is_signal
+from quacc.runners.remote import Outcome, unpack
 
 _DELAY = 5.0
 """Seconds until an item is tried again whose error can pass."""
@@ -209,7 +210,9 @@ class Dispatcher:
             try:
                 packed[item.id] = call.pack()
             # Whatever the argument's own code raises.
-            except Exception as error:
+            except BaseException as error:
+                if is_signal(error):
+                    raise
                 told = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
                 self.packing.ended(chunk, item.id, 0.0)
                 self._finish(call, None, told)

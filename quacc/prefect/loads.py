@@ -16,9 +16,9 @@ from quacc.errors import QuaccError, TimeLimitError
 from quacc.prefect.chunks import Chunk
 from quacc.prefect.lifecycle import InterruptedJob
 from quacc.runners.checkpoint import progress_of
+from quacc.runners.raised import in_words
 from quacc.runners.remote import (
     Outcome,
-    in_words,
     pack_calls,
     pack_error,
     run_calls,

@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from quacc.errors import can_pass
 from quacc.prefect.caching import InResultsDatabase
 from quacc.recipes.common.verbs import innermost, recipe_of
+from quacc.runners.raised import is_signal, sendable
 
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""
@@ -57,7 +58,12 @@ def as_task(
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         announce(*args, **kwargs)
-        return job(*args, **kwargs)
+        try:
+            return job(*args, **kwargs)
+        except BaseException as error:  # Prefect would end the whole flow for a panic
+            if isinstance(error, Exception) or is_signal(error):
+                raise
+            raise sendable(error) from error
 
     # A partial's own defaults, since Prefect passes every parameter.
     run.__signature__ = inspect.signature(job)  # type: ignore[attr-defined]

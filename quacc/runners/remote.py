@@ -16,6 +16,7 @@ from typing import Any
 
 from quacc.errors import MissingProgramError, PreemptedError
 from quacc.runners.deadline import stop_soon
+from quacc.runners.raised import in_words, is_signal, sendable, shortened
 
 
 class WorkerTracebackError(Exception):
@@ -128,27 +129,33 @@ def run_calls_at_once(calls: bytes, budget: float) -> list[Outcome]:
     return outcomes
 
 
-def outcome_of(call: Callable[[], Any]) -> tuple[bytes, BaseException | None]:
-    """Return the packed outcome of a call, and what it raised."""
+def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
+    """Return the packed outcome of a call, and what it raised.
+
+    Whatever a job raises is its outcome. Only what ends this process passes through: Ctrl-C,
+    which Python raises in the main thread, and the signals of Prefect's engine.
+    """
     import cloudpickle
 
-    outcome: tuple[Any, BaseException | None, str]
+    value, error, told = None, None, ""
     try:
-        outcome = (call(), None, "")
-    # Every exception travels back, and unpack() raises it; sys.exit would end the worker.
-    except (Exception, SystemExit) as error:
-        if isinstance(error, PreemptedError):  # nor is there time for what comes next
-            stop_soon(error.reason)
-        outcome = (None, error, traceback.format_exc())
+        value = call()
+    except BaseException as raised:
+        if is_signal(raised):
+            raise
+        if isinstance(raised, PreemptedError):  # nor is there time for what comes next
+            stop_soon(raised.reason)
+        told = shortened(traceback.format_exc())
+        error = sendable(raised)
     try:
-        packed: bytes = cloudpickle.dumps(outcome)
-        if outcome[1] is not None:
-            cloudpickle.loads(packed)  # some exceptions can be sent but not received
-    except Exception as error:
-        what = "result" if outcome[1] is None else f"exception {outcome[1]!r}"
-        told = RuntimeError(f"The job's {what} cannot be sent back from the worker: {error}")
-        packed = cloudpickle.dumps((None, told, outcome[2]))
-    return packed, outcome[1]
+        return cloudpickle.dumps((value, error, told)), error
+    except BaseException as raised:
+        if is_signal(raised):
+            raise
+        error = RuntimeError(
+            f"The job's result cannot be sent back from the worker: {in_words(raised)}"
+        )
+        return cloudpickle.dumps((None, error, told)), error
 
 
 def pack_error(error: BaseException) -> bytes:
@@ -160,18 +167,18 @@ def pack_error(error: BaseException) -> bytes:
     return outcome_of(call)[0]
 
 
-def in_words(error: BaseException) -> str:
-    """Return a line that tells what was raised."""
-    return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
-
-
 def unpack(outcome: bytes) -> Any:
     """Return what the function returned, or raise what it raised."""
     import cloudpickle
 
-    value, error, told = cloudpickle.loads(outcome)
-    if isinstance(error, SystemExit):
-        error = RuntimeError(f"The job called sys.exit({', '.join(map(repr, error.args))}).")
+    try:
+        value, error, told = cloudpickle.loads(outcome)
+    except BaseException as raised:
+        if is_signal(raised):
+            raise
+        raise RuntimeError(
+            f"The job's result cannot be read in the flow's process: {in_words(raised)}"
+        ) from sendable(raised)
     if error is not None:
         raise error from WorkerTracebackError(told)
     return value

@@ -1,8 +1,10 @@
 """What travels to a worker and back."""
 
+import asyncio
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ase.build import bulk
@@ -84,3 +86,120 @@ def test_what_cannot_be_sent_back():
 
     with pytest.raises(RuntimeError, match="exception ValueError"):
         there_and_back(odd)
+
+
+class Panic(BaseException):
+    """What pyo3 raises when Rust panics is such a class."""
+
+
+class Worse(asyncio.CancelledError):
+    pass
+
+
+class SaysNothingError(Exception):
+    def __str__(self):
+        raise Panic("no text")
+
+
+class Unreadable:
+    def __init__(self, load):
+        self.load = load
+
+    def __reduce__(self):
+        return self.load, ()
+
+
+def panics():
+    raise Panic("in the middle of pickling")
+
+
+class PanicsInPickling:
+    def __reduce__(self):
+        panics()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (lambda: Panic("like a Rust panic"), "The job raised Panic: like a Rust panic"),
+        (lambda: GeneratorExit("closed"), "The job raised GeneratorExit: closed"),
+        (Worse, "The job raised Worse"),
+        (lambda: BaseExceptionGroup("two", [Panic("one")]), "BaseExceptionGroup: two"),
+        (SaysNothingError, "SaysNothingError: .its text cannot be made: Panic"),
+        (lambda: ValueError(PanicsInPickling()), "cannot be sent back from the worker: Panic"),
+        (lambda: SystemExit(SaysNothingError()), r"called sys.exit"),
+    ],
+)
+def test_whatever_a_job_raises_comes_back_as_an_error(error, words):
+    def fails():
+        raise error()
+
+    with pytest.raises(RuntimeError, match=words) as caught:
+        there_and_back(fails)
+    assert "in fails" in str(caught.value.__cause__)
+
+
+def test_a_keyboard_interrupt_is_the_persons_in_the_main_thread_and_the_jobs_elsewhere():
+    def fails():
+        raise KeyboardInterrupt("from a job")
+
+    with pytest.raises(KeyboardInterrupt):
+        there_and_back(fails)
+    with ThreadPoolExecutor() as threads:
+        outcome = threads.submit(there_and_back, fails)
+        with pytest.raises(RuntimeError, match="The job raised KeyboardInterrupt: from a job"):
+            outcome.result()
+
+
+@pytest.mark.parametrize("load", [panics, threading.Thread.join])
+def test_a_result_that_the_flow_cannot_read(load):
+    with pytest.raises(RuntimeError, match="result cannot be read in the flow's process"):
+        there_and_back(Unreadable, load)
+
+
+def test_a_result_whose_pickling_panics_or_has_no_end():
+    with pytest.raises(RuntimeError, match="cannot be sent back from the worker: Panic"):
+        there_and_back(PanicsInPickling)
+
+    def deep():
+        made = []
+        for _ in range(100_000):
+            made = [made]
+        return made
+
+    with pytest.raises(RuntimeError, match="cannot be sent back from the worker: Pickling"):
+        there_and_back(deep)
+
+
+LONG = "x" * 30_000_000
+
+
+class LongTextError(Exception):
+    def __str__(self):
+        return LONG
+
+
+def test_texts_of_thirty_megabytes_are_cut():
+    def fails(error, cause=None):
+        error.add_note(LONG)
+        error.output = LONG.encode()
+        raise error from cause
+
+    group = ExceptionGroup(LONG, [ValueError(LONG), OSError(28, LONG, LONG)])
+    for error in (ValueError(LONG), KeyError([LONG]), LongTextError(), group):
+        call = pack({}, fails, (error, ValueError(LONG)), {})
+        packed = run_packed(call)
+        assert len(packed) < 200_000
+        with pytest.raises(Exception, match="characters …|xxx …|bytes in the exception") as caught:
+            unpack(packed)
+        assert len(str(caught.value)) < 30_000
+        assert len(str(caught.value.__cause__)) < 30_000
+
+
+def test_what_a_job_raised_keeps_its_class_and_number_when_its_text_is_cut():
+    def fails():
+        raise OSError(28, "No space left" + LONG)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        there_and_back(fails)
+    assert caught.value.errno == 28
