@@ -80,7 +80,7 @@ def _shorten(error: BaseException) -> None:
             one.args = args
         for name, value in list(vars(one).items()):
             if name == "__notes__":
-                one.__notes__ = [_cut(note) for note in value]
+                one.__notes__ = [shortened(str(note)) for note in value]
             elif (cut := _cut(value)) is not value:
                 vars(one)[name] = cut
         for name in _SLOTS:
