@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,12 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
-from quacc.atoms.check import heights
 from quacc.atoms.convert import StructureLike, as_atoms, as_pymatgen
+from quacc.atoms.vacuum import VACUUM, gap, in_one_piece, is_isolated
 from quacc.errors import StructureError, require_count
 
 _SURFACE = 0.9
 """Atoms so far below the highest one belong to the surface (Å)."""
-_VACUUM = 6.0
-"""A gap like this (Å) makes a periodic structure a slab, or along all directions a molecule."""
-_NOISE = 1e-6
-"""Of scaled positions."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ def is_slab(atoms: Atoms) -> bool:
     """Tell whether a structure has vacuum along its third cell vector."""
     if not atoms.pbc[:2].all() or not len(atoms):
         return False
-    return not atoms.pbc[2] or _vacuum(atoms, 2) >= _VACUUM
+    return not atoms.pbc[2] or gap(atoms, 2) >= VACUUM
 
 
 def as_molecule(structure: StructureLike, role: str) -> Atoms:
@@ -49,7 +44,7 @@ def as_molecule(structure: StructureLike, role: str) -> Atoms:
         It is periodic without vacuum: many elements have names that are those of crystals.
     """
     atoms = as_atoms(structure)
-    if any(_vacuum(atoms, axis) < _VACUUM for axis in np.flatnonzero(atoms.pbc).tolist()):
+    if not is_isolated(atoms):
         symbols = set(atoms.symbols)
         hint = (
             f"of one atom, pass ase.Atoms({symbols.pop()!r}), because the name is that of the "
@@ -59,46 +54,10 @@ def as_molecule(structure: StructureLike, role: str) -> Atoms:
         )
         raise StructureError(
             f"The {role} {atoms.get_chemical_formula()} is no atom or molecule: it is periodic "
-            f"(pbc={atoms.pbc.tolist()}) with less than {_VACUUM:g} Å of vacuum. For the "
+            f"(pbc={atoms.pbc.tolist()}) with less than {VACUUM:g} Å of vacuum. For the "
             f"adsorption {hint}"
         )
     return in_one_piece(atoms, (0, 1, 2))
-
-
-def _vacuum(atoms: Atoms, axis: int) -> float:
-    """Return the widest gap between atoms along a cell vector, normal to the other two (Å)."""
-    cell = atoms.cell.complete()
-    gap, _ = _widest_gap(cell.scaled_positions(atoms.positions)[:, axis])
-    return float(gap * heights(cell.array)[axis])
-
-
-def _widest_gap(along: NDArray[Any]) -> tuple[float, float]:
-    """Return the widest gap between scaled positions along one cell vector, and where it ends."""
-    ranked = np.sort(along % 1)
-    gaps = np.diff([*ranked, ranked[0] + 1])
-    return float(gaps.max()), float(ranked[(gaps.argmax() + 1) % len(ranked)])
-
-
-def in_one_piece(atoms: Atoms, axes: Sequence[int] = (2,)) -> Atoms:
-    """Return a structure that the boundaries of its cell do not cut.
-
-    Along periodic cell vectors where they do, or where it is outside of the cell, it is put in the
-    middle, with its widest gap as the vacuum around it; else it stays where it is.
-    """
-    whole = atoms.copy()
-    cell = atoms.cell.complete()
-    scaled = cell.scaled_positions(atoms.positions)
-    for axis in axes:
-        if not atoms.pbc[axis]:
-            continue
-        along = scaled[:, axis]
-        _, lowest = _widest_gap(along)
-        above = (along - lowest + _NOISE) % 1 - _NOISE
-        cut = np.ptp(along) > above.max() + _NOISE
-        if cut or along.min() < -_NOISE or along.max() > 1 + _NOISE:
-            scaled[:, axis] = above + (1 - above.max()) / 2
-            whole.positions = cell.cartesian_positions(scaled)
-    return whole
 
 
 def adsorption_sites(slab: Atoms) -> list[Site]:
@@ -152,8 +111,8 @@ def _upright(slab: Atoms) -> NDArray[Any]:
     if cell[2, 2] < 0:
         cell[2] *= -1
     thickness = float(np.ptp(slab.positions[:, 2]))
-    if not slab.pbc[2] and cell[2, 2] < thickness + _VACUUM:
-        cell[2] = 0, 0, thickness + 2 * _VACUUM  # its own is not used, and may be no vacuum at all
+    if not slab.pbc[2] and cell[2, 2] < thickness + VACUUM:
+        cell[2] = 0, 0, thickness + 2 * VACUUM  # its own is not used, and may be no vacuum at all
     return cell
 
 

@@ -16,6 +16,9 @@ from quacc.errors import StructureError, suggest
 StructureLike = Atoms | Mapping[str, Any] | str | os.PathLike[str]
 """Atoms, the result of a job, the path of a file, or a name such as Cu or H2O."""
 
+_SALTS = {"LiF", "NaCl", "LiH", "AlF3", "AlCl3"}
+"""Names of molecules in the G2 set whose substance is a crystal."""
+
 _SIMPLE = {"fcc", "bcc", "hcp", "diamond", "sc", "bct", "rhombohedral"}
 
 
@@ -57,6 +60,17 @@ def as_atoms(structure: StructureLike) -> Atoms:
         )
     check_structure(atoms)
     return atoms
+
+
+def about_name(structure: StructureLike) -> list[str]:
+    """Return a warning for the name of a molecule where most would think of a crystal."""
+    if not isinstance(structure, str) or structure not in _SALTS:
+        return []
+    return [
+        f"{structure!r} is the name of the molecule, one formula unit in vacuum, and not of the "
+        "crystal. Pass a file of the crystal, or Atoms such as "
+        "ase.build.bulk('NaCl', 'rocksalt', a=5.64)."
+    ]
 
 
 def as_pymatgen(atoms: Atoms) -> Any:

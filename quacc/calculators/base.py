@@ -171,6 +171,13 @@ class Code(ABC):
         """Return the total electronic spin that the parameters name, before magnetic moments."""
         return None
 
+    def reach(self, calculator: Calculator) -> float | None:
+        """Return the distance beyond which no atoms interact (Å), after a calculation.
+
+        None where they always do.
+        """
+        return None
+
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Return what decides the numbers beside the parameters."""
         version = self.version()

@@ -42,6 +42,9 @@ class EMTCode(Code):
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         return _EMT(**parameters)
 
+    def reach(self, calculator: Calculator) -> float:
+        return float(calculator.rc_list)
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
         require_bool(asap_cutoff=parameters["asap_cutoff"])

@@ -15,6 +15,15 @@ from ase.calculators.lj import LennardJones
 from quacc.calculators.base import Code, QuickCheck
 from quacc.errors import ParameterError, require_bool, require_positive
 
+NOBLE_GASES = {
+    "Ne": {"epsilon": 0.0031, "sigma": 2.74},
+    "Ar": {"epsilon": 0.0104, "sigma": 3.40},
+    "Kr": {"epsilon": 0.0140, "sigma": 3.65},
+    "Xe": {"epsilon": 0.0200, "sigma": 3.98},
+}
+"""From gases at low densities (eV, Å): Bernardes, Phys. Rev. 112, 1534 (1958), as in Ashcroft and
+Mermin, Solid State Physics (1976), table 20.1."""
+
 _MANY = 1e6
 
 
@@ -23,19 +32,27 @@ class _LennardJones(QuickCheck, LennardJones):
 
 
 class LJCode(Code):
-    """``epsilon`` (eV), ``sigma`` (Å), cutoff ``rc`` (Å, None: 3 sigma), onset ``ro`` of the
-    smooth cutoff (Å, None: 0.66 rc), ``smooth``: make the energy smooth at the cutoff instead
-    of shifting it."""
+    """``epsilon`` (eV) and ``sigma`` (Å), which must be given but for neon, argon, krypton and
+    xenon (Bernardes, Phys. Rev. 112, 1534 (1958)); cutoff ``rc`` (Å, None: 3 sigma), onset ``ro``
+    of the smooth cutoff (Å, None: 0.66 rc), ``smooth``: make the energy smooth at the cutoff
+    instead of shifting it."""
 
     name = "lj"
     title = "Lennard-Jones potential"
-    defaults = {"epsilon": 1.0, "sigma": 1.0, "rc": None, "ro": None, "smooth": False}
+    defaults = {"epsilon": None, "sigma": None, "rc": None, "ro": None, "smooth": False}
     install = "it is part of ASE"
     citation = """@article{Jones1924,
   author = {Jones, J. E.},
   title = {On the Determination of Molecular Fields. {II}. From the Equation of State of a Gas},
   journal = {Proceedings of the Royal Society A}, volume = {106}, pages = {463--477},
   year = {1924}, doi = {10.1098/rspa.1924.0082}
+}
+
+@article{Bernardes1958,
+  author = {Bernardes, Newton},
+  title = {Theory of Solid {Ne}, {Ar}, {Kr}, and {Xe} at 0 {K}},
+  journal = {Physical Review}, volume = {112}, pages = {1534--1539}, year = {1958},
+  doi = {10.1103/PhysRev.112.1534}
 }"""
 
     def version(self) -> str:
@@ -44,8 +61,34 @@ class LJCode(Code):
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         return _LennardJones(**parameters)
 
+    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        symbols = set(atoms.symbols)
+        published = NOBLE_GASES.get(symbols.pop()) if len(symbols) == 1 else None
+        resolved = dict(parameters)
+        for name in ("epsilon", "sigma"):
+            if parameters[name] is not None:
+                continue
+            # One of its own with a published other would be a potential that nobody has fitted.
+            if published is None or any(parameters[other] is not None for other in published):
+                raise ParameterError(
+                    "Lennard-Jones needs epsilon (eV), the depth of the well, and sigma (Å), "
+                    f"where the energy is zero; {name} is missing. Give both, such as "
+                    "epsilon=0.0104, sigma=3.40 (argon). Published ones are used for "
+                    f"{', '.join(NOBLE_GASES)} alone, where neither is given."
+                )
+            resolved[name] = published[name]
+        return resolved
+
+    def reach(self, calculator: Calculator) -> float:
+        return float(calculator.parameters.rc)
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
+        if len(symbols := sorted(set(atoms.symbols))) > 1:
+            warnings.append(
+                f"One epsilon and one sigma hold for all atoms: {', '.join(symbols)} differ in "
+                "their masses alone."
+            )
         epsilon, sigma = parameters["epsilon"], parameters["sigma"]
         require_positive(epsilon=epsilon, sigma=sigma)
         require_bool(smooth=parameters["smooth"])

@@ -163,6 +163,8 @@ def as_asked(stored: Any, calculation: Calculation) -> Any:
             _carry(frame, before, given, moved)
     stored["input_atoms"] = given  # a copy, which the calculation made, but for this
     given.info = copy.deepcopy(given.info)
+    known = set(stored["warnings"])
+    stored["warnings"] += [text for text in calculation.about_name if text not in known]
     return stored
 
 

@@ -21,7 +21,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
 import quacc
 from quacc.atoms import as_atoms
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, about_name
 from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
@@ -148,12 +148,13 @@ class Calculation:
     ) -> None:
         only_key = _until.get() is _Until.KEY
         self.input_atoms = _unchecked(structure) if only_key else as_atoms(structure)
+        self.about_name = about_name(structure)
         self.code = code
         self.recipe = recipe
         given = code.complete(calc_kwargs, also=[*parameters, *options])
         self.calc_parameters = code.resolve(self.input_atoms, given)
         if not only_key:
-            self.warnings = code.check(self.input_atoms, self.calc_parameters)
+            self.warnings = self.about_name + code.check(self.input_atoms, self.calc_parameters)
         self.parameters = {**parameters, **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
         if copy_files is not None and code.command is None:
@@ -284,6 +285,7 @@ class Calculation:
             for name, value in atoms.calc.results.items()
             if name != "stress" or atoms.pbc.all()
         }
+        self._tell_without_interaction(atoms)
         final = copy_atoms(atoms)
         provenance: Provenance = {
             "quacc": quacc.__version__,
@@ -312,6 +314,21 @@ class Calculation:
             "directory": self.directory,
             "warnings": self.warnings,
         }
+
+    def _tell_without_interaction(self, atoms: Atoms) -> None:
+        """Warn if all atoms lie beyond the potential's cutoff."""
+        forces = atoms.calc.results.get("forces")
+        if forces is None or forces.any() or (len(atoms) == 1 and not atoms.pbc.any()):
+            return
+        from ase.neighborlist import neighbor_list
+
+        reach = self.code.reach(atoms.calc)
+        if reach is not None and not len(neighbor_list("i", atoms, reach)):
+            self.warnings.append(
+                f"No two atoms of {self.input_atoms.get_chemical_formula()} are within the cutoff "
+                f"of {self.code.title}, {reach:.3g} Å: there is no interaction, and nothing to "
+                "relax. Check the distances (Å) and the parameters."
+            )
 
     def _costs(self) -> Costs:
         """Return what all attempts together have cost so far."""

@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.rotations import symmetry_number
+from quacc.atoms.vacuum import VACUUM, in_one_piece, is_crowded_molecule, is_isolated, least_gap
 from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
@@ -42,7 +43,7 @@ def run_vibrations(
     calc_kwargs: Mapping[str, Any],
     *,
     recipe: str,
-    version: int = 4,
+    version: int = 5,
     displacement: float,
     thermo: str,
     temperature: float,
@@ -52,6 +53,9 @@ def run_vibrations(
     copy_files: CopyFiles | None = None,
 ) -> VibResult:
     """Compute the vibrations of all atoms that are not fixed, and thermochemistry from them.
+
+    A molecule in a periodic box with at least 6 Å of vacuum around it is free: its three
+    translations and its rotations are no vibrations.
 
     The Hessian is the symmetrised central difference of the forces; modes and thermochemistry
     are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``).
@@ -136,6 +140,15 @@ def run_vibrations(
             "before computing vibrations."
         )
     squares = _squared_energies(atoms, hessian, indices)
+    if is_crowded_molecule(atoms):
+        result["warnings"].append(
+            f"The molecule has only {least_gap(atoms):.1f} Å of vacuum around it: its rotations "
+            f"are hindered, and count as vibrations. Give it at least {VACUUM:g} Å, or set "
+            "atoms.pbc = False."
+        )
+    if is_isolated(atoms):
+        atoms = in_one_piece(atoms, (0, 1, 2))
+        atoms.pbc = False
     if len(indices) == len(atoms):  # then the smallest are translations and rotations
         squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
     energies = np.sqrt(np.abs(squares))
@@ -183,11 +196,17 @@ def _moving(atoms: Atoms) -> np.ndarray:
 
 
 def _check_molecule(atoms: Atoms, indices: np.ndarray) -> None:
-    if atoms.pbc.any() or len(indices) < len(atoms):
-        what = "is periodic" if atoms.pbc.any() else "has fixed atoms"
+    if not is_isolated(atoms):
         raise StructureError(
-            f"Ideal-gas thermochemistry is for free molecules, but the structure {what}. Use "
-            "thermo='harmonic'."
+            "Ideal-gas thermochemistry is for free molecules, but the structure is periodic with "
+            f"{least_gap(atoms):.1f} Å of vacuum. Use thermo='harmonic' for a crystal or a "
+            f"surface; for a molecule, give its box at least {VACUUM:g} Å of vacuum along all "
+            "periodic directions, or set atoms.pbc = False."
+        )
+    if len(indices) < len(atoms):
+        raise StructureError(
+            "Ideal-gas thermochemistry is for free molecules, but the structure has fixed atoms. "
+            "Use thermo='harmonic'."
         )
 
 

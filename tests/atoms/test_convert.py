@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from quacc.atoms import as_atoms
+from quacc.atoms.convert import about_name
 from quacc.errors import StructureError
 
 
@@ -106,3 +107,14 @@ def test_a_folder_is_not_a_structure(tmp_path):
 def test_an_empty_structure():
     with pytest.raises(StructureError, match="no atoms"):
         as_atoms(Atoms())
+
+
+@pytest.mark.parametrize("name", ["NaCl", "LiF", "LiH", "AlF3", "AlCl3"])
+def test_the_names_of_salts_are_told_to_be_molecules(name):
+    assert "name of the molecule" in about_name(name)[0]
+    assert not as_atoms(name).pbc.any()
+
+
+def test_other_names_need_no_word():
+    for structure in ("Cu", "H2O", "O2", "SiO", "NaCl.cif", bulk("NaCl", "rocksalt", a=5.64), {}):
+        assert about_name(structure) == []

@@ -5,10 +5,13 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from quacc.calculators import code_names, get_code, wrong_command
 from quacc.errors import InputError, MissingProgramError, ParameterError, StructureError
+from quacc.recipes.emt import core as emt
+from quacc.recipes.lj import core as lj
 from quacc.settings import change_settings
 
 
@@ -60,14 +63,69 @@ def test_emt_warns_of_elements_that_were_never_fitted():
         ({"epsilon": 0}, "epsilon must be a finite number above zero, not 0"),
         ({"sigma": float("nan")}, "sigma"),
         ({"rc": -1}, "rc"),
-        ({"ro": 4.0}, "must be below the cutoff rc = 3.0"),
+        ({"ro": 4.0}, "must be below the cutoff rc = 3 Å"),
         ({"smooth": 1}, "smooth must be True or False"),
     ],
 )
 def test_lennard_jones_refuses(given, told):
     code = get_code("lj")
     with pytest.raises(ParameterError, match=told):
-        code.check(bulk("Ar", "fcc", a=5), code.complete(given))
+        code.check(bulk("Ar", "fcc", a=5), code.complete({"epsilon": 1, "sigma": 1, **given}))
+
+
+def test_lennard_jones_asks_for_its_parameters():
+    """With 1 eV and 1 Å, as ASE has them, copper's atoms were 1.09 Å apart."""
+    for atoms, given in [
+        ("Cu", {}),
+        ("Cu", {"epsilon": 0.4}),
+        ("Cu", {"sigma": 2.3}),
+        ("Ar", {"sigma": 3.4}),
+        (Atoms("ArKr", positions=[[0, 0, 0], [0, 0, 4]]), {}),
+        (Atoms("He"), {}),
+    ]:
+        with pytest.raises(ParameterError, match="needs epsilon .eV., .* and sigma"):
+            lj.static_job(atoms, **given)
+
+
+@pytest.mark.parametrize("gas", ["Ne", "Ar", "Kr", "Xe"])
+def test_noble_gases_have_published_parameters(gas):
+    """The lattice sums of fcc, 12.13188 and 14.45392 (Ashcroft and Mermin, Solid State Physics,
+    chapter 20): neighbours at 1.0902 sigma, -8.6068 epsilon an atom."""
+    well = {"Ne": 0.0031, "Ar": 0.0104, "Kr": 0.0140, "Xe": 0.0200}[gas]
+    diameter = {"Ne": 2.74, "Ar": 3.40, "Kr": 3.65, "Xe": 3.98}[gas]
+    relaxed = lj.relax_job(gas, relax_cell=True, fmax=1e-5, rc=15 * diameter)
+    neighbour = np.linalg.norm(relaxed["atoms"].cell[0])
+    assert neighbour == pytest.approx((2 * 12.13188 / 14.45392) ** (1 / 6) * diameter, rel=1e-4)
+    energy = -(14.45392**2) / 12.13188 / 2 * well
+    assert relaxed["results"]["energy"] == pytest.approx(energy, rel=1e-3)
+    # Measured, in the same chapter; neon is off by its zero-point motion.
+    measured = {"Ne": 3.13, "Ar": 3.75, "Kr": 3.99, "Xe": 4.33}[gas]
+    assert neighbour == pytest.approx(measured, rel=0.05)
+    assert relaxed["parameters"]["epsilon"] == well
+    given = lj.static_job(relaxed, epsilon=well, sigma=diameter)
+    assert given["key"] == lj.static_job(relaxed)["key"]
+
+
+def test_atoms_beyond_the_cutoff_are_told():
+    apart = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 12.0]])
+    for job, atoms in [
+        (lj.static_job, apart),
+        (lj.relax_job, apart),
+        (lj.static_job, bulk("Xe", a=20.0)),
+        (emt.static_job, bulk("Cu", a=12.0)),
+        (emt.relax_job, Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 12.0]])),
+    ]:
+        [warning] = job(atoms)["warnings"]
+        assert "no interaction" in warning
+    near = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 9.0]])
+    for job, atoms in [(lj.static_job, near), (emt.static_job, "Cu"), (lj.static_job, Atoms("Ar"))]:
+        assert job(atoms)["warnings"] == []
+
+
+def test_one_pair_of_parameters_for_two_elements_is_told():
+    alloy = bulk("NaCl", "rocksalt", a=5.64)
+    [warning] = lj.static_job(alloy, epsilon=0.01, sigma=2.5)["warnings"]
+    assert "Cl, Na differ in their masses alone" in warning
 
 
 def test_a_missing_program_says_how_to_get_and_name_it():

@@ -14,6 +14,7 @@ from ase.optimize import BFGS
 
 from quacc.calculators import emt, lj
 
+PARAMETERS = {"emt": {}, "lj": {"epsilon": 1.0, "sigma": 1.0}}  # as plain ASE has them
 CODES = pytest.mark.parametrize(
     ("code", "plain"), [(emt.CODE, EMT), (lj.CODE, LennardJones)], ids=["emt", "lj"]
 )
@@ -31,6 +32,10 @@ def counting(calculator: Any) -> tuple[Any, list[int]]:
     return calculator, calls
 
 
+def _built(code: Any) -> Any:
+    return code.build(code.complete(PARAMETERS[code.name]), None)
+
+
 def rattled() -> Atoms:
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.rattle(0.1, seed=1)
@@ -42,7 +47,7 @@ def test_a_relaxation_takes_the_force_calls_of_plain_ase(
     code: Any, plain: Callable[[], Any]
 ) -> None:
     ends = []
-    for calculator in (code.build(code.defaults, None), plain()):
+    for calculator in (_built(code), plain()):
         atoms = rattled()
         atoms.calc, calls = counting(calculator)
         BFGS(atoms, logfile=None).run(fmax=0.01, steps=20)
@@ -80,7 +85,7 @@ def test_every_change_is_noticed_as_plain_ase_does(
     code: Any, plain: Callable[[], Any], change: Callable[[Atoms], None]
 ) -> None:
     atoms = rattled()
-    both = [code.build(code.defaults, None), plain()]
+    both = [_built(code), plain()]
     for calculator in both:
         calculator.get_property("energy", atoms)
         assert calculator.check_state(atoms) == []
@@ -94,7 +99,7 @@ def test_what_is_no_part_of_the_question_computes_nothing(
     code: Any, plain: Callable[[], Any]
 ) -> None:
     atoms = rattled()
-    atoms.calc, calls = counting(code.build(code.defaults, None))
+    atoms.calc, calls = counting(_built(code))
     atoms.get_potential_energy()
     before = len(calls)
     atoms.set_momenta(atoms.positions)

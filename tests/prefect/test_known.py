@@ -49,6 +49,14 @@ def keep(result):
 # Whose results are served
 
 
+def test_the_name_of_a_salt_is_told_to_whoever_uses_it():
+    potential = {"epsilon": 0.01, "sigma": 2.0}
+    keep(lj.static_job(molecule("NaCl"), **potential))
+    _, served = look_up(lj.static_job, "NaCl", **potential)
+    assert served is not None
+    assert [text for text in served["warnings"] if "name of the molecule" in text]
+
+
 def test_a_job_is_served_to_all_who_ask_the_same():
     result = keep(relax_job("Al"))
     for asked in (relax_job, partial(relax_job, fmax=0.01), as_task(relax_job).fn.plain):

@@ -27,10 +27,10 @@ JOBS = {
     "emt.static_job": (emt.static_job, {}),
     "emt.relax_job": (emt.relax_job, {"fmax": 0.05, "trajectory": True}),
     "emt.md_job": (emt.md_job, {"steps": 2, "trajectory": True}),
-    "lj.static_job": (lj.static_job, {"sigma": 2.3}),
-    "lj.relax_job": (lj.relax_job, {"sigma": 2.3, "steps": 2}),
-    "lj.md_job": (lj.md_job, {"sigma": 2.3, "steps": 2}),
-    "lj.freq_job": (lj.freq_job, {"sigma": 2.3, "thermo": "harmonic"}),
+    "lj.static_job": (lj.static_job, {"epsilon": 0.4, "sigma": 2.3}),
+    "lj.relax_job": (lj.relax_job, {"epsilon": 0.4, "sigma": 2.3, "steps": 2}),
+    "lj.md_job": (lj.md_job, {"epsilon": 0.4, "sigma": 2.3, "steps": 2}),
+    "lj.freq_job": (lj.freq_job, {"epsilon": 0.4, "sigma": 2.3, "thermo": "harmonic"}),
 }
 every_job = pytest.mark.parametrize("name", JOBS)
 

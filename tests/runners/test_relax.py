@@ -152,7 +152,7 @@ def test_an_exploding_structure_is_an_error_with_its_last_structure():
     # Lennard-Jones atoms this deep in the core overflow within a few steps.
     atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 1.2]])
     with pytest.raises(NotFiniteError, match="returned an energy of") as caught:
-        lj.relax_job(atoms, sigma=1e30, rc=1e40)
+        lj.relax_job(atoms, epsilon=1.0, sigma=1e30, rc=1e40)
     assert len(caught.value.atoms) == 2
 
 

@@ -37,17 +37,17 @@ def cluster():
     # Four Lennard-Jones atoms form a tetrahedron.
     atoms = molecule("NH3")
     atoms.rattle(0.05, seed=1)
-    return relax_job(atoms, fmax=1e-6, epsilon=0.5)
+    return relax_job(atoms, fmax=1e-6, epsilon=0.5, sigma=1.0)
 
 
 def test_same_as_ase_for_a_cluster(tmp_path):
     relaxed = cluster()
     plain = relaxed["atoms"].copy()
-    plain.calc = LennardJones(epsilon=0.5)
+    plain.calc = LennardJones(epsilon=0.5, sigma=1.0)
     vibrations = Vibrations(plain, delta=0.01, name=str(tmp_path / "vib"))
     vibrations.run()
     energies = vibrations.get_energies()
-    result = freq_job(relaxed, epsilon=0.5, temperature=400, pressure=2.0)
+    result = freq_job(relaxed, epsilon=0.5, sigma=1.0, temperature=400, pressure=2.0)
     np.testing.assert_allclose(
         result["frequencies"] * units.invcm, np.sort(energies.real)[6:], atol=1e-8
     )
@@ -67,6 +67,41 @@ def test_same_as_ase_for_a_cluster(tmp_path):
         gas.get_gibbs_energy(400, 2e5, verbose=False), abs=1e-6
     )
     assert thermo["gibbs_energy"] == pytest.approx(thermo["enthalpy"] - 400 * thermo["entropy"])
+
+
+@pytest.mark.parametrize("thermo", ["ideal_gas", "harmonic"])
+def test_a_molecule_in_a_box_is_free(thermo):
+    """Its rotations are no vibrations, and its thermochemistry is that without a box."""
+    potential = {"epsilon": 0.5, "sigma": 1.0, "thermo": thermo}
+    free = cluster()["atoms"]
+    box = free.copy()
+    box.set_cell([[14.0, 0, 0], [2.0, 13.0, 0], [0, 1.0, 12.0]])
+    box.pbc = True
+    box.positions += 0.1
+    box.wrap()  # the boundaries cut it
+    assert np.ptp(box.positions, axis=0).max() > 6
+    expected, found = freq_job(free, **potential), freq_job(box, **potential)
+    assert len(found["frequencies"]) == 6
+    np.testing.assert_allclose(found["frequencies"], expected["frequencies"], rtol=1e-5)
+    for name, value in expected["thermo"].items():
+        assert found["thermo"][name] == (
+            value if isinstance(value, str) else pytest.approx(value, rel=1e-6)
+        )
+    assert found["warnings"] == expected["warnings"]
+
+
+def test_a_molecule_without_enough_vacuum_says_so():
+    potential = {"epsilon": 0.5, "sigma": 1.0}
+    tight = cluster()["atoms"].copy()
+    tight.center(vacuum=2.0)
+    tight.pbc = True
+    found = freq_job(tight, thermo="harmonic", **potential)
+    assert len(found["frequencies"]) == 9
+    assert any("only 4.0 Å of vacuum" in text for text in found["warnings"])
+    with pytest.raises(StructureError, match="at least 6 Å of vacuum"):
+        freq_job(tight, **potential)
+    argon = freq_job(bulk("Ar", "fcc", a=5.3, cubic=True), thermo="harmonic", **ARGON)
+    assert not any("vacuum" in text for text in argon["warnings"])
 
 
 def test_an_atom_has_the_sackur_tetrode_entropy():
@@ -125,7 +160,7 @@ def test_spin_comes_from_the_moments():
     oxygen = molecule("O2")
     thermo = freq_job(oxygen, sigma=1.0, epsilon=1.0)["thermo"]
     assert thermo["spin"] == 1.0
-    none = freq_job(oxygen, spin=0.0)["thermo"]
+    none = freq_job(oxygen, spin=0.0, sigma=1.0, epsilon=1.0)["thermo"]
     assert thermo["entropy"] - none["entropy"] == pytest.approx(units.kB * np.log(3))
 
 
@@ -156,7 +191,7 @@ def test_thermochemistry_must_be_finite(dimer):
 
 def test_modes_without_stiffness_are_reported():
     apart = Atoms("Ar3", positions=[[0, 0, 0], [0, 60, 0], [60, 0, 0]])
-    assert "3 imaginary or zero modes" in freq_job(apart, **ARGON)["warnings"][0]
+    assert "3 imaginary or zero modes" in freq_job(apart, **ARGON)["warnings"][-1]
 
 
 def test_wrong_structures():
@@ -165,13 +200,13 @@ def test_wrong_structures():
     fixed = molecule("N2")
     fixed.set_constraint(FixAtoms([0]))
     with pytest.raises(StructureError, match="has fixed atoms"):
-        freq_job(fixed)
+        freq_job(fixed, **ARGON)
     fixed.set_constraint(FixAtoms([0, 1]))
     with pytest.raises(StructureError, match="All atoms are fixed"):
-        freq_job(fixed, thermo="harmonic")
+        freq_job(fixed, thermo="harmonic", **ARGON)
     fixed.set_constraint(FixBondLength(0, 1))
     with pytest.raises(StructureError, match="FixBondLength"):
-        freq_job(fixed)
+        freq_job(fixed, **ARGON)
 
 
 def test_without_a_real_mode_there_is_no_thermochemistry():

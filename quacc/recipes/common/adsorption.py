@@ -14,12 +14,12 @@ from quacc.atoms.adsorption import (
     adsorption_sites,
     as_molecule,
     hold_bottom,
-    in_one_piece,
     is_slab,
     with_adsorbate,
 )
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import make_slabs, turned_over
+from quacc.atoms.vacuum import VACUUM, gap, in_one_piece, touches_own_image
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
@@ -177,6 +177,7 @@ def adsorption_flow(
         )
     if not all(row["adsorbed"] for row in rows):
         warnings.append("Some adsorbates left the surface.")
+    warnings += _near_images(results, len(added))
     parameters = {
         **carve,
         "adsorbate": added,
@@ -228,6 +229,31 @@ def _geometry(whole: Atoms, slab: Atoms, position: Any) -> tuple[float, float]:
     lowest = added[int(np.argmin(added[:, 2]))]
     moved, _ = find_mic((lowest - position) * [1, 1, 0], whole.cell, [True, True, False])
     return float(lowest[2] - top), float(np.linalg.norm(moved))
+
+
+def _near_images(results: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+    """Return warnings of adsorbates, the last atoms, that reach their own or the slab's image."""
+    vacuums, laterals = [], []
+    for one in results:
+        whole = in_one_piece(one["atoms"])
+        if whole.pbc[2]:
+            vacuums.append(gap(whole, 2))
+        laterals.append(touches_own_image(whole[-count:], (0, 1)))
+    warnings = []
+    if vacuums and min(vacuums) < VACUUM:
+        warnings.append(
+            f"Only {min(vacuums):.1f} Å are left between an adsorbate and the slab's image above "
+            f"it: they act on one another. Take at least {VACUUM:g} Å more than the adsorbate "
+            "needs, with min_vacuum or in the slab that is given."
+        )
+    near = [distance for distance in laterals if distance is not None]
+    if near:
+        warnings.append(
+            f"Adsorbates are {min(near):.1f} Å from their own images along the surface, within "
+            "the sum of their van der Waals radii: energies are those of a dense layer. Take a "
+            "larger min_lateral, or a wider slab, for a single adsorbate."
+        )
+    return warnings
 
 
 def _name(label: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quacc.atoms import as_atoms
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import require_bool
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, finish, keywords
@@ -87,7 +87,7 @@ def double_relax_flow(
         "direct_energy": float(alone["results"]["energy"]) if alone else None,
         "saved": _calls(alone) - calls if alone else None,
     }
-    warnings = []
+    warnings = about_name(atoms)
     if alone and abs(alone["results"]["energy"] - properties["energy"]) > 1e-3 * len(given):
         warnings.append(
             f"The two ways ended in different minima: {properties['energy']:.4f} eV after the "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quacc.atoms import as_atoms
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import ParameterError, StructureError, require_bool
 from quacc.recipes.common.phases import check_phase, entries_of, relax_options, with_elements
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
@@ -89,7 +89,10 @@ def hull_flow(
     }
     jobs = [result for chain in results for result in chain]
     properties = {"elements": elements, "phases": phases}
-    result: HullResult = finish("hull_flow", last["atoms"], jobs, parameters, properties, UNITS)
+    warnings = [text for one in structures for text in about_name(one)]
+    result: HullResult = finish(
+        "hull_flow", last["atoms"], jobs, parameters, properties, UNITS, warnings
+    )
     return result
 
 

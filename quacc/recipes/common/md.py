@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quacc.atoms import as_atoms
 from quacc.atoms.check import heights
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import ParameterError, require_choice, require_count, require_positive
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import MD, finish, keywords
@@ -31,10 +31,17 @@ UNITS = {
     "total_energy": "eV",
     "temperatures": "K",
 }
-REFERENCES = ("Allen2017", "Flyvbjerg1989")
+REFERENCES = ("Allen2017", "Flyvbjerg1989", "Gilvarry1956")
 
 _CM2_PER_S = 0.1
 """Of Å²/fs."""
+_LINDEMANN = 0.15
+"""A crystal that vibrates by more than this part of the distance between neighbours melts."""
+_LINEAR = (0.7, 1.3)
+"""Powers of the time that the mean square displacement may grow with: diffusion has 1, motion
+without collisions 2, vibrations 0."""
+_FAR = 0.05
+"""A mean temperature farther from the one asked for, in parts of it, is told."""
 
 
 class MDFlowResult(FlowResult):
@@ -44,11 +51,12 @@ class MDFlowResult(FlowResult):
     """Mean (K)."""
     temperature_error: float
     """Standard error, from blocks (K)."""
-    energy_drift: float
-    """Slope of the total energy (eV per atom and ps): of NVE, the error of the integration."""
+    energy_drift: float | None
+    """Slope of the total energy (eV per atom and ps), the error of the integration; None where a
+    thermostat changes the energy."""
     diffusion: float | None
-    """Self-diffusion (cm²/s), from the slope of the mean square displacement; None for a run too
-    short to tell, and of more than one element."""
+    """Self-diffusion (cm²/s), from the slope of the mean square displacement; None where this does
+    not grow linearly (``warnings`` tell why), and of more than one element."""
     diffusion_error: float | None
     """Standard error, from blocks (cm²/s)."""
     diffusion_by_element: dict[str, dict[str, float | None]]
@@ -60,7 +68,7 @@ class MDFlowResult(FlowResult):
     rdf: dict[str, NDArray[Any]] | None
     """``distances`` (Å) and ``values``, one far away in a liquid; None without a periodic cell."""
     first_peak: float | None
-    """Of the radial distribution function (Å)."""
+    """Where the radial distribution function has its first maximum (Å)."""
     time: NDArray[Any]
     """fs."""
     total_energy: NDArray[Any]
@@ -87,8 +95,10 @@ def md_flow(
     Diffusion is Einstein's, a sixth of the slope of the mean square displacement in the second
     half of a block; its standard error is that of the mean of the blocks (Allen and Tildesley,
     Computer Simulation of Liquids, 2nd ed., Oxford 2017; Flyvbjerg and Petersen, J. Chem. Phys. 91,
-    461 (1989)). Each element has its own. A small periodic cell slows diffusion down; no
-    correction is made.
+    461 (1989)). Each element has its own. None is given unless the mean square displacement grows
+    linearly, beyond what atoms vibrate by in a crystal at its melting point (Lindemann's criterion;
+    Gilvarry, Phys. Rev. 102, 308 (1956)). A small periodic cell slows diffusion down; no correction
+    is made.
 
     Parameters
     ----------
@@ -150,10 +160,20 @@ def md_flow(
     check_chain(given, *runs)
     (results,) = gather([submit_chain(given, *runs)], [given.get_chemical_formula()], "md_flow")
     run = results[-1]
-    properties = _analyse(run, timestep * sample_every, blocks)
-    warnings = []
-    if any(one["value"] is None for one in properties["diffusion_by_element"].values()):
-        warnings.append("The run is too short to tell the diffusion.")
+    properties, warnings = _analyse(run, timestep * sample_every, blocks, production == "NVE")
+    warnings += about_name(atoms)
+    off = abs(properties["temperature"] - temperature)
+    if off > max(_FAR * temperature, 2 * properties["temperature_error"]):
+        warnings.append(
+            f"The mean temperature is {properties['temperature']:.0f} ± "
+            f"{properties['temperature_error']:.0f} K, where {temperature:g} K were asked for: all "
+            "properties are those at the mean. Equilibrate longer, take a larger cell, or keep a "
+            "thermostat with production='Bussi'."
+        )
+    if production == "Langevin":
+        warnings.append(
+            "Langevin's friction slows diffusion down. Take production='NVE' or 'Bussi' for it."
+        )
     parameters = {
         "temperature": float(temperature),
         "timestep": float(timestep),
@@ -172,7 +192,10 @@ def md_flow(
     return result
 
 
-def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, Any]:
+def _analyse(
+    run: Mapping[str, Any], interval: float, blocks: int, conserved: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the properties of a run, and warnings; ``conserved``: its energy must not change."""
     history = {name: np.array(values) for name, values in run["history"].items()}
     frames = run["trajectory"]
     total = history["energy"] + history["kinetic_energy"]
@@ -182,19 +205,25 @@ def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, 
     masses = frames[0].get_masses()
     paths = paths - np.einsum("tai,a->ti", paths, masses)[:, None] / masses.sum()
     symbols = np.array(frames[0].get_chemical_symbols())
+    near = _nearest(frames[0])
     of_element = {symbol: paths[:, symbols == symbol] for symbol in np.unique(symbols).tolist()}
-    diffusion = {
-        symbol: _mean([_diffusion(part, interval) for part in np.array_split(some, blocks)])
-        for symbol, some in of_element.items()
-    }
+    diffusion, warnings = {}, []
+    for symbol, some in of_element.items():
+        value, error, reason = _diffuses(some, interval, blocks, near[symbols == symbol].mean())
+        if not frames[0].pbc.all():
+            reason = "the structure is not periodic in three directions"
+        known = reason is None
+        diffusion[symbol] = {"value": value if known else None, "error": error if known else None}
+        if reason:
+            warnings.append(f"There is no diffusion coefficient of {symbol}: {reason}.")
     unknown = {"value": None, "error": None}
     single = next(iter(diffusion.values())) if len(diffusion) == 1 else unknown
     lags, msd = mean_square_displacement(paths)
     rdf = _rdf(frames)
-    return {
+    properties = {
         "temperature": float(history["temperature"].mean()),
         "temperature_error": _error(means),
-        "energy_drift": float(slope * 1e3 / len(frames[0])),
+        "energy_drift": float(slope * 1e3 / len(frames[0])) if conserved else None,
         "diffusion": single["value"],
         "diffusion_error": single["error"],
         "diffusion_by_element": diffusion,
@@ -208,17 +237,50 @@ def _analyse(run: Mapping[str, Any], interval: float, blocks: int) -> dict[str, 
         "total_energy": total,
         "temperatures": history["temperature"],
     }
+    return properties, warnings
+
+
+def _nearest(atoms: Atoms) -> NDArray[Any]:
+    """Return the distance of each atom to its nearest neighbour (Å), at most 5."""
+    from ase.neighborlist import neighbor_list
+
+    nearest = np.full(len(atoms), 5.0)
+    first, distances = neighbor_list("id", atoms, 5.0)
+    np.minimum.at(nearest, first, distances)
+    return nearest
+
+
+def _diffuses(
+    paths: NDArray[Any], interval: float, blocks: int, neighbour: float
+) -> tuple[float | None, float | None, str | None]:
+    """Return a diffusion coefficient, its error, and why it is none, if it is none.
+
+    ``neighbour``: the distance of the atoms to their nearest neighbours (Å).
+    """
+    parts = np.array_split(paths, blocks)
+    values = [_diffusion(part, interval) for part in parts]
+    known = [value for value in values if value is not None]
+    if len(known) < blocks:
+        return None, None, "the run is too short"
+    shortest = min(len(part) for part in parts)
+    curves = [mean_square_displacement(part[:shortest])[1] for part in parts]
+    squares = np.mean(curves, axis=0)
+    late = np.arange(len(squares)) >= len(squares) // 2
+    moved = float(np.sqrt(squares[-1]))
+    value, error = float(np.mean(known)), _error(known)
+    if moved <= np.sqrt(2) * _LINDEMANN * neighbour:
+        return value, error, f"atoms moved by {moved:.2g} Å only, as vibrations move them"
+    power = float(np.polyfit(np.log(np.flatnonzero(late)), np.log(squares[late]), 1)[0])
+    if not _LINEAR[0] <= power <= _LINEAR[1]:
+        grows = f"the mean square displacement grows with the time to the power of {power:.2f}"
+        return value, error, f"{grows}, and not linearly. Run longer, or sample more seldom"
+    if value <= 2 * error:
+        return value, error, f"({value:.1e} ± {error:.0e}) cm²/s is not above its error. Run longer"
+    return value, error, None
 
 
 def _error(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
-def _mean(values: Sequence[float | None]) -> dict[str, float | None]:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return {"value": None, "error": None}
-    return {"value": float(np.mean(known)), "error": _error(known)}
 
 
 def mean_square_displacement(paths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -263,15 +325,25 @@ def _rdf(frames: Sequence[Atoms]) -> dict[str, NDArray[Any]] | None:
 
 
 def _peak(rdf: Mapping[str, NDArray[Any]]) -> float | None:
-    """Return the first maximum, between bins."""
+    """Return the first maximum that stands out from the noise, between bins."""
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
     values, distances = rdf["values"], rdf["distances"]
-    if values.max() <= 0:
+    smooth = gaussian_filter1d(values, _SMOOTH, mode="nearest")
+    peaks, _ = find_peaks(smooth, prominence=_PROMINENT * smooth.max())
+    if not len(peaks):
         return None
-    top = int(np.argmax(values))
-    if 0 < top < len(values) - 1:
-        a, b, _ = np.polyfit(distances[top - 1 : top + 2], values[top - 1 : top + 2], 2)
-        return float(-b / (2 * a))
-    return float(distances[top])
+    near = range(max(1, peaks[0] - _SMOOTH), min(len(values) - 1, peaks[0] + _SMOOTH + 1))
+    top = max(near, key=lambda bin: values[bin])
+    a, b, _ = np.polyfit(distances[top - 1 : top + 2], values[top - 1 : top + 2], 2)
+    return float(np.clip(-b / (2 * a), distances[top - 1], distances[top + 1]))
+
+
+_SMOOTH = 2
+"""Bins that noise is averaged over."""
+_PROMINENT = 0.1
+"""A peak rises above the valleys beside it by this part of the highest value."""
 
 
 def summarise(result: MDFlowResult) -> str:
@@ -282,10 +354,13 @@ def summarise(result: MDFlowResult) -> str:
             text += f", {name} = ({one['value']:.2e} ± {one['error']:.0e}) cm²/s"
     if result["first_peak"] is not None:
         text += f", first peak of g(r) at {result['first_peak']:.2f} Å"
-    return f"{text}, energy drift {result['energy_drift'] * 1e3:.3f} meV per atom and ps"
+    if result["energy_drift"] is not None:
+        text += f", energy drift {result['energy_drift'] * 1e3:.3f} meV per atom and ps"
+    return text
 
 
 def tabulate(result: MDFlowResult) -> list[dict[str, Any]]:
+    drift = result["energy_drift"]
     rows = [
         ("temperature (K)", result["temperature"], result["temperature_error"]),
         *(
@@ -293,7 +368,7 @@ def tabulate(result: MDFlowResult) -> list[dict[str, Any]]:
             for symbol, one in result["diffusion_by_element"].items()
         ),
         ("first peak of g(r) (Å)", result["first_peak"], None),
-        ("energy drift (meV per atom and ps)", result["energy_drift"] * 1e3, None),
+        ("energy drift (meV per atom and ps)", None if drift is None else drift * 1e3, None),
     ]
     return [{"quantity": name, "value": value, "±": error} for name, value, error in rows]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
+from quacc.atoms.vacuum import VACUUM, is_isolated, least_gap
 from quacc.errors import ParameterError, StructureError, require_positive
 from quacc.recipes.common.verbs import Job, Step, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import FREQ, RELAX, finish, keywords
@@ -92,7 +93,7 @@ def molecule_flow(
     Parameters
     ----------
     atoms
-        The molecule.
+        The molecule, alone or in a periodic box with at least 6 Å of vacuum.
     relax_job, freq_job
         Relax it, and compute its vibrations.
     temperature, pressure
@@ -219,8 +220,12 @@ def _steps(relax: Job, freq: Job, options: Mapping[str, Any]) -> tuple[Step, Ste
 
 def _molecule(structure: StructureLike, name: str) -> Any:
     atoms = as_atoms(structure)
-    if atoms.pbc.any():
-        raise StructureError(f"{name} is periodic, so it is no molecule of a gas.")
+    if not is_isolated(atoms):
+        raise StructureError(
+            f"{name} is periodic with {least_gap(atoms):.1f} Å of vacuum, so it is no molecule of "
+            f"a gas. Give a molecule at least {VACUUM:g} Å of vacuum along all periodic "
+            "directions, or set atoms.pbc = False."
+        )
     return atoms
 
 

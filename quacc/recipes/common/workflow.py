@@ -8,7 +8,7 @@ from typing import Any
 from ase import Atoms
 
 from quacc.atoms import as_atoms
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.common.verbs import Job, check, submit
 from quacc.runners.calculation import formula_of
@@ -88,7 +88,7 @@ def check_start(
     if crystal and not atoms.pbc.all():
         raise StructureError(
             f"This takes a crystal, periodic in three directions, but {formula_of(atoms)} has "
-            f"pbc={atoms.pbc.tolist()}."
+            f"pbc={atoms.pbc.tolist()}. {' '.join(about_name(structure))}".rstrip()
         )
     if relax_job is not None and not isinstance(structure, Mapping):
         check(relax_job, structure, **({"relax_cell": True} if cell else {}), **relax_kwargs)

@@ -342,3 +342,23 @@ def test_a_molecule_that_its_box_cuts_is_put_together():
     cut.wrap()
     assert np.ptp(cut.positions, axis=0).max() > 5
     np.testing.assert_allclose(as_molecule(cut, "adsorbate").get_all_distances(), whole)
+
+
+def test_adsorbates_that_reach_their_images_are_told():
+    loose = {"hold": 1.0, "relax_kwargs": {"fmax": 1.0}}
+    wide = fcc111("Cu", (2, 2, 2), vacuum=8.0, periodic=True)
+    assert not [
+        text
+        for text in adsorption_flow(wide, "O", reference="O2", **loose)["warnings"]
+        if "image" in text
+    ]
+    tight = fcc111("Cu", (2, 2, 2), vacuum=3.5, periodic=True)
+    told = adsorption_flow(tight, "O", reference="O2", **loose)["warnings"]
+    assert any("left between an adsorbate and the slab's image" in text for text in told)
+    # Without a third period there is no image above.
+    tight.pbc[2] = False
+    told = adsorption_flow(tight, "O", reference="O2", **loose)["warnings"]
+    assert not any("image" in text for text in told)
+    dense = fcc111("Cu", (1, 1, 2), vacuum=8.0, periodic=True)
+    told = adsorption_flow(dense, "O", reference="O2", **loose)["warnings"]
+    assert any("2.6 Å from their own images along the surface" in text for text in told)

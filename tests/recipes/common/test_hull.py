@@ -6,8 +6,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
 from quacc.errors import ParameterError, StructureError
+from quacc.recipes.common.hull import hull_flow as any_hull_flow
 from quacc.recipes.emt.core import relax_job
 from quacc.recipes.emt.hull import hull_flow
+from quacc.recipes.lj import core as lj
 
 
 def alloy(first, second, count):
@@ -94,3 +96,17 @@ def test_a_gas_is_a_molecule():
 def test_bad_input(structures, error, message):
     with pytest.raises(error, match=message):
         hull_flow(structures)
+
+
+def test_the_molecule_of_a_salt_is_told():
+    potential = {"epsilon": 0.01, "sigma": 2.5}
+    halite = bulk("NaCl", "rocksalt", a=5.64)
+    chlorine = bulk("Cl", "fcc", a=4.0)
+    result = any_hull_flow(
+        [halite, "NaCl", bulk("Na", cubic=True), chlorine],
+        lj.relax_job,
+        lj.static_job,
+        relax_kwargs={**potential, "steps": 1},
+        static_kwargs=potential,
+    )
+    assert any("'NaCl' is the name of the molecule" in text for text in result["warnings"])

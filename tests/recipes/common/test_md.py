@@ -1,5 +1,7 @@
 """Molecular dynamics, against conservation laws, exact walks, and liquid argon."""
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -7,7 +9,14 @@ from ase.build import bulk
 
 from quacc.errors import ParameterError
 from quacc.recipes import report
-from quacc.recipes.common.md import _analyse, _diffusion, _rdf, mean_square_displacement
+from quacc.recipes.common.md import (
+    _analyse,
+    _diffuses,
+    _diffusion,
+    _peak,
+    _rdf,
+    mean_square_displacement,
+)
 from quacc.recipes.emt.md import md_flow
 from quacc.recipes.lj.md import md_flow as lj_md_flow
 
@@ -26,9 +35,15 @@ def test_copper_keeps_its_energy_and_stays_where_it_is():
     # Half of the kinetic energy goes into the potential, unless the thermostat refills it.
     assert 100 < result["temperature"] < 450
     assert result["first_peak"] == pytest.approx(3.6 / np.sqrt(2), rel=0.02)
-    assert abs(result["diffusion"]) < 1e-4
-    only = {"value": result["diffusion"], "error": result["diffusion_error"]}
-    assert result["diffusion_by_element"] == {"Cu": only}
+    # Vibrations are no diffusion.
+    assert result["diffusion"] is None
+    assert result["diffusion_error"] is None
+    assert result["diffusion_by_element"] == {"Cu": {"value": None, "error": None}}
+    assert any("as vibrations move them" in text for text in result["warnings"])
+    # Without a thermostat half of the heat went into the potential: the crystal was at rest.
+    assert result["temperature"] > 0.95 * 300 or any(
+        "mean temperature" in text for text in result["warnings"]
+    )
     assert result["msd"]["values"][0] == 0
     assert result["atoms"].get_momenta().any()
 
@@ -66,14 +81,17 @@ def test_each_element_diffuses_on_its_own():
     rng = np.random.default_rng(4)
     paths = rng.normal(scale=0.05, size=(800, 120, 3))
     paths[:, ::2] += rng.normal(scale=0.1, size=(800, 60, 3)).cumsum(axis=0)
-    frames = [Atoms("LiO" * 60, positions=positions) for positions in paths]
+    start = rng.uniform(0, 20, (120, 3))
+    box = {"cell": [20.0] * 3, "pbc": True}
+    frames = [Atoms("LiO" * 60, positions=start + one, **box) for one in paths]
     history = {name: np.ones(800) for name in ("energy", "kinetic_energy", "temperature")}
     run = {"history": {"time": np.arange(800.0), **history}, "trajectory": frames}
-    found = _analyse(run, 1.0, 5)
+    found, warnings = _analyse(run, 1.0, 5, True)
     lithium, oxygen = (found["diffusion_by_element"][symbol] for symbol in ("Li", "O"))
-    # What is left of the oxygen's: it moves against the lithium's centre of mass.
     assert abs(lithium["value"] - 0.03 / 6 * 0.1) < 3 * lithium["error"] < 3e-4
-    assert abs(oxygen["value"]) < 1e-2 * lithium["value"]
+    assert oxygen == {"value": None, "error": None}
+    assert len(warnings) == 1
+    assert re.search("of O: .* as vibrations move them", warnings[0])
     assert found["diffusion"] is None
     assert found["diffusion_error"] is None
     assert found["msd_by_element"]["Li"][1] == pytest.approx(0.03 + 6 * 0.05**2, rel=0.02)
@@ -87,11 +105,94 @@ def test_of_an_alloy_every_element_is_told():
     result = md_flow(alloy, equilibration=20, steps=200)
     assert result["diffusion"] is None
     assert list(result["diffusion_by_element"]) == ["Au", "Cu"]
-    assert "D(Au) = " in report.summary(result)
+    assert "D(Au)" not in report.summary(result)
+    result["diffusion_by_element"]["Au"] = {"value": 1e-5, "error": 1e-6}
+    assert "D(Au) = (1.00e-05 ± 1e-06) cm²/s" in report.summary(result)
     quantities = [row["quantity"] for row in report.table(result)]
     assert "diffusion of Cu (cm²/s)" in quantities
     labels = [text.get_text() for text in report.plot(result).axes[2].get_legend().get_texts()]
     assert labels == ["Au", "Cu"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "neighbour", "reason"),
+    [
+        ("walk", 0.5, None),
+        ("flight", 0.5, r"to the power of 2\.00"),
+        ("vibration", 2.5, "as vibrations move them"),
+        ("vibration", 0.01, "not linearly"),
+        ("walk", 100.0, "as vibrations move them"),
+        ("drifting apart and back", 0.01, "not linearly|not above its error"),
+    ],
+)
+def test_only_what_grows_linearly_is_diffusion(paths, neighbour, reason):
+    rng = np.random.default_rng(1)
+    time = np.arange(1000.0)[:, None, None]
+    velocities = rng.normal(size=(1, 30, 3))
+    made = {
+        "walk": rng.normal(scale=0.1, size=(1000, 30, 3)).cumsum(axis=0),
+        "flight": 0.01 * time * velocities,
+        "vibration": 0.1 * np.sin(0.3 * time + 6 * rng.random((1, 30, 3))),
+        "drifting apart and back": velocities * np.sin(np.pi * time / 100),
+    }[paths]
+    _, _, told = _diffuses(made, 1.0, 5, neighbour)
+    if reason is None:
+        assert told is None
+    else:
+        assert re.search(reason, told)
+
+
+def test_no_diffusion_of_what_is_not_periodic():
+    """The rotation of a cluster is none, and on a surface there are two dimensions."""
+    rng = np.random.default_rng(4)
+    walk = 0.1 * rng.normal(size=(800, 60, 3)).cumsum(axis=0)
+    history = {name: np.ones(800) for name in ("energy", "kinetic_energy", "temperature")}
+    start = rng.uniform(0, 15, (60, 3))
+    for pbc in (False, [True, True, False]):
+        frames = [Atoms("Li60", positions=start + one, cell=[15.0] * 3, pbc=pbc) for one in walk]
+        run = {"history": {"time": np.arange(800.0), **history}, "trajectory": frames}
+        found, warnings = _analyse(run, 1.0, 5, False)
+        assert found["diffusion"] is None
+        assert "not periodic" in warnings[0]
+        assert found["energy_drift"] is None
+
+
+def test_the_first_peak_is_the_first():
+    """In diamond's structure the second shell, of twelve, is higher than the first, of four."""
+    start = bulk("Si", cubic=True) * 3
+    frames = []
+    for seed in range(20):
+        frame = start.copy()
+        frame.rattle(0.08, seed=seed)
+        frames.append(frame)
+    rdf = _rdf(frames)
+    near = rdf["distances"] < 3
+    assert rdf["values"][near].max() < rdf["values"][~near].max()
+    assert _peak(rdf) == pytest.approx(5.43 * np.sqrt(3) / 4, abs=0.05)
+
+
+def test_no_peak_at_the_edge():
+    distances = np.linspace(0, 5, 100)
+    assert _peak({"distances": distances, "values": distances}) is None
+    assert _peak({"distances": distances, "values": 0 * distances}) is None
+
+
+def test_a_temperature_far_from_the_one_asked_for_is_told():
+    """A crystal at rest on its sites gives half of its heat to the potential."""
+    options = {"timestep": 5.0, "equilibration": 1, "steps": 300, "production": "NVE"}
+    result = md_flow(bulk("Cu", cubic=True) * 2, temperature=600, **options)
+    assert result["temperature"] == pytest.approx(300, rel=0.2)
+    assert any("600 K were asked for" in text for text in result["warnings"])
+    kept = md_flow(
+        bulk("Cu", cubic=True) * 2, temperature=600, **{**options, "production": "Bussi"}
+    )
+    assert kept["energy_drift"] is None
+    assert "drift" not in report.summary(kept)
+
+
+def test_langevin_in_production_is_told():
+    result = md_flow("Cu", production="Langevin", equilibration=1, steps=200)
+    assert any("friction slows diffusion" in text for text in result["warnings"])
 
 
 def test_the_distribution_of_an_ideal_gas_is_one():

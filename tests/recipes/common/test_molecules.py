@@ -159,6 +159,19 @@ def test_crystals_are_no_molecules():
         molecule_flow("Cu")
 
 
+def test_a_molecule_in_a_box_is_the_molecule():
+    """The thermochemistry of a plane-wave code, which has nothing but boxes."""
+    box = molecule("N2")
+    box.center(vacuum=6.0)
+    box.pbc = True
+    free, boxed = (molecule_flow(one, relax_kwargs={"fmax": 1e-4}) for one in ("N2", box))
+    for name in ("enthalpy", "entropy", "gibbs_energy"):
+        assert boxed[name] == pytest.approx(free[name], rel=1e-5)
+    box.center(vacuum=2.0)
+    with pytest.raises(StructureError, match="with 4.0 Å of vacuum"):
+        molecule_flow(box)
+
+
 def test_frequencies_are_those_of_the_job():
     result = molecule_flow("N2")
     assert len(result["frequencies"]) == 1
