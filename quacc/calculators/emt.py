@@ -42,7 +42,7 @@ class EMTCode(Code):
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         return _EMT(**parameters)
 
-    def reach(self, calculator: Calculator) -> float:
+    def reach(self, calculator: Any) -> float:
         return float(calculator.rc_list)
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ class LJCode(Code):
         return resolved
 
     def reach(self, calculator: Calculator) -> float:
-        return float(calculator.parameters.rc)
+        return float(calculator.parameters["rc"])
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)

@@ -9,6 +9,7 @@ from ase import units
 
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.slabs import Slab, make_slabs
+from quacc.atoms.vacuum import VACUUM, gap
 from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
@@ -127,6 +128,11 @@ def bulk_to_slabs_flow(
     if any(chain[0]["parameters"].get("relax_cell") for chain in results):
         warnings.append(
             "The slabs' cells were relaxed, vacuum included: the surface energies mean nothing."
+        )
+    if any(gap(one["atoms"], 2) < VACUUM for one in (chain[-1] for chain in results)):
+        warnings.append(
+            f"Slabs are less than {VACUUM:g} Å from their images: they act on one another. Take a "
+            "larger min_vacuum."
         )
     parameters = {**carve, "relax_kwargs": relax_kwargs, "static_kwargs": static_kwargs}
     surfaces = [surface for surface, _ in rows]

@@ -194,3 +194,11 @@ def test_a_wrong_keyword_of_a_job_is_a_wrong_keyword():
         bulk_to_slabs_flow("Cu", relax_kwargs={"fmx": 1})
     with pytest.raises(StructureError, match="no parameters for Fe"):
         bulk_to_slabs_flow("Fe")
+
+
+def test_slabs_near_their_images_are_told():
+    options = {"max_index": 1, "min_thickness": 4.0, "relax_kwargs": {"fmax": 1.0}}
+    near = bulk_to_slabs_flow("Cu", min_vacuum=3.0, **options)["warnings"]
+    assert any("act on one another" in text for text in near)
+    far = bulk_to_slabs_flow("Cu", min_vacuum=8.0, **options)["warnings"]
+    assert not any("act on one another" in text for text in far)
