@@ -229,7 +229,10 @@ class Calculation:
             raise
         # Codes fail in their own ways; every one of them is reported and raised again.
         except Exception as error:
+            note = self.checkpoint.blame(error)
             failure = self._failure(error, atoms, workdir)
+            if note is not None:
+                failure.add_note(note)
             if failure is error:
                 raise
             raise failure from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -17,9 +18,10 @@ from uuid import uuid4
 import ase
 
 from quacc.errors import PreemptedError, StoreError
+from quacc.ownfiles import read_own, why_foreign
 from quacc.runners.deadline import job_end, stopping, the_margin
 
-_FORMAT = [2, ase.__version__]
+_FORMAT = [3, ase.__version__]
 """Number of the format, and of the ASE whose optimizers are in the file."""
 _SHORT = 1.0
 """No checkpoint is written before (s): a short calculation need not load the settings."""
@@ -30,8 +32,8 @@ _SHARE = 20
 def progress_of(key: str) -> int | None:
     """Return how many steps the checkpoint of a calculation holds, or None if there is none."""
     try:
-        with (_folder() / key).open("rb") as stream:
-            progress: int = _header(stream.readline())["progress"]
+        content = read_own(_folder() / key)
+        progress: int = _header(content.partition(b"\n")[0], key)["progress"]
     except (OSError, _UnreadableError):
         return None
     return progress
@@ -84,6 +86,7 @@ class Checkpoint:
         self.warnings: list[str] = []
         self._workdir: Path | None = None
         self._kept: str | None = None  # folder of the restart files
+        self._begun = 0  # how many steps the earlier attempts made
         self._touched = False  # whether there is anything to remove
         self._started = self._stepped = self._written = time.monotonic()
         self._pause: float | None = None
@@ -93,35 +96,75 @@ class Checkpoint:
         """Read what an earlier attempt left, if anything; set aside what cannot be read."""
         file = _folder() / self.key
         try:
-            content = file.read_bytes()
+            content = read_own(file)
+            self._touched = True
+            header, self.saved = _decode(content, self.key)
         except FileNotFoundError:
             return
-        except OSError as error:
-            self.warnings.append(f"The checkpoint {file} was not used: {error}.")
+        except (_UnreadableError, PermissionError) as error:
+            told = str(error).removeprefix(f"{file} ")
+            self._set_aside(told if file.exists() or file.is_symlink() else "is gone")
             return
-        self._touched = True
-        try:
-            header, self.saved = _decode(content)
-        except _UnreadableError as error:
-            aside = file.with_name(f"{self.key}-unreadable")
-            with suppress(OSError):  # a duplicate of this calculation was faster
-                file.replace(aside)
-            self.warnings.append(
-                f"The calculation started anew, because its checkpoint {error}. It is kept as "
-                f"{aside}."
-            )
+        except OSError as error:
+            self._set_aside(f"cannot be read: {error.strerror or error}")
             return
         self.earlier, self.progress = header["costs"], header["progress"]
         self.longest_step, self._kept = header["longest_step"], header["restart_files"]
         self.warnings = header["warnings"]
+        self._begun = self.progress
+
+    def resume(self, check: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+        """Return what an earlier attempt gave to :meth:`step`; None if there is none.
+
+        Parameters
+        ----------
+        check
+            Raises if it makes no sense, and changes nothing. It is set aside then.
+        """
+        if self.saved is None:
+            return None
+        try:
+            check(self.saved)
+        except Exception as error:  # anything may be in a file
+            self._set_aside(f"does not fit: {type(error).__name__}: {error}"[:300])
+        return self.saved
+
+    def blame(self, error: Exception) -> str | None:
+        """Set the checkpoint aside if the calculation could not go on from it at all.
+
+        Returns what to add to the error then.
+        """
+        odd = (TypeError, ValueError, LookupError, AttributeError)
+        if self.saved is not None and self.progress == self._begun and isinstance(error, odd):
+            self._set_aside(f"could not be used: {type(error).__name__}: {error}"[:300])
+            return self.warnings[-1].replace("started", "will start", 1)
+        return None
+
+    def _set_aside(self, reason: str) -> None:
+        file = _folder() / self.key
+        aside = file.with_name(f"{self.key}-unreadable")
+        kept = f"is kept as {aside}"
+        try:
+            file.replace(aside)
+        except FileNotFoundError:  # a duplicate of this calculation was faster
+            pass
+        except OSError as error:
+            kept = f"could not be moved to {aside}: {error.strerror or error}"
+        self.warnings.append(
+            f"The calculation started anew, because its checkpoint {reason}. It {kept}."
+        )
+        self.saved, self.progress, self._kept = None, 0, None
 
     def put_back(self, workdir: Path) -> None:
         """Copy the restart files into the folder where the code will run."""
         self._workdir = workdir
         if self._kept is None:
             return
+        folder = _folder() / self._kept
         try:
-            shutil.copytree(_folder() / self._kept, workdir, dirs_exist_ok=True)
+            if reason := why_foreign(folder.lstat()):
+                raise PermissionError(f"{folder} {reason}")
+            shutil.copytree(folder, workdir, dirs_exist_ok=True)
         except OSError as error:
             self.warnings.append(
                 f"The program started without its restart files, which could not be copied: {error}"
@@ -213,6 +256,7 @@ class Checkpoint:
         before, kept = self._kept, self._keep_files(new.with_name(f"{new.name}-files"))
         header = {
             "format": _FORMAT,
+            "key": self.key,
             "progress": progress,
             "longest_step": self.longest_step,
             "costs": dict(self.costs()),
@@ -221,7 +265,7 @@ class Checkpoint:
             "checksum": zlib.crc32(body),
         }
         try:
-            with new.open("wb") as stream:
+            with open(new, "wb", opener=_private) as stream:
                 stream.write(json.dumps(header).encode() + b"\n" + body)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -240,6 +284,8 @@ class Checkpoint:
         if self._workdir is None:
             return None
         files = [file for pattern in self.restart_files for file in self._workdir.glob(pattern)]
+        if files:
+            folder.mkdir(mode=0o700)
         for file in files:
             target = folder / file.relative_to(self._workdir)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -254,25 +300,64 @@ class _UnreadableError(Exception):
     """Says why, after "the checkpoint"."""
 
 
-def _decode(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _decode(content: bytes, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
     from quacc.store.codec import decode
 
     line, _, body = content.partition(b"\n")
-    header = _header(line)
+    header = _header(line, key)
     if zlib.crc32(body) != header["checksum"]:
         raise _UnreadableError("is damaged")
-    return header, decode(body)
+    try:
+        saved = decode(body)
+    except Exception as error:  # anything may be in a file
+        raise _UnreadableError("is damaged") from error
+    if not isinstance(saved, dict):
+        raise _UnreadableError("is damaged")
+    return header, saved
 
 
-def _header(line: bytes) -> dict[str, Any]:
+def _header(line: bytes, key: str) -> dict[str, Any]:
     try:
         header = json.loads(line)
         written = header["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _UnreadableError("is damaged") from error
     if written != _FORMAT:
         raise _UnreadableError("was written with another version of quacc or ASE")
+    if header.get("key") != key:
+        raise _UnreadableError("is that of another calculation")
+    files = header.get("restart_files")
+    kept = re.escape(f".{key}-") + "[0-9a-f]{8}-files"
+    if not (
+        type(header.get("progress")) is int
+        and header["progress"] >= 0
+        and type(header.get("longest_step")) in (int, float)
+        and type(header.get("checksum")) is int
+        and _are_costs(header.get("costs"))
+        and (files is None or (isinstance(files, str) and re.fullmatch(kept, files)))
+        and isinstance(header.get("warnings"), list)
+        and all(isinstance(one, str) for one in header["warnings"])
+    ):
+        raise _UnreadableError("is damaged")
     return dict(header)
+
+
+_COSTS: dict[str, Any] = {
+    "started": str,
+    "attempts": int,
+    "wall_seconds": (int, float),
+    "cpu_seconds": (int, float),
+}
+
+
+def _are_costs(costs: Any) -> bool:
+    return isinstance(costs, dict) and all(
+        isinstance(value, _COSTS.get(name, object)) for name, value in costs.items()
+    )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _delete(path: Path) -> None:

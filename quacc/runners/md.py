@@ -21,6 +21,8 @@ from quacc.errors import (
 )
 from quacc.runners.calculation import Calculation
 from quacc.runners.state import (
+    check,
+    check_atoms,
     move_atoms,
     pack_atoms,
     pack_frames,
@@ -143,7 +145,14 @@ def run_md(
             _stop_drift(atoms)  # else they would scale it like heat, which it never becomes
         integrator = _integrator(atoms, calculation.parameters, rng)
         checkpoint = calculation.checkpoint
-        if saved := checkpoint.saved:
+
+        def fits(saved: dict[str, Any]) -> None:
+            check(integrator, saved["integrator"])
+            check_atoms(atoms, saved["atoms"])
+            np.array([*saved["history"].values()], dtype=float)
+            unpack_frames(saved["frames"], atoms)
+
+        if saved := checkpoint.resume(fits):
             restore(integrator, saved["integrator"])
             move_atoms(atoms, saved["atoms"])
             columns = [column.tolist() for column in saved["history"].values()]

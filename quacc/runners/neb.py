@@ -23,7 +23,7 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.runners.calculation import RELAXED, Calculation
-from quacc.runners.state import restore, snapshot
+from quacc.runners.state import check, restore, snapshot
 from quacc.schemas import NEBResult
 
 OPTIMIZERS = ("FIRE", "BFGS")
@@ -122,7 +122,16 @@ def run_neb(
         neb = _Band(band, calculation, spring, parallel if code.command is not None else 1)
         neb.interpolate(method="idpp" if idpp else "linear", mic=True, apply_constraint=False)
         checkpoint = calculation.checkpoint
-        if saved := checkpoint.saved:
+
+        def fits(saved: dict[str, Any]) -> None:
+            check(_optimizer(optimizer, neb), saved["optimizer"])
+            if saved["positions"].shape != neb.get_positions().shape:
+                raise ValueError("another band")
+            np.array(saved["energies"], dtype=float).reshape(-1, len(band))
+            for number in (saved["begun"], saved["climb"], *saved["forces"]):
+                float(number)
+
+        if saved := checkpoint.resume(fits):
             energies, forces = saved["energies"], saved["forces"]
             neb.climb, begun = saved["climb"], saved["begun"]
             neb.set_positions(saved["positions"])

@@ -22,6 +22,8 @@ from quacc.errors import (
 )
 from quacc.runners.calculation import Calculation
 from quacc.runners.state import (
+    check,
+    check_atoms,
     move_atoms,
     pack_atoms,
     pack_frames,
@@ -126,7 +128,15 @@ def run_relax(
         dynamics = _optimizer(optimizer, target, fmax)
         calls = Calls(atoms.calc)
         checkpoint = calculation.checkpoint
-        if saved := checkpoint.saved:
+
+        def fits(saved: dict[str, Any]) -> None:
+            check(dynamics, saved["optimizer"])
+            check_atoms(atoms, saved["atoms"])
+            for number in (saved["calls"], *saved["energies"], *saved["forces"]):
+                float(number)
+            unpack_frames(saved["frames"], atoms)
+
+        if saved := checkpoint.resume(fits):
             restore(dynamics, saved["optimizer"])
             move_atoms(atoms, saved["atoms"])
             calls.count = saved["calls"]

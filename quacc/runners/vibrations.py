@@ -215,8 +215,13 @@ def _hessian(
 ) -> np.ndarray:
     start = atoms.positions.copy()
     checkpoint = calculation.checkpoint
-    done: list[np.ndarray] = checkpoint.saved["forces"] if checkpoint.saved else []
     displaced = list(product(indices, range(3), (1, -1)))
+
+    def fits(saved: Mapping[str, Any]) -> None:
+        np.array(saved["forces"], dtype=float).reshape(-1, 3 * len(indices))
+
+    saved = checkpoint.resume(fits)
+    done: list[np.ndarray] = saved["forces"] if saved else []
     for index, axis, sign in displaced[len(done) :]:
         atoms.positions = start
         atoms.positions[index, axis] += sign * displacement

@@ -447,7 +447,7 @@ def stopped(**changes):
         (lambda content: b"", "is damaged"),
         (lambda content: content[:400] + b"XX" + content[402:], "is damaged"),
         (
-            lambda content: content.replace(b'"format": [2', b'"format": [0', 1),
+            lambda content: content.replace(b'"format": [3', b'"format": [0', 1),
             "was written with another version of quacc or ASE",
         ),
     ],

@@ -1,0 +1,44 @@
+"""Files that nobody else can have written: read, and made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_own(path: Path, *, secret: bool = False) -> bytes:
+    """Return the content of a file of this user's that no other user can have written.
+
+    Parameters
+    ----------
+    secret
+        Others must not be able to read it, either.
+
+    Raises
+    ------
+    PermissionError
+        It belongs to another user, or others may write to it; the message says which.
+    OSError
+        It can't be read.
+    """
+    # A link may lead anywhere, and opening a named pipe could wait for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as stream:
+        reason = why_foreign(os.fstat(stream.fileno()), secret=secret)
+        if reason is None and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            reason = "is no regular file"
+        if reason is not None:
+            raise PermissionError(f"{path} {reason}")
+        return stream.read()
+
+
+def why_foreign(status: os.stat_result, *, secret: bool = False) -> str | None:
+    """Return why a file or folder is not this user's alone; None if it is."""
+    if status.st_uid != os.geteuid():
+        return f"belongs to another user (number {status.st_uid})"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "may be written by other users"
+    if secret and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return "may be read by other users"
+    return None
