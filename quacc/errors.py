@@ -212,6 +212,21 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's numbers, texts and arrays as Python's own, also deep inside.
+
+    What else it is, or holds, stays as it is.
+    """
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+        return float(value) if type(value).__module__ == "numpy" else value  # long doubles
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
 def require_positive(**values: Any) -> None:
     """Raise a ParameterError for a value that is not a finite number above zero."""
     for name, value in values.items():
@@ -268,7 +283,7 @@ def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
 def require_bool(**values: Any) -> None:
     """Raise a ParameterError for a value that is not True or False."""
     for name, value in values.items():
-        if not isinstance(value, bool):
+        if not isinstance(plain(value), bool):
             raise ParameterError(f"{name} must be True or False, not {_show(value)}.")
 
 

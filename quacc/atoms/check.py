@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
 
 from quacc.errors import StructureError
+from quacc.extras import check_extras
 
 OVERLAP = 0.5
 """Atoms closer than this part of the sum of their covalent radii overlap."""
@@ -26,7 +27,8 @@ def check_structure(atoms: Atoms) -> None:
 
     No atoms; an unknown element; positions or cell not finite, or too large to be meant in Å;
     a periodic cell without volume; two atoms closer than half the sum of their covalent radii
-    (Cordero et al., Dalton Trans. 2832 (2008), as tabulated by ASE), periodic images included.
+    (Cordero et al., Dalton Trans. 2832 (2008), as tabulated by ASE), periodic images included;
+    and what :func:`quacc.extras.check_extras` refuses.
     """
     if len(atoms) == 0:
         raise StructureError("The structure has no atoms.")
@@ -54,6 +56,7 @@ def check_structure(atoms: Atoms) -> None:
                 f"The structure is periodic (pbc={atoms.pbc.tolist()}) but its cell has no "
                 f"volume: {cell.tolist()}. Give it a cell, or set atoms.pbc = False."
             )
+    check_extras(atoms)
     _check_overlap(atoms)
 
 

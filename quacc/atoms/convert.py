@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, reference_states
 
 from quacc.atoms.check import check_structure
 from quacc.errors import StructureError, suggest
+from quacc.extras import honour_info
 
 StructureLike = Atoms | Mapping[str, Any] | str | os.PathLike[str]
 """Atoms, the result of a job, the path of a file, or a name such as Cu or H2O."""
@@ -36,6 +37,9 @@ def as_atoms(structure: StructureLike) -> Atoms:
         - the name of a molecule: its geometry from the G2 set (``ase.build.molecule``;
           Curtiss et al., J. Chem. Phys. 106, 1063 (1997)).
 
+    A charge or multiplicity in ``atoms.info`` becomes initial charges or magnetic moments; see
+    :func:`quacc.extras.honour_info`.
+
     Raises
     ------
     StructureError
@@ -58,6 +62,7 @@ def as_atoms(structure: StructureLike) -> Atoms:
             "Atoms object, the result of a job, the path of a file, or a name such as 'Cu' "
             "or 'H2O'."
         )
+    honour_info(atoms)
     check_structure(atoms)
     return atoms
 
@@ -135,5 +140,24 @@ def _read(path: Path) -> Atoms:
         ) from error
     if not isinstance(atoms, Atoms):
         raise StructureError(f"The file {str(path)!r} holds no structure.")
+    keep_lost(path, [atoms])
     atoms.calc = None
     return atoms
+
+
+def keep_lost(path: Path, images: Sequence[Atoms]) -> None:
+    """Keep what a file says and ASE does not read as part of a structure, or refuse it.
+
+    The charge and multiplicity in the input of another program are kept in ``info``; the moments of
+    a magnetic CIF are refused.
+    """
+    if "cif" in path.suffix.lower() and "_atom_site_moment" in path.read_text(errors="replace"):
+        raise StructureError(
+            f"{str(path)!r} has magnetic moments, which ASE does not read. Take them out of the "
+            "file, and give them with atoms.set_initial_magnetic_moments()."
+        )
+    for atoms in images:
+        given = getattr(atoms.calc, "parameters", None) or {}
+        for name in ("charge", "mult", "multiplicity"):
+            if given.get(name) is not None:
+                atoms.info.setdefault(name, given[name])

@@ -10,8 +10,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import as_atoms, as_pymatgen
-from quacc.atoms.slabs import moments_of_elements
 from quacc.errors import ParameterError
+from quacc.extras import check_neutral, give_elements, of_elements
 
 
 def between_cuts(
@@ -40,7 +40,7 @@ def between_cuts(
     ParameterError
         The slip does not lie in the plane, or there is no such gap.
     StructureError
-        The magnetic moments cannot be carried over.
+        It is charged, or its magnetic moments or masses cannot be carried over.
     """
     from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -49,14 +49,14 @@ def between_cuts(
     for name, three in (("miller", miller), ("slip", slip)):
         if isinstance(three, str) or len(three) != 3 or not np.any(three):
             raise ParameterError(f"{name} must be three numbers, not all zero: {three!r}.")
-    moments = moments_of_elements(atoms)
+    check_neutral(atoms, "a block between two cuts")
+    values = of_elements(atoms)
     crystal = SpacegroupAnalyzer(as_pymatgen(atoms), symprec=1e-3)
     conventional = crystal.get_conventional_standard_structure()
     hkl = tuple(int(index) for index in miller)
     cell = SlabGenerator(conventional, hkl, 1, 1, primitive=False).oriented_unit_cell
     block = as_atoms(AseAtomsAdaptor.get_atoms(cell, msonable=False))
-    if moments:
-        block.set_initial_magnetic_moments([moments[symbol] for symbol in block.symbols])
+    give_elements(block, values)
     vector = np.array(slip, dtype=float) @ conventional.lattice.matrix
     normal = np.cross(block.cell[0], block.cell[1])
     normal /= np.linalg.norm(normal)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from quacc.atoms.convert import as_atoms
+from quacc.atoms.convert import as_atoms, keep_lost
 from quacc.errors import StructureError
 
 
@@ -77,7 +77,7 @@ def _images(path: Path) -> Iterator[tuple[str, Atoms]]:
     from ase.io import read
 
     try:
-        images = read(path, index=":")
+        images: Any = read(path, index=":")
     # Every reader fails in its own way on a file that isn't what it claims to be.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -85,6 +85,7 @@ def _images(path: Path) -> Iterator[tuple[str, Atoms]]:
             f"ASE cannot read structures from {str(path)!r} ({reason}). Take the file away, or "
             "check that its name ends as its format wants it."
         ) from error
+    keep_lost(path, images)
     for number, atoms in enumerate(images):
         name = path.name if len(images) == 1 else f"{path.name}, {number + 1}"
         try:

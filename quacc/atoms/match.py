@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 
 from quacc.errors import StructureError
+from quacc.extras import check_alike
 
 _FAR = 0.8
 """Orders differ where another one makes all atoms together move less, by this part."""
@@ -48,7 +49,8 @@ def check_match(initial: Atoms, final: Atoms, *, exchange: bool = False) -> None
     Raises
     ------
     StructureError
-        They have other atoms or cells, or seem to be in another order.
+        They have other atoms, cells, charges, moments, masses or constraints, or seem to be in
+        another order.
     """
     _check_same(initial, final)
     if not np.array_equal(initial.numbers, final.numbers):
@@ -56,6 +58,7 @@ def check_match(initial: Atoms, final: Atoms, *, exchange: bool = False) -> None
             "The two structures have their elements in different orders. Use "
             "quacc.atoms.match.matched(initial, final) for the final one."
         )
+    check_alike(initial, final)
     now, best = _moved(initial, final), _moved(initial, matched(initial, final))
     if now < 1e-3:
         raise StructureError("The two structures are the same, so there is no path between them.")

@@ -20,6 +20,7 @@ from quacc.errors import (
     require_number,
     require_positive,
 )
+from quacc.extras import check_neutral, give_elements, of_elements
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def make_slabs(
     Raises
     ------
     StructureError
-        The structure is not periodic in three directions, or its magnetic moments cannot be
-        carried over.
+        The structure is not periodic in three directions, it is charged, or its magnetic
+        moments or masses cannot be carried over.
     """
     require_count(max_index=max_index)
     require_positive(min_thickness=min_thickness, min_vacuum=min_vacuum)
@@ -88,7 +89,8 @@ def make_slabs(
             "Slabs are carved from a crystal, but the structure is periodic along "
             f"{int(atoms.pbc.sum())} of 3 directions (pbc={atoms.pbc.tolist()})."
         )
-    moments = moments_of_elements(atoms)
+    check_neutral(atoms, "a slab")
+    values = of_elements(atoms)
 
     from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -119,8 +121,7 @@ def make_slabs(
         _centre(one)
         slab = _oriented(AseAtomsAdaptor.get_atoms(one.get_orthogonal_c_slab(), msonable=False))
         slab = _widened(slab, float(min_lateral))
-        if moments:
-            slab.set_initial_magnetic_moments([moments[symbol] for symbol in slab.symbols])
+        give_elements(slab, values)
         stoichiometric = (
             slab.symbols.formula.reduce()[0].count() == atoms.symbols.formula.reduce()[0].count()
         )
@@ -175,28 +176,6 @@ def _distinct(group: NDArray[Any], max_index: int) -> list[tuple[int, int, int]]
             found.append(hkl)
             families |= {tuple(other) for other in (np.array(hkl) @ group).tolist()}
     return found
-
-
-def moments_of_elements(atoms: Atoms) -> dict[str, float]:
-    """Return the initial magnetic moment of each element; nothing if all are zero.
-
-    Raises
-    ------
-    StructureError
-        They differ between atoms of one element, or are vectors.
-    """
-    moments = atoms.get_initial_magnetic_moments()
-    if not moments.any():
-        return {}
-    by_element: dict[str, float] = {}
-    for symbol, moment in zip(atoms.symbols, moments, strict=True):
-        if moment.ndim or by_element.setdefault(symbol, float(moment)) != moment:
-            raise StructureError(
-                f"The initial magnetic moments of {symbol} differ between atoms, and quacc "
-                "cannot carry such an order over to a cell of another shape. Give each element "
-                "one moment."
-            )
-    return by_element
 
 
 def _oriented(atoms: Atoms) -> Atoms:

@@ -17,13 +17,32 @@ from typing import Any, ClassVar
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from quacc.errors import MissingProgramError, ParameterError, StructureError, suggest
+from quacc.errors import MissingProgramError, ParameterError, StructureError, plain, suggest
+from quacc.extras import charge_of, check_collinear, check_spin, unpaired_of
 
 PATIENCE = 60.0
 """How long a program may take to tell its version (s)."""
 
 UNKNOWN = "unknown"
 """The version of a program that does not tell it."""
+
+
+HANDLES = {
+    "partial occupancy": "refused",
+    "pbc": "honoured",
+    "charges": "",
+    "moments": "",
+    "masses": "honoured where they count: dynamics, vibrations, phonons; refused unless above zero",
+    "constraints": "honoured by relaxations, dynamics and bands; vibrations take whole fixed atoms",
+    "velocities": "honoured by `md_job`, without meaning for the others",
+}
+"""What a structure may say, and what is done with it where a code does nothing else."""
+
+NO_ELECTRONS = {
+    "charges": "refused, unless their sum is zero, which a warning says does not count",
+    "moments": "without meaning, which a warning says",
+}
+"""What a code without electrons does with charges and moments."""
 
 
 class Code(ABC):
@@ -53,6 +72,13 @@ class Code(ABC):
     """Names or patterns of files and folders that nobody needs after a calculation."""
     parallel: ClassVar[bool] = False
     """Whether the setting ``launcher`` starts the program, on many cores."""
+    electrons: ClassVar[bool] = True
+    """Whether it knows electrons, so that charges and magnetic moments mean something."""
+    one_spin: ClassVar[bool] = False
+    """Whether a molecule has one number of unpaired electrons, so that an impossible one is refused
+    and an odd number of electrons is a doublet."""
+    handles: ClassVar[Mapping[str, str]] = {}
+    """What it does with what a structure says, where that differs from :data:`HANDLES`."""
     install: ClassVar[str]
     citation: ClassVar[str]
     """BibTeX."""
@@ -143,7 +169,7 @@ class Code(ABC):
                     f"Unknown keyword {name!r}.{suggest(name, accepted)} "
                     f"Accepted: {', '.join(accepted)}."
                 )
-        return {**self.defaults, **given}
+        return {**self.defaults, **{name: plain(value) for name, value in given.items()}}
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters, with those that depend on the structure filled in."""
@@ -165,7 +191,66 @@ class Code(ABC):
                     f"{self.title} has no parameters for {', '.join(without)}. "
                     f"It has them for {', '.join(sorted(self.elements))}."
                 )
+        if not self.electrons:
+            return self._check_no_electrons(atoms)
+        check_collinear(atoms)
+        electrons, unpaired = self.electron_count(atoms, parameters), None
+        if self.one_spin and not atoms.pbc.any():
+            unpaired = self.unpaired(atoms, parameters)
+        if unpaired is not None:
+            check_spin(electrons, unpaired, atoms.get_chemical_formula())
         return []
+
+    def _check_no_electrons(self, atoms: Atoms) -> list[str]:
+        if charge := charge_of(atoms):
+            raise StructureError(
+                f"The initial charges add up to {charge:+d}, but {self.title} knows no charge: "
+                "remove them with atoms.set_initial_charges(), or take another calculator."
+            )
+        ignored = {
+            "charges": atoms.get_initial_charges(),
+            "magnetic moments": atoms.get_initial_magnetic_moments(),
+        }
+        return [
+            f"{self.title} knows no electrons: the initial {name} of the structure do not count."
+            for name, values in ignored.items()
+            if values.any()
+        ]
+
+    def assumptions(self, atoms: Atoms, given: Mapping[str, Any]) -> list[str]:
+        """Return warnings about what neither the structure nor the given parameters say."""
+        if not self.one_spin or atoms.pbc.any() or self.unpaired(atoms, given) is not None:
+            return []
+        electrons = self.electron_count(atoms, given)
+        return [doublet(atoms, electrons)] if electrons % 2 else []
+
+    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
+        """Return the total charge that is computed.
+
+        Raises
+        ------
+        StructureError, ParameterError
+            The parameters contradict the initial charges, or these add up to no whole number.
+        """
+        named = parameters.get("charge")
+        charges = atoms.arrays.get("initial_charges")
+        if named is None or charges is None or not charges.any():
+            return charge_of(atoms) if named is None else named
+        if (found := charge_of(atoms)) != named:
+            raise ParameterError(
+                f"The charge {named} contradicts the initial charges of the structure, which add "
+                f"up to {found}. Correct one of them."
+            )
+        return found
+
+    def electron_count(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
+        """Return the number of electrons, core electrons included."""
+        return int(atoms.numbers.sum()) - self.charge(atoms, parameters)
+
+    def unpaired(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int | None:
+        """Return the number of unpaired electrons; None where nothing says it."""
+        spin = self.spin(parameters)
+        return unpaired_of(atoms) if spin is None else round(2 * spin)
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         """Return the total electronic spin that the parameters name, before magnetic moments."""
@@ -192,6 +277,21 @@ class Code(ABC):
     def diagnose(self, directory: Path) -> str | None:
         """Return what the code's own output says about a failure, if anything."""
         return None
+
+
+def doublet(atoms: Atoms, electrons: int) -> str:
+    """Return the warning about a molecule whose spin is assumed."""
+    return (
+        f"{atoms.get_chemical_formula()} has an odd number of electrons, {electrons}, and nothing "
+        "says its spin: it is taken for a doublet, S = 1/2. Say it with "
+        "atoms.set_initial_magnetic_moments()."
+    )
+
+
+def check_charge(charge: Any) -> None:
+    """Raise a ParameterError for a keyword ``charge`` that is neither a whole number nor None."""
+    if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
+        raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
 
 
 class QuickCheck(Calculator):

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT, parameters
 
-from quacc.calculators.base import Code, QuickCheck
+from quacc.calculators.base import NO_ELECTRONS, Code, QuickCheck
 from quacc.errors import require_bool
 
 _FITTED = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"})
@@ -28,6 +28,8 @@ class EMTCode(Code):
     title = "EMT (effective medium theory)"
     defaults = {"asap_cutoff": False}
     elements = frozenset(parameters)
+    electrons = False
+    handles = NO_ELECTRONS
     install = "it is part of ASE"
     citation = """@article{Jacobsen1996,
   author = {Jacobsen, K. W. and Stoltze, P. and N{\\o}rskov, J. K.},

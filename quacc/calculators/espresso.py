@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 
 from quacc.calculators.base import UNKNOWN, Code
 from quacc.errors import ParameterError, StructureError, require_count, require_positive, suggest
+from quacc.extras import charge_of
 
 
 class EspressoCode(Code):
@@ -37,6 +39,12 @@ class EspressoCode(Code):
     parallel = True
     restart_files = ("out",)  # the density and wave functions
     scratch_files = ("out",)
+    handles = {
+        "pbc": "honoured: all three; fewer are refused unless `assume_isolated` is given, but for "
+        "neutral molecules in a box, with a warning",
+        "charges": "honoured: their sum is `tot_charge`, refused unless it is a whole number",
+        "moments": "honoured as the start of the SCF; refused with `nspin=1`; so are vectors",
+    }
     install = "`apt-get install quantum-espresso` or `conda install -c conda-forge qe`"
     citation = """@article{Giannozzi2017,
   author = {Giannozzi, P. and Andreussi, O. and Brumme, T. and others},
@@ -72,7 +80,7 @@ class EspressoCode(Code):
         return found.group(1) if found else UNKNOWN
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Name the pseudopotential of each element, and the k-points.
+        """Name the pseudopotential of each element, charge and spin.
 
         Raises
         ------
@@ -91,7 +99,18 @@ class EspressoCode(Code):
                     f"has {', '.join(_candidates(folder, symbol)) or 'none'} for {symbol}. "
                     "The setting pseudopotentials.espresso names the folder."
                 )
-        return {**parameters, "pseudopotentials": found}
+        data = parameters["input_data"]
+        if isinstance(data, Mapping):
+            given, said = _flat(data), {}
+            if (charge := charge_of(atoms)) and "tot_charge" not in given:
+                said["tot_charge"] = charge
+            if atoms.get_initial_magnetic_moments().any() and not given.keys() & {
+                "nspin",
+                "noncolin",
+            }:
+                said["nspin"] = 2
+            data = {**data, **said}
+        return {**parameters, "pseudopotentials": found, "input_data": data}
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         folder = self.folder()
@@ -99,7 +118,16 @@ class EspressoCode(Code):
         hashes = [_sha256(str(file), file.stat().st_mtime_ns) for file in files]
         return " ".join([super().fingerprint(parameters), *hashes])
 
+    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
+        charge = _flat(parameters["input_data"]).get("tot_charge")
+        return int(super().charge(atoms, {"charge": charge}))
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        if not isinstance(parameters["input_data"], Mapping):
+            raise ParameterError(
+                "input_data must be a dictionary of pw.x's own keywords, not "
+                f"{parameters['input_data']!r}."
+            )
         warnings = super().check(atoms, parameters)
         require_positive(ecutwfc=parameters["ecutwfc"])
         for name in ("ecutrho", "kspacing"):
@@ -111,23 +139,26 @@ class EspressoCode(Code):
                 raise ParameterError(f"kpts must be three whole numbers, not {kpts!r}.")
             for number in kpts:
                 require_count(kpts=number)
-        if not isinstance(parameters["input_data"], Mapping):
-            raise ParameterError(
-                "input_data must be a dictionary of pw.x's own keywords, not "
-                f"{parameters['input_data']!r}."
-            )
         for section, values in _nested(parameters["input_data"]).items():
             for name in _DECIDED.intersection(values):
-                if (name, values[name]) != ("calculation", "scf"):
+                if (name, values[name]) not in (("calculation", "scf"), ("ibrav", 0)):
                     raise ParameterError(
                         f"input_data cannot set {name} of &{section.upper()} to {values[name]!r}: "
-                        "quacc moves the atoms, one SCF at a time, and knows where its files are. "
-                        "Relaxations and dynamics are jobs of their own."
+                        "cell and atoms are those of the structure, quacc moves them, one SCF at a "
+                        "time, and knows where its files are. Relaxations and dynamics are jobs of "
+                        "their own."
                     )
         if atoms.cell.rank < 3:
             raise StructureError(
                 "Plane waves need a cell, but the structure has none along some directions. Put "
                 "vacuum around it: atoms.center(vacuum=6)."
+            )
+        warnings += self._check_images(atoms, parameters)
+        data = _flat(parameters["input_data"])
+        if data.get("nspin") == 1 and atoms.get_initial_magnetic_moments().any():
+            raise ParameterError(
+                "nspin=1 contradicts the initial magnetic moments of the structure. Remove them "
+                "with atoms.set_initial_magnetic_moments(), or leave nspin out."
             )
         folder = self.folder()
         functionals = {
@@ -140,6 +171,26 @@ class EspressoCode(Code):
                 "energies mean nothing together. Choose others with pseudopotentials={…}."
             )
         return warnings
+
+    def _check_images(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        """Refuse what is not periodic in three directions, or warn, since pw.x repeats it."""
+        isolated = str(_flat(parameters["input_data"]).get("assume_isolated", "none")).lower()
+        if atoms.pbc.all() or isolated != "none":
+            return []
+        charge = self.charge(atoms, parameters)
+        if charge or atoms.pbc.any():
+            way = "'2D' for a layer, 'makov-payne' or 'martyna-tuckerman' for a molecule"
+            raise StructureError(
+                f"pw.x repeats the cell in three directions, but the structure has "
+                f"pbc={atoms.pbc.tolist()}{' and a charge' if charge else ''}: its "
+                "energy would depend on the vacuum in the cell. Pass input_data with "
+                f"assume_isolated ({way}), or set atoms.pbc = True with a vacuum so wide that it "
+                "does not."
+            )
+        return [
+            "pw.x repeats the molecule in its box: see that the energy does not change with the "
+            "vacuum, or pass input_data={'assume_isolated': 'martyna-tuckerman'}."
+        ]
 
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
         assert directory is not None
@@ -184,9 +235,11 @@ class EspressoCode(Code):
         told = [" ".join(line.split()) for box in boxes for line in box.splitlines()]
         told += [line.strip() for line in output.splitlines() if "Not enough space" in line]
         if not told:
-            told = [line for line in _read(directory / "espresso.err").splitlines() if line.strip()]
-            told = told[-3:]
-        return "; ".join(dict.fromkeys(told)) or (None if output else _SILENT)
+            lines = map(str.strip, _read(directory / "espresso.err").splitlines())
+            told = [line for line in lines if line and not re.search(_NOISE, line)][:4]
+        # The file is there once the program was started.
+        silent = not output and (directory / "espresso.pwo").is_file()
+        return "; ".join(dict.fromkeys(told)) or (_SILENT if silent else None)
 
 
 def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,8 +267,19 @@ def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(found)
 
 
+def _flat(input_data: Any) -> dict[str, Any]:
+    """Return keywords of pw.x without their sections, in lower case; nothing of what is none."""
+    if not isinstance(input_data, Mapping):
+        return {}
+    return {name: value for part in _nested(input_data).values() for name, value in part.items()}
+
+
 _DECIDED = frozenset(
-    ["calculation", "outdir", "prefix", "pseudo_dir", "restart_mode", "startingpot", "wfcdir"]
+    [
+        *("calculation", "outdir", "prefix", "pseudo_dir", "restart_mode", "startingpot", "wfcdir"),
+        *("ibrav", "celldm", "a", "b", "c", "cosab", "cosac", "cosbc", "nat", "ntyp"),
+        *(f"celldm({number})" for number in range(1, 7)),
+    ]
 )
 """Keywords of pw.x that are not the user's."""
 
@@ -233,11 +297,27 @@ class _Espresso(Espresso):
         free = atoms.copy()
         free.set_constraint()  # else pw.x would report no forces on fixed atoms
         super().calculate(free, properties, changes)
+        self.results.pop("magmoms", None)  # ASE's reader has zeros for them
+        self.results.pop("magmom", None)
+        self.results |= _moments(_read(Path(self.directory) / "espresso.pwo"), len(atoms))
         self.atoms = atoms.copy()
+
+
+def _moments(output: str, natoms: int) -> dict[str, Any]:
+    """Return the magnetic moments that pw.x prints at the end of its SCF: total, and of sites."""
+    found: dict[str, Any] = {}
+    if total := re.findall(r"total magnetization\s*=\s*(\S+)\s+Bohr mag/cell", output):
+        found["magmom"] = float(total[-1])
+    sites = re.findall(r"(?m)^\s*atom\b.*\bcharge[:=].*\bmagn[:=]\s*(\S+)", output)[-natoms:]
+    if len(sites) == natoms:
+        found["magmoms"] = np.array(sites, dtype=float)
+    return found
 
 
 _FOLDER = "/usr/share/espresso/pseudo"  # of Debian's quantum-espresso-data
 _SILENT = "it wrote no output; check that the setting commands.espresso starts it"
+_NOISE = "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may not|^NOTE:"
+"""What launchers add to an error of the program."""
 
 
 def _read(file: Path) -> str:

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
 
-from quacc.calculators.base import Code, QuickCheck
+from quacc.calculators.base import NO_ELECTRONS, Code, QuickCheck
 from quacc.errors import ParameterError, require_bool, require_positive
 
 NOBLE_GASES = {
@@ -40,6 +40,8 @@ class LJCode(Code):
     name = "lj"
     title = "Lennard-Jones potential"
     defaults = {"epsilon": None, "sigma": None, "rc": None, "ro": None, "smooth": False}
+    electrons = False
+    handles = NO_ELECTRONS
     install = "it is part of ASE"
     citation = """@article{Jones1924,
   author = {Jones, J. E.},

@@ -17,8 +17,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mopac import MOPAC
 
-from quacc.calculators.base import UNKNOWN, Code
-from quacc.errors import ParameterError, require_choice, require_positive
+from quacc.calculators.base import UNKNOWN, Code, check_charge
+from quacc.errors import ParameterError, StructureError, require_choice, require_positive
+from quacc.extras import unpaired_of
 
 
 class MopacCode(Code):
@@ -31,6 +32,13 @@ class MopacCode(Code):
     defaults = {"method": "PM7", "task": "1SCF GRADIENTS", "charge": None, "relscf": 0.0001}
     properties = ("energy", "forces")
     energy_is_enthalpy = True
+    one_spin = True
+    handles = {
+        "pbc": "honoured: chains, layers and crystals",
+        "charges": "honoured: their sum, refused unless it is a whole number",
+        "moments": "honoured: their sum, up to four unpaired electrons; without any, the lowest "
+        "spin; impossible ones and vectors are refused",
+    }
     command = "mopac"
     install = "`apt-get install mopac` or `conda install -c conda-forge mopac`"
     citation = """@article{Stewart2013,
@@ -55,10 +63,8 @@ class MopacCode(Code):
         warnings = super().check(atoms, parameters)
         require_choice("method", parameters["method"], MOPAC.methods)
         require_positive(relscf=parameters["relscf"])
-        charge, task = parameters["charge"], parameters["task"]
-        if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
-            raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
-        total = float(atoms.get_initial_charges().sum()) if charge is None else charge
+        task = parameters["task"]
+        total = self.charge(atoms, parameters)
         if not abs(total) <= atoms.numbers.sum():
             raise ParameterError(
                 f"charge must not exceed the number of protons, {atoms.numbers.sum()}, either way, "
@@ -70,7 +76,23 @@ class MopacCode(Code):
                 "without 1SCF MOPAC relaxes the structure itself, and without GRADIENTS it prints "
                 "no forces."
             )
+        if "CHARGE=" in task.upper():
+            raise ParameterError("task cannot hold CHARGE: pass charge=… instead.")
+        if self.spin(parameters) is None and (unpaired_of(atoms) or 0) > 4:
+            raise StructureError(
+                f"The magnetic moments say {unpaired_of(atoms)} unpaired electrons; MOPAC takes up "
+                "to four from them. Remove the moments, and name the spin in task, such as "
+                "'1SCF GRADIENTS UHF SEXTET'."
+            )
         return warnings
+
+    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
+        check_charge(parameters["charge"])
+        return super().charge(atoms, parameters)
+
+    def spin(self, parameters: Mapping[str, Any]) -> float | None:
+        words = str(parameters["task"]).upper().split()
+        return next((half / 2 for half, name in enumerate(_SPINS) if name in words), None)
 
     def diagnose(self, directory: Path) -> str | None:
         output = _read(directory / "mopac.out")
@@ -80,13 +102,20 @@ class MopacCode(Code):
         # What the shell, the queueing system or the Fortran library says.
         log = [line for line in _lines(_read(directory / "mopac.log")) if _ENDED not in line]
         told = list(dict.fromkeys(told))[:4] or log[-3:]
-        return "; ".join(told) or (None if output else _SILENT)
+        # The log is there once the program was started.
+        silent = not output and (directory / "mopac.log").is_file()
+        return "; ".join(told) or (_SILENT if silent else None)
 
+
+_SPINS = (
+    *("SINGLET", "DOUBLET", "TRIPLET", "QUARTET", "QUINTET"),
+    *("SEXTET", "SEPTET", "OCTET", "NONET"),
+)
 
 _TITLE = "Error and normal termination messages reported in this calculation     *\n"
 _TELLING = "ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|MISSING"
-_ENDED = '.mop" ended normally on'
 _SILENT = "it wrote no output; check that the setting commands.mopac starts it"
+_ENDED = '.mop" ended normally on'
 
 
 def _read(file: Path) -> str:

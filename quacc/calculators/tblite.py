@@ -10,15 +10,23 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from quacc.calculators.base import Code
-from quacc.errors import ParameterError, require_choice, require_count, require_positive
+from quacc.calculators.base import Code, check_charge
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from quacc.extras import charge_of, unpaired_of
 
 METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
 class TBLiteCode(Code):
     """``method`` (GFN2-xTB, GFN1-xTB, IPEA1-xTB), ``charge`` (None: sum of the initial charges),
-    ``multiplicity`` (None: from the initial magnetic moments), ``accuracy`` (of the SCF: smaller
+    ``multiplicity`` (None: from the initial magnetic moments; 2 for a molecule without any that has
+    an odd number of electrons), ``accuracy`` (of the SCF: smaller
     is tighter), ``electronic_temperature`` (K), ``max_iterations`` (of the SCF)."""
 
     name = "tblite"
@@ -32,6 +40,13 @@ class TBLiteCode(Code):
         "max_iterations": 250,
     }
     package = "tblite"
+    one_spin = True
+    handles = {
+        "pbc": "honoured: none or all three; one or two are refused",
+        "charges": "honoured: their sum, refused unless it is a whole number",
+        "moments": "honoured: their sum; without any, the lowest spin; in a molecule, impossible "
+        "ones are refused; so are vectors",
+    }
     install = "`pip install quacc[tblite]`"
     citation = """@article{Bannwarth2019,
   author = {Bannwarth, Christoph and Ehlert, Sebastian and Grimme, Stefan},
@@ -51,6 +66,26 @@ class TBLiteCode(Code):
 
         return TBLite(verbosity=0, **parameters)
 
+    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Name charge and multiplicity where tblite would not take what the structure says."""
+        found = dict(parameters)
+        total = float(atoms.get_initial_charges().sum())
+        if found["charge"] is None and int(total) != charge_of(atoms):
+            found["charge"] = charge_of(atoms)  # which tblite truncates
+        if found["multiplicity"] is not None:
+            return found
+        unpaired = unpaired_of(atoms)
+        if unpaired is None:
+            if not atoms.pbc.any() and self.electron_count(atoms, found) % 2:
+                found["multiplicity"] = 2
+        elif atoms.get_initial_magnetic_moments().sum() < -0.5:
+            found["multiplicity"] = unpaired + 1  # a sum below zero is no number of electrons
+        return found
+
+    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
+        check_charge(parameters["charge"])
+        return super().charge(atoms, parameters)
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
         require_choice("method", parameters["method"], METHODS)
@@ -59,13 +94,15 @@ class TBLiteCode(Code):
             electronic_temperature=parameters["electronic_temperature"],
         )
         require_count(max_iterations=parameters["max_iterations"])
-        if parameters["multiplicity"] is not None:
-            require_count(multiplicity=parameters["multiplicity"])
-        charge = parameters["charge"]
-        if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
-            raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
         if atoms.numbers.max(initial=1) > 86:
             raise ParameterError("GFN-xTB has parameters for the elements up to radon (86).")
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise StructureError(
+                f"tblite takes all three directions for periodic, or none, but the structure has "
+                f"pbc={atoms.pbc.tolist()}: its energy would depend on the vacuum in the cell. Set "
+                "atoms.pbc = True with a vacuum so wide that it does not, or take a cluster with "
+                "atoms.pbc = False."
+            )
         if atoms.pbc.any() and _width(atoms) < _WIDE:
             warnings.append(
                 f"tblite has no k-points, and the cell is only {_width(atoms):.1f} Å wide: take a "
@@ -75,7 +112,10 @@ class TBLiteCode(Code):
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]
-        return None if multiplicity is None else (multiplicity - 1) / 2
+        if multiplicity is None:
+            return None
+        require_count(multiplicity=multiplicity)
+        return float(multiplicity - 1) / 2
 
     def cite(self, parameters: Mapping[str, Any]) -> str:
         return self.citation if parameters.get("method") == "GFN2-xTB" else _GFN1

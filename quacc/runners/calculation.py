@@ -30,7 +30,9 @@ from quacc.errors import (
     PreemptedError,
     QuaccError,
     can_pass,
+    plain,
 )
+from quacc.extras import honour_info
 from quacc.quickatoms import copy_atoms
 from quacc.runners.checkpoint import Checkpoint
 from quacc.runners.deadline import stopping
@@ -155,7 +157,8 @@ class Calculation:
         self.calc_parameters = code.resolve(self.input_atoms, given)
         if not only_key:
             self.warnings = self.about_name + code.check(self.input_atoms, self.calc_parameters)
-        self.parameters = {**parameters, **self.calc_parameters}
+            self.warnings += code.assumptions(self.input_atoms, given)
+        self.parameters = {**plain(parameters), **self.calc_parameters}
         self.fingerprint = code.fingerprint(self.calc_parameters)
         if copy_files is not None and code.command is None:
             raise ParameterError(
@@ -381,7 +384,11 @@ def formula_of(atoms: Atoms) -> str:
 def _unchecked(structure: StructureLike) -> Atoms:
     """Return a copy of a structure, which is checked only where it comes from a file or a name."""
     atoms = structure.get("atoms") if isinstance(structure, Mapping) else structure
-    return copy_atoms(atoms) if isinstance(atoms, Atoms) else as_atoms(structure)
+    if not isinstance(atoms, Atoms):
+        return as_atoms(structure)
+    copy = copy_atoms(atoms)
+    honour_info(copy)
+    return copy
 
 
 def _cpu_seconds(code: Code) -> float:

@@ -13,7 +13,7 @@ from ase.constraints import FixAtoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.rotations import symmetry_number
 from quacc.atoms.vacuum import VACUUM, in_one_piece, is_crowded_molecule, is_isolated, least_gap
-from quacc.calculators.base import Code
+from quacc.calculators.base import Code, doublet
 from quacc.errors import (
     CalculationError,
     ParameterError,
@@ -23,6 +23,7 @@ from quacc.errors import (
     require_number,
     require_positive,
 )
+from quacc.extras import check_spin
 from quacc.runners.calculation import RELAXED, Calculation
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import VibResult
@@ -72,7 +73,8 @@ def run_vibrations(
         Of a molecule; None counts the rotations that map it onto itself.
     spin
         Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
-        where it is given, or half the sum of the initial magnetic moments.
+        where it is given, or half the sum of the initial magnetic moments; without either, 1/2 for
+        an odd number of electrons, and 0 for an even one.
 
     Returns
     -------
@@ -127,6 +129,7 @@ def run_vibrations(
     indices = _moving(calculation.input_atoms)
     if thermo == "ideal_gas":
         _check_molecule(calculation.input_atoms, indices)
+        calculation.warnings += _check_spin(calculation, spin)
     with calculation.run() as atoms:
         hessian = _hessian(calculation, atoms, indices, displacement)
         atoms.positions = calculation.input_atoms.positions
@@ -210,6 +213,30 @@ def _check_molecule(atoms: Atoms, indices: np.ndarray) -> None:
         )
 
 
+def _spin(atoms: Atoms, code: Code, parameters: Mapping[str, Any]) -> float:
+    """Return the total electronic spin."""
+    if (spin := parameters["spin"]) is not None:
+        return float(spin)
+    unpaired = code.unpaired(atoms, parameters)
+    if unpaired is None:
+        unpaired = code.electron_count(atoms, parameters) % 2 if code.electrons else 0
+    return unpaired / 2
+
+
+def _check_spin(calculation: Calculation, given: float | None) -> list[str]:
+    """Refuse a spin that the number of electrons excludes; return warnings about one assumed."""
+    atoms, code, parameters = calculation.input_atoms, calculation.code, calculation.parameters
+    if not code.electrons:
+        return []
+    electrons = code.electron_count(atoms, parameters)
+    spin = _spin(atoms, code, parameters)
+    check_spin(electrons, round(2 * spin), atoms.get_chemical_formula())
+    if given is None and code.unpaired(atoms, parameters) is None and spin:
+        text = doublet(atoms, electrons)
+        return [] if text in calculation.warnings else [text]
+    return []
+
+
 def _hessian(
     calculation: Calculation, atoms: Atoms, indices: np.ndarray, displacement: float
 ) -> np.ndarray:
@@ -259,11 +286,7 @@ def _ideal_gas(
 ) -> dict[str, Any]:
     from ase.thermochemistry import IdealGasThermo
 
-    spin = parameters["spin"]
-    if spin is None:
-        spin = code.spin(parameters)
-    if spin is None:
-        spin = round(abs(float(atoms.get_initial_magnetic_moments().sum()))) / 2
+    spin = _spin(atoms, code, parameters)
     sigma = parameters["symmetry_number"] or symmetry_number(atoms)
     geometry = _geometry(atoms)
     gas = IdealGasThermo(

@@ -20,6 +20,7 @@ from quacc.errors import (
     require_number,
     suggest,
 )
+from quacc.extras import check_free, check_neutral
 from quacc.recipes.common.phases import competing_phases, limits, relax_options
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
@@ -127,6 +128,9 @@ def defects_flow(
     """
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     given = check_start(atoms, relax_job, relax_kwargs)
+    check_neutral(given, "a supercell with a defect")
+    if not isinstance(atoms, Mapping):  # which is relaxed first
+        check_free(given, "the crystal's relaxation")
     repeats = repeats_for(given, supercell, min_length)
     require_number(minimum=0, rattle=rattle)
     native = sorted({*given.symbols})

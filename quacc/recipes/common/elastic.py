@@ -20,6 +20,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
+from quacc.extras import check_free
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
@@ -133,6 +134,7 @@ def elastic_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
     given = check_start(atoms, relax_job, relax_kwargs)
+    check_free(given, "an elastic tensor", symmetry=False)
     loosest = _LEFT * float(strain)
     tight = {"fmax": loosest, **relax_kwargs}
     steps = (

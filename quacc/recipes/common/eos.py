@@ -19,6 +19,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
+from quacc.extras import check_free
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
@@ -117,6 +118,8 @@ def eos_flow(
     if relax_positions and relax_job is None:
         raise ParameterError("relax_positions=True needs a relax_job.")
     given = check_start(atoms, relax_job, relax_kwargs)
+    if relax_job is not None and (relax_positions or not isinstance(atoms, Mapping)):
+        check_free(given, "an equation of state of relaxed crystals")
     steps = (
         (relax_job, relax_kwargs) if relax_positions and relax_job is not None else None,
         (static_job, static_kwargs),

@@ -8,6 +8,7 @@ from typing import Any
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import ParameterError, StructureError, require_bool
+from quacc.extras import check_free
 from quacc.recipes.common.phases import check_phase, entries_of, relax_options, with_elements
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords
@@ -67,6 +68,7 @@ def hull_flow(
     atoms = [as_atoms(one) for one in structures]
     for one in atoms:
         check_phase(one)
+        check_free(one, "a hull")
     if not any(one.pbc.all() for one in atoms):
         raise StructureError("There is no crystal among the structures, so there is no hull.")
     elements = sorted({symbol for one in atoms for symbol in one.symbols})

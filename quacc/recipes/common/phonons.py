@@ -14,6 +14,7 @@ from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.modify import repeats_for
 from quacc.errors import StructureError, require_positive
+from quacc.extras import check_collinear, check_neutral
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.runners.calculation import RELAXED
@@ -179,6 +180,12 @@ def _mobile(atoms: Atoms) -> NDArray[Any]:
     return mobile
 
 
+def _one_mass_each(atoms: Atoms) -> bool:
+    """Return whether all atoms of an element have the same mass."""
+    pairs = set(zip(atoms.numbers.tolist(), atoms.get_masses().round(6).tolist(), strict=True))
+    return len(pairs) == len({*atoms.numbers.tolist()})
+
+
 def check_crystal(atoms: Atoms) -> None:
     """Raise a StructureError for what has no phonons that :class:`Lattice` could compute."""
     if not atoms.pbc.any():
@@ -187,6 +194,8 @@ def check_crystal(atoms: Atoms) -> None:
         )
     if any(not isinstance(one, FixAtoms) for one in atoms.constraints):
         raise StructureError("No constraints but FixAtoms are possible here: remove the others.")
+    check_neutral(atoms, "a phonon calculation")
+    check_collinear(atoms)
     if atoms.cell.handedness < 0 and not atoms.pbc.all():
         raise StructureError("The cell is left-handed: turn one of its periodic vectors around.")
 
@@ -231,12 +240,14 @@ class Lattice:
             masses=moving.get_masses(),
             magnetic_moments=magmoms if magmoms.any() else None,
         )
+        # The symmetry of the moving atoms alone may be higher than that of all; and phonopy's knows
+        # elements, but no isotopes.
+        whole = bool(mobile.all()) and _one_mass_each(moving)
         self.phonopy = Phonopy(
             cell,
             supercell_matrix=np.diag(repeats),
-            primitive_matrix=guess_primitive_matrix(cell) if mobile.all() else np.eye(3),
-            # The symmetry of the moving atoms alone may be higher than that of all.
-            is_symmetry=bool(mobile.all()),
+            primitive_matrix=guess_primitive_matrix(cell) if whole else np.eye(3),
+            is_symmetry=whole,
         )
         self.phonopy.generate_displacements(distance=float(displacement))
         self.pbc = atoms.pbc.copy()

@@ -14,12 +14,12 @@ from quacc.atoms.modify import in_cell, repeats_for
 from quacc.errors import (
     CalculationError,
     ParameterError,
-    StructureError,
     require_choice,
     require_count,
     require_number,
     require_positive,
 )
+from quacc.extras import check_free
 from quacc.recipes.common.phonons import Lattice, check_crystal
 from quacc.recipes.common.verbs import Job, check, gather, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
@@ -132,8 +132,7 @@ def qha_flow(
         )
     given = check_start(atoms, relax_job, relax_kwargs)
     check_crystal(given)
-    if given.constraints:
-        raise StructureError("A crystal that expands moves all its atoms: remove its constraints.")
+    check_free(given, "a crystal that expands", symmetry=False)
     repeats = repeats_for(given, supercell, min_length)
     if relax_job is not None:
         check(relax_job, given, **relax_kwargs)

@@ -7,11 +7,12 @@ from typing import Any
 
 from ase import units
 
-from quacc.atoms.convert import StructureLike
+from quacc.atoms.convert import StructureLike, as_atoms
 from quacc.atoms.slabs import Slab, make_slabs
 from quacc.atoms.vacuum import VACUUM, gap
 from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError
+from quacc.extras import check_free
 from quacc.recipes.common.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.common.workflow import RELAX, STATIC, finish, keywords, require_result
 from quacc.recipes.common.wulff import draw_wulff, hkl, wulff
@@ -89,6 +90,7 @@ def bulk_to_slabs_flow(
         require_result(first)
     # Carving and checking cost little, and refuse bad input before any computing starts.
     slabs = make_slabs(first, **carve)
+    check_free(as_atoms(first), "a surface")
     if not slabs:
         raise ParameterError(
             f"{_NAME}: no slab fits max_index={max_index}, symmetric_only={symmetric_only}. "

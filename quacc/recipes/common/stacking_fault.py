@@ -20,6 +20,7 @@ from quacc.errors import (
     require_count,
     require_positive,
 )
+from quacc.extras import check_free
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
@@ -125,6 +126,7 @@ def stacking_fault_flow(
     require_bool(relax_positions=relax_positions)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     given = check_start(atoms, relax_job, relax_kwargs)
+    check_free(given, "a stacking fault")
     between_cuts(given, miller, slip, min_thickness, cut)  # which refuses what makes no sense
     reference, jobs = start(atoms, relax_job, relax_kwargs)
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.modify import bare_supercell, repeats_for
 from quacc.errors import StructureError, require_count
+from quacc.extras import check_free, check_neutral
 from quacc.recipes.common.verbs import Job, check, gather_each, submit
 from quacc.recipes.common.workflow import NEB, RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
@@ -89,6 +90,9 @@ def vacancy_flow(
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     neb_kwargs = keywords("neb_kwargs", neb_kwargs, ["final"])
     given = check_start(atoms, relax_job, relax_kwargs)
+    check_neutral(given, "a supercell with a defect")
+    if not isinstance(atoms, Mapping):  # which is relaxed first
+        check_free(given, "the crystal's relaxation")
     if atom >= len(given):
         raise StructureError(f"The cell has {len(given)} atoms, so none number {atom}.")
     repeats = repeats_for(given, supercell, min_length)

@@ -72,7 +72,7 @@ def test_bad_input(options, message):
 def test_no_atom_may_be_fixed():
     atoms = bulk("Cu", cubic=True)
     atoms.set_constraint(FixAtoms([0]))
-    with pytest.raises(StructureError, match="remove its constraints"):
+    with pytest.raises(StructureError, match="Remove its constraints"):
         qha_flow(atoms)
 
 
