@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from quacc.errors import InputError, StoreError
+from quacc.errors import InputError, QuaccError, StoreError
 
 app = typer.Typer(help="Look at, export and delete stored results.", no_args_is_help=True)
 
@@ -63,12 +63,17 @@ def show(
     store: StoreOption = None,
 ) -> None:
     """Show one result."""
-    from rich.markup import escape
-
     from quacc.cli.tables import console
 
     result = _open(store).get(key)
     out = console()
+    with _readable(result["key"]):
+        _print(result, out)
+
+
+def _print(result: Mapping[str, Any], out: Any) -> None:
+    from rich.markup import escape
+
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
     for name, text in _lines(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
@@ -80,6 +85,21 @@ def show(
             out.print(f"  {escape(f'{name} = {value!r}')}", highlight=False, soft_wrap=True)
     for warning in result.get("warnings", []):
         out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+@contextmanager
+def _readable(key: str | None = None) -> Iterator[None]:
+    """Report results whose numbers are none, because somebody or a disk has changed them."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        if isinstance(error, QuaccError):
+            raise
+        which = f"The result {key[:10]}" if key else "One of the results"
+        remedy = f" Delete it with `quacc results rm {key[:10]}`." if key else ""
+        raise StoreError(
+            f"{which} is damaged ({type(error).__name__}: {str(error)[:200]}).{remedy}"
+        ) from error
 
 
 def print_outcome(result: Mapping[str, Any], out: Any) -> None:
@@ -142,7 +162,7 @@ def export(
     write = writers.get(file.suffix.lower())
     if write is None:
         raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
-    with atomically(file) as partial:
+    with atomically(file) as partial, _readable():
         if file.exists() and not force:
             raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
         database = _open(store)

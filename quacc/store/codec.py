@@ -37,6 +37,7 @@ _WIDTH = re.compile(r"[<>=|]?U(\d{1,9})")
 _WIDEST = 1000
 """Characters that an array of texts may have room for, though none of its texts is as long."""
 _DEEPEST = 64
+_HEADER = 8  # bytes, which say where the text starts
 _OPEN, _CLOSE = ord("[") | 32, ord("]") | 32  # and the braces, which differ from these in that bit
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _SHAPES = {
@@ -158,7 +159,7 @@ def _plain_array(array: np.ndarray[Any, Any]) -> Any:
 
 def to_binary(value: Any) -> bytes:
     """Encode what :func:`plain` returns for SQLite, as ASE's ``object_to_bytes`` does."""
-    parts, size = [b""], 8
+    parts, size = [b""], _HEADER
 
     def place(array: np.ndarray[Any, Any]) -> dict[str, Any]:
         nonlocal size
@@ -169,7 +170,7 @@ def to_binary(value: Any) -> bytes:
 
     text = json.dumps(value, separators=(",", ":"), default=place).encode()
     _check_written(text)
-    parts[0] = size.to_bytes(8, "little")
+    parts[0] = size.to_bytes(_HEADER, "little")
     return b"".join([*parts, text])
 
 
@@ -236,12 +237,12 @@ def decode(stored: bytes | str) -> Any:
     if isinstance(stored, str):
         _check_depth(stored)
         return json.loads(stored, object_hook=partial(_revive, None))
-    start = int.from_bytes(stored[:8], "little", signed=True)
-    if not 8 <= start <= len(stored):
+    start = int.from_bytes(stored[:_HEADER], "little", signed=True)
+    if not _HEADER <= start <= len(stored):
         raise ValueError("it has been cut")
     text = stored[start:]
     _check_depth(text)
-    return json.loads(text, object_hook=partial(_revive, stored))
+    return json.loads(text, object_hook=partial(_revive, memoryview(stored)[:start]))
 
 
 def _check_depth(text: str | bytes) -> None:
@@ -261,7 +262,7 @@ def _check_depth(text: str | bytes) -> None:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
-def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
+def _revive(blob: memoryview | None, value: dict[str, Any]) -> Any:
     """Return what a dictionary stands for; all that is in it has been revived already."""
     if _TAGS.isdisjoint(value):
         return value
@@ -288,13 +289,13 @@ def _revive(blob: bytes | None, value: dict[str, Any]) -> Any:
     return create_ase_object(kind, value)
 
 
-def _revive_array(stored: list[Any], blob: bytes | None) -> Any:
+def _revive_array(stored: list[Any], blob: memoryview | None) -> Any:
     shape, name, body = stored
     dtype, little = _DTYPES[name]
+    if min(shape, default=0) < 0 or (blob is not None and body < _HEADER):
+        raise ValueError(f"an array of the shape {shape!r:.80} at {body!r:.80}")
     if blob is None:
         parts = np.array(body, dtype=dtype.type(0).real.dtype)
-        if shape and min(shape) < 0:
-            raise ValueError(f"an array of the shape {shape!r:.80}")
         return parts.view(dtype).reshape(shape)
     if 0 in shape:
         return np.empty(shape, dtype)

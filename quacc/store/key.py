@@ -73,7 +73,12 @@ def calculation_key(
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical form of a value, as 64 hexadecimal digits."""
-    return hashlib.sha256(_encode(canonical(value)).encode()).hexdigest()
+    try:
+        return hashlib.sha256(_encode(canonical(value)).encode()).hexdigest()
+    except RecursionError:
+        raise InputError(
+            "A parameter is nested too deeply, or contains itself, so the calculation has no key."
+        ) from None
 
 
 class _Canonical:
@@ -113,6 +118,8 @@ def _spelling(value: Any) -> Any:
     raise TypeError
 
 
+_NUMBERS = frozenset({int, float, np.int64, np.float64, np.int32, np.float32})
+_ARRAYS = frozenset({np.ndarray, np.memmap, np.matrix})
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -158,9 +165,26 @@ def _plain(value: bool | str | None) -> Any:
 @_canonical.register(np.integer)
 @_canonical.register(np.floating)
 def _number(value: float) -> Any:
+    if type(value) not in _NUMBERS:
+        _refuse_odd(value)
     # 1 and 1.0 are the same parameter; large whole numbers keep all their digits.
     whole = isinstance(value, int | np.integer) or float(value).is_integer()
     return {"number": hex(int(value)) if whole else repr(float(value))}
+
+
+def _refuse_odd(value: Any) -> None:
+    """Raise an InputError for numbers that are more than a number."""
+    unit = getattr(value, "unit", None) or getattr(value, "units", None)
+    if unit is not None:
+        raise InputError(
+            f"{value!r} has the unit {unit}, of which a calculation's key would know nothing. "
+            "Pass a plain number, in the unit that the keyword wants."
+        )
+    if isinstance(value, np.floating) and float(value) != value == value:
+        raise InputError(
+            f"{value!r} of type {type(value).__name__} has more digits than a calculation's key "
+            "keeps. Pass float(…) of it."
+        )
 
 
 @_canonical.register(np.bool_)
@@ -169,7 +193,9 @@ def _bool(value: np.bool_) -> bool:
 
 
 @_canonical.register(complex)
+@_canonical.register(np.complexfloating)
 def _complex(value: complex) -> Any:
+    value = complex(value)
     return {"complex": [repr(value.real), repr(value.imag)]}
 
 
@@ -204,6 +230,12 @@ def _name(pair: list[Any]) -> str:
 
 @_canonical.register(np.ndarray)
 def _array(value: np.ndarray) -> Any:
+    # Other classes have units or masks; other kinds have names or units in their dtype.
+    if type(value) not in _ARRAYS or value.dtype.kind not in "biufcSUO":
+        raise InputError(
+            f"An array of type {type(value).__name__} and dtype {value.dtype} cannot be part of a "
+            "calculation's key. Pass a plain array of numbers or texts."
+        )
     # As nested lists: kpts=(2, 2, 2) and kpts=np.array([2, 2, 2]) are the same calculation.
     return canonical(value.tolist())
 

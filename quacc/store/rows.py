@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
+
+from ase import Atoms
 
 from quacc.errors import StoreError
 from quacc.store.codec import Format, decode, plain
@@ -13,6 +16,9 @@ from quacc.store.columns import Columns, columns_of
 
 REFERENCE = "__quacc_key__"
 """Stands in a workflow's row for a result that has a row of its own."""
+_PARTS = {"name": str, "formula": str, "atoms": Atoms, "results": dict, "provenance": dict}
+"""What the readers of a result take for granted."""
+_OPTIONAL = frozenset({"results", "provenance"})
 
 
 @dataclass(slots=True)
@@ -67,7 +73,12 @@ def body_of(stored: bytes | str) -> tuple[dict[str, Any], set[str]]:
     body, parts = decode(stored), set[str]()
     if REFERENCE in stored if isinstance(stored, str) else REFERENCE.encode() in stored:
         fill(body, {}, parts)
-    return (body if isinstance(body, dict) else {}), parts
+    if not isinstance(body, dict) or not isinstance(body.get("key"), str):
+        return {}, parts
+    for name, kind in _PARTS.items():
+        if not isinstance(body.get(name), (kind, NoneType if name in _OPTIONAL else kind)):
+            raise ValueError(f"its {name!r} is {body.get(name)!r:.80}")
+    return body, parts
 
 
 def fill(value: Any, bodies: Mapping[str, Any], missing: set[str]) -> Any:

@@ -1,5 +1,8 @@
 """Equal calculations have equal keys; different ones don't."""
 
+import datetime
+import decimal
+import enum
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,18 @@ from ase.io import read, write
 
 from quacc.errors import InputError
 from quacc.store.key import calculation_key, digest
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Text(enum.StrEnum):
+    ONE = "1"
 
 
 def key(atoms=None, **changes):
@@ -158,6 +173,68 @@ def test_a_constraint_of_another_class_is_an_error():
     atoms._constraints = [Odd()]
     with pytest.raises(InputError, match="Odd"):
         key(atoms)
+
+
+class WithUnit(float):
+    unit = "nm"
+
+
+class Quantity(np.ndarray):
+    pass
+
+
+def _endless():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_array([1.0, 2.0], mask=[True, False]),
+        np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+        np.array(["2026-01-01"], dtype="datetime64[s]"),
+        np.array([1], dtype="timedelta64[ns]"),
+        np.array([object()]),
+        np.array([1.0]).view(Quantity),
+        WithUnit(1),
+        np.longdouble(1) + np.longdouble(1e-18),
+        np.array([1], dtype=np.longdouble) + np.longdouble(1e-18),
+        datetime.datetime(2026, 1, 1),
+        datetime.date(2026, 1, 1),
+        decimal.Decimal("0.1"),
+        range(3),
+        bytearray(b"a"),
+        Colour.RED,
+        _endless(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_more_than_it_looks_is_refused(value):
+    for one in (value, [value], {"a": value}):
+        with pytest.raises(InputError):
+            digest(one)
+
+
+def test_one_value_one_spelling():
+    same = [
+        [1, 1.0, np.int8(1), np.uint64(1), np.float16(1), np.array(1), np.array(1.0), Level.LOW],
+        [True, np.True_, np.array(True)],
+        ["1", np.str_("1"), Text.ONE],
+        [0.0, -0.0, 0],
+        [[1, None], np.array([1, None], dtype=object)],
+        [1j, np.complex64(1j), np.complex128(1j), np.array(1j)],
+        [b"a", np.bytes_(b"a")],
+        [{"a": {1}}, {"a": frozenset({1.0})}],
+        [float("nan"), np.nan, np.float32("nan")],
+    ]
+    keys = [{digest(value) for value in values} for values in same]
+    assert [len(one) for one in keys] == [1] * len(same)
+    assert len(set.union(*keys)) == len(same)
+    spelled = [{1: 0}, {True: 0}, {"1": 0}, {"True": 0}, {None: 0}, {"None": 0}, {(1,): 0}]
+    assert len({digest(value) for value in spelled}) == len(spelled)
+    assert len({key(parameters={"a": value}) for value in spelled}) == len(spelled)
 
 
 def test_paths_are_their_text():
