@@ -287,6 +287,46 @@ def require_bool(**values: Any) -> None:
             raise ParameterError(f"{name} must be True or False, not {_show(value)}.")
 
 
+_MACHINES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENODEV),
+    *(errno.ENXIO, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN),
+}
+_WORDS_OF_MACHINES = (
+    "no space left on device",
+    "disk quota exceeded",
+    "read-only file system",
+    "too many open files",
+    "no such device",
+    "input/output error",
+    "stale file handle",
+    "transport endpoint is not connected",
+    "cannot open shared object file",
+    "error while loading shared libraries",
+    "version `glibc",
+    "no cuda-capable device",
+    "no cuda gpus are available",
+    "cuda driver version is insufficient",
+    "found no nvidia driver",
+    "no hip gpus are available",
+)
+
+
+def is_machines(error: BaseException) -> bool:
+    """Return whether an error is of a kind that a machine has, and another one may not.
+
+    True for full disks, too many open files, missing devices, libraries and programs, also where
+    they are the cause of another error.
+    """
+    if isinstance(error, NotConvergedError | InputError):
+        return False
+    if isinstance(error, MissingProgramError | ImportError):
+        return True
+    if isinstance(error, OSError) and error.errno in _MACHINES:
+        return True
+    text = f"{text_of(error)}\n{text_of(error.__cause__) if error.__cause__ else ''}".lower()
+    return any(words in text for words in _WORDS_OF_MACHINES)
+
+
 _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE}
 _PASSING_NAMES = {"KilledWorker", "CommClosedError", "FutureCancelledError"}
 

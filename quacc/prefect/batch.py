@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
+from numbers import Integral
 from typing import Any
 
 import dask
+from dask.utils import parse_timedelta
 
 from quacc.errors import ParameterError, suggest
 from quacc.prefect import slurm
 from quacc.prefect.cluster import SlurmCluster
-from quacc.prefect.jobqueue import Job, JobQueueCluster, LSFJob, SLURMJob
+from quacc.prefect.jobqueue import Job, JobQueueCluster, LSFJob, PBSJob, SGEJob, SLURMJob
 
 PRELOAD = "quacc.prefect.worker"
 """What every worker loads first."""
@@ -35,6 +39,8 @@ def batch_keywords(
     job_class: Any = cluster_class.job_cls
     kwargs = _from_config(job_class) | dict(given)
     _check_keywords(cluster_class, kwargs)
+    if kwargs.get("walltime") is not None:
+        kwargs["walltime"] = as_walltime(job_class, kwargs["walltime"])
     kwargs.setdefault("job_name", "quacc")
     # A calculation at a time in each process: they share no interpreter lock, and one that
     # kills its process kills nothing else.
@@ -63,11 +69,62 @@ def batch_keywords(
 
 def job_seconds(job_class: type[Job], walltime: Any) -> float:
     """Return the walltime of a job as its queueing system reads it (s); infinite if not set."""
-    if not isinstance(walltime, str):
+    if not isinstance(walltime, str) or walltime.strip().upper() in _NO_LIMIT:
         return math.inf
     if issubclass(job_class, LSFJob) and walltime.count(":") == 1:
         walltime = f"{walltime}:00"  # hours and minutes
+    if issubclass(job_class, PBSJob | SGEJob) and walltime.strip().isdecimal():
+        return int(walltime)
     return slurm.walltime_seconds(walltime)
+
+
+_NO_LIMIT = ("UNLIMITED", "INFINITE")
+
+
+def as_walltime(job_class: type[Job], given: Any) -> str:
+    """Return a walltime as the queueing system writes it, from any form that it or Dask takes.
+
+    Parameters
+    ----------
+    given
+        Text in the system's own form, such as ``"1-12:00:00"``, or in Dask's, such as ``"90 min"``;
+        a ``timedelta``; or a number, which the system reads as text (Slurm: minutes).
+
+    Raises
+    ------
+    ParameterError
+        It is in none of these forms, or not above zero.
+    """
+    is_slurm = issubclass(job_class, SLURMJob)
+    text = str(given).strip()
+    if isinstance(given, str) and is_slurm and text.upper() in _NO_LIMIT:
+        return text
+    try:
+        if isinstance(given, timedelta):
+            seconds: float = given.total_seconds()
+        elif isinstance(given, Integral) and not isinstance(given, bool):
+            seconds = job_seconds(job_class, text)
+        elif not isinstance(given, str):
+            raise ValueError
+        elif set(text) <= set("0123456789:-"):
+            seconds = job_seconds(job_class, text)
+        else:
+            seconds = parse_timedelta(re.sub(r"\s*mins?$", " minutes", text))
+            given = timedelta(seconds=seconds)
+        if not 0 < seconds < math.inf:
+            raise ValueError
+    except (ValueError, KeyError, ParameterError, OverflowError) as error:
+        raise ParameterError(
+            f"walltime in cluster_kwargs must be a time above zero, such as '12:00:00', "
+            f"'1-12:00:00', '90 min', or a timedelta, not {given!r}."
+        ) from error
+    if not isinstance(given, timedelta):
+        return text
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    if issubclass(job_class, LSFJob):
+        minutes += rest > 0
+        return f"{minutes // 60:02d}:{minutes % 60:02d}"
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _tell_end(job_class: type[Job], walltime: Any) -> list[str]:
@@ -125,7 +182,7 @@ def _check_keywords(cluster_class: type[JobQueueCluster], given: Mapping[str, An
         for name in _parameters(base)
     }
     known -= {"asynchronous", "loop", "scheduler", "scheduler_cls", "job_cls"}
-    known -= {"submitted", "refused", "pending_timeout", "worker_timeout"}
+    known -= {"submitted", "refused", "excluded", "pending_timeout", "worker_timeout"}
     for name in given:
         if name not in known:
             raise ParameterError(

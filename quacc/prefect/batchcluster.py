@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from distributed.deploy.cluster import Cluster
@@ -42,6 +42,8 @@ class ReportingJob:
     ----------
     submitted, refused
         Called with the job's name, and its id or the queueing system's words.
+    excluded
+        Returns the nodes that it must not start on.
     """
 
     def __init__(
@@ -49,14 +51,19 @@ class ReportingJob:
         *args: Any,
         submitted: Callable[[str, str], None] | None = None,
         refused: Callable[[str, str], None] | None = None,
+        excluded: Callable[[], Collection[str]] = tuple,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._submitted, self._refused = submitted, refused
+        self._submitted, self._refused, self._excluded = submitted, refused, excluded
+
+    def exclude(self, nodes: Collection[str]) -> None:
+        """Let the job start on none of these nodes, where the queueing system can do that."""
 
     async def start(self) -> None:
         """Submit the job."""
         job: Any = self
+        self.exclude(self._excluded())
         try:
             await super().start()  # type: ignore[misc]
         # Raised by dask-jobqueue where the command fails, or is not there.
@@ -94,10 +101,13 @@ class BatchCluster(JobQueueCluster):
         self.job_ids: dict[str, str] = {}  # of all jobs so far, by name
         self._numbers = itertools.count()
         self._refused_since: float | None = None
+        self.excluded: set[str] = set()
+        """Nodes that get no more jobs of this run."""
         super().__init__(
             scheduler_cls=WorkScheduler,
             submitted=self._job_submitted,
             refused=self._job_refused,
+            excluded=lambda: self.excluded,
             **kwargs,
         )
 
@@ -176,6 +186,8 @@ class BatchCluster(JobQueueCluster):
             self.report(f"The queue does not take another job just now: {told}")
             self.loop.call_later(RETRY_AFTER, self._give_up_job, name)
             return
+        if self.excluded:
+            told += f" (nodes that failed and are used no more: {', '.join(sorted(self.excluded))})"
         field = slurm.field_to_change(told)
         change = f" Change {field} in cluster_kwargs or the site's profile." if field else ""
         self._fail(f"The queue refused the job: {told}.{change}")
@@ -192,6 +204,16 @@ class BatchCluster(JobQueueCluster):
         Cluster._update_worker_status(self, op, msg)
         if job := self.job_names().get(str(lost)):
             self.loop.call_later(_BACK_AFTER, self._replace_if_gone, job)
+
+    def has_other_nodes(self, places: Collection[str]) -> bool:
+        """Return whether the queue has other nodes than these; nobody knows before it tries."""
+        return True
+
+    def retire(self, address: str) -> None:
+        """End the job of a worker whose node fails whatever runs there."""
+        worker = self.scheduler.send_no_more(address)
+        if worker is not None and (job := self.job_names().get(worker)):
+            self._give_up_job(job)
 
     def _replace_if_gone(self, name: str) -> None:
         if name not in self.connected():

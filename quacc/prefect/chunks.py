@@ -128,11 +128,14 @@ class Packing:
         chunk = self.running[self._chunks] = Chunk(self._chunks, items, seconds)
         return chunk
 
-    def ended(self, chunk: Chunk, item: int, seconds: float) -> bool:
-        """Note that an item has an outcome; return whether it is the first one."""
+    def ended(self, chunk: Chunk, item: int, seconds: float | None) -> bool:
+        """Note that an item has an outcome; return whether it is the first one.
+
+        ``seconds`` is None where they say nothing about others, such as those of a failure.
+        """
         done = chunk.left.pop(item, None)
-        if done is None:
-            return False
+        if done is None or seconds is None:
+            return done is not None
         queue = done.kind, done.size
         before = self._seconds.get(queue, seconds)
         self._seconds[queue] = _MEMORY * before + (1 - _MEMORY) * seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         self._pool = Pool(pending_timeout, worker_timeout)
         self._states: dict[str, JobState] = {}
         self._looking = asyncio.Lock()
+        self._nodes: set[str] | None = None
+        self._asked_for_nodes = -LOOK_EVERY
         self._trouble = False  # somebody may want to read the logs
         super().__init__(pending_timeout=pending_timeout, log_directory=str(self.logs), **kwargs)
 
@@ -99,6 +102,13 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         if state.state != "RUNNING" or not back:
             return Cause.OUTSIDE, f"{told}, but its worker is gone"
         return Cause.CRASH, f"{self._killed()}, in Slurm job {job_id}"
+
+    def has_other_nodes(self, places: Collection[str]) -> bool:
+        """Return whether the partition has other nodes that are up."""
+        if time.monotonic() > self._asked_for_nodes + LOOK_EVERY:
+            self._nodes = slurm.nodes_up(self._dummy_job.partition)
+            self._asked_for_nodes = time.monotonic()
+        return self._nodes is None or bool(self._nodes - set(places))
 
     async def _state(self, job_id: str) -> JobState:
         try:

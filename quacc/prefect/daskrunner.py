@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import dask
 import distributed
@@ -39,10 +39,12 @@ from quacc.errors import (
     StuckError,
     SubmissionError,
     TimeLimitError,
+    is_machines,
 )
 from quacc.prefect.attempts import Attempts, Cause, Verdict
 from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
+from quacc.prefect.blame import Blame
 from quacc.prefect.caching import InResultsDatabase
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
@@ -104,6 +106,10 @@ class DaskRunner(DaskTaskRunner):
         self._suspects = threading.Lock()
         self._keys: Path | None = None  # folder of this run's certificates
         self._known = Known()
+        self.retired: set[str] = set()
+        """Nodes, or local workers, that are used no more: they fail whatever runs there."""
+        self._retired_workers: set[str] = set()
+        self._blame = Blame(self.retired)
         self._tell: Callable[[str], None] = logger.info
         return self
 
@@ -134,6 +140,37 @@ class DaskRunner(DaskTaskRunner):
             running = list(self._running)
         for future in running:
             future.cancel(force=True)
+
+    def place_of(self, node: str, worker: str) -> str:
+        """Return what is to blame for a bad place: the node, or the worker where there is one."""
+        return node if isinstance(self._cluster, BatchCluster) else worker
+
+    def elsewhere(self, place: str) -> bool:
+        """Return whether there are other places than this one."""
+        cluster: Any = self._cluster
+        if isinstance(cluster, BatchCluster):
+            return cluster.has_other_nodes({*self.retired, place})
+        return hasattr(cluster, "retire")
+
+    def retire(self, place: str, worker: str, reason: str) -> None:
+        """Use a place no more: its worker is ended, and its node gets no other.
+
+        Parameters
+        ----------
+        place
+            From :meth:`place_of`.
+        worker
+            The address of a worker there.
+        reason
+            What has failed there.
+        """
+        cluster: Any = self._cluster
+        if worker in self._retired_workers or not hasattr(cluster, "retire"):
+            return
+        self._retired_workers.add(worker)
+        logger.warning("%s is used no more in this run, it fails: %s", place, reason)
+        cluster.excluded = self.retired
+        cluster.loop.add_callback(cluster.retire, worker)
 
     @property
     def client(self) -> Any:
@@ -256,7 +293,9 @@ class DaskRunner(DaskTaskRunner):
         def progress(steps: int | None) -> int | None:
             return progress_of(key) if steps is None and key else steps
 
-        result = self._again(name, lambda task_key: self._attempt(call, task_key), progress, _steps)
+        result = self._again(
+            name, lambda task_key: self._attempt(call, task_key), progress, _steps, blame=True
+        )
         if recipe_of(function) and not cached:  # others may have changed what a job returned
             self._known.keep(result)
         return result
@@ -299,6 +338,8 @@ class DaskRunner(DaskTaskRunner):
         attempt: Callable[[str], Any],
         progress: Callable[[int | None], int | None],
         how_far: Callable[[int], str],
+        *,
+        blame: bool = False,
     ) -> Any:
         """Return what an attempt returns, however many workers it takes.
 
@@ -312,9 +353,12 @@ class DaskRunner(DaskTaskRunner):
             Returns how far it is; is given the steps that a stopped calculation told.
         how_far
             Puts this into words.
+        blame
+            What machines are to blame for runs again elsewhere.
         """
         attempts = Attempts()
         verdict = Verdict.AGAIN
+        item = uuid4()
         while True:
             task_key = f"{name}-{uuid4()}"
             try:
@@ -328,6 +372,12 @@ class DaskRunner(DaskTaskRunner):
             except KilledWorker as loss:
                 cause, told = self._cause_of(str(loss.last_worker.name))
                 far = progress(None)
+            except Exception as error:
+                if not blame or not self._is_machines(item, error):
+                    raise
+                get_run_logger().warning("%s; %s runs again elsewhere", in_words(error), name)
+                time.sleep(_LEAVING)
+                continue
             finally:
                 seconds = self._seconds_since_start(task_key)
             whole = seconds > 0.5 * self._walltime()
@@ -337,6 +387,20 @@ class DaskRunner(DaskTaskRunner):
                 raise _given_up(verdict, told, name, attempts.count, reached)
             at = f", from {reached}" if attempts.progress else ""
             get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
+
+    def _is_machines(self, item: UUID, error: Exception) -> bool:
+        """Return whether a call that has failed on a worker is to run again elsewhere."""
+        node, worker = getattr(error.__cause__, "node", ""), getattr(error.__cause__, "worker", "")
+        if not worker or not is_machines(error):
+            return False
+        place = self.place_of(node, worker)
+        with self._running_lock:
+            judgement = self._blame.failed(
+                item, place, machine=True, elsewhere=self.elsewhere(place)
+            )
+        if judgement.retire:
+            self.retire(place, worker, in_words(error))
+        return bool(judgement.again)
 
     def _attempt(self, call: bytes, task_key: str, stream: _Stream | None = None) -> Any:
         """Return what a packed call returns on a worker."""

@@ -25,22 +25,29 @@ from quacc.errors import (
     InputError,
     LostWorkerError,
     PreemptedError,
+    QuaccError,
     StuckError,
     SubmissionError,
     can_pass,
+    is_machines,
 )
+from quacc.prefect.blame import Blame, Judgement
 from quacc.prefect.calls import Call, Counts, Job
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
+from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.known import Known, as_asked, key_only
 from quacc.prefect.lifecycle import PERIOD
 from quacc.prefect.loads import ItemsFailedError, Load
 from quacc.prefect.tasks import RETRIES
-from quacc.prefect.width import width_of
+from quacc.prefect.width import innermost_runner, width_of
 from quacc.runners.raised import in_words, is_signal
 from quacc.runners.remote import Outcome, unpack
 
 _DELAY = 5.0
 """Seconds until an item is tried again whose error can pass."""
+
+_RETIRED = 1.0
+"""Seconds after which a bad place gets no more work."""
 
 _FAULTS = 5
 """Task runs in a row that Prefect, and not a job, may fail before the work is given up."""
@@ -87,6 +94,9 @@ class Dispatcher:
         self._loads: dict[int, Load] = {}
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._faults = 0
+        self._blame = Blame()
+        self._runner: DaskRunner | None = None
+        self._held: dict[int, Exception] = {}  # failures that may be a machine's
         self.stopped = False
         self._lock = threading.RLock()
 
@@ -195,9 +205,14 @@ class Dispatcher:
         while self._later and self._later[0][0] <= time.monotonic():
             _, number = heapq.heappop(self._later)
             self._pack(self._calls[number])
+        context = FlowRunContext.get()
+        runner = innermost_runner(context.task_runner) if context else None
+        if isinstance(runner, DaskRunner):
+            self._runner, self._blame.retired = runner, runner.retired
+        if self._held and not (self.packing.waiting or self.packing.running or self._later):
+            self._settle(self._blame.idle())
         if not self.packing.waiting:
             return
-        context = FlowRunContext.get()
         self.packing.workers = width_of(context.task_runner if context else None)
         while chunk := self.packing.next():
             self._submit(chunk)
@@ -214,7 +229,7 @@ class Dispatcher:
                 if is_signal(error):
                     raise
                 told = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
-                self.packing.ended(chunk, item.id, 0.0)
+                self.packing.ended(chunk, item.id, None)
                 self._finish(call, None, told)
         if not packed:
             self.packing.closed(chunk)
@@ -243,7 +258,8 @@ class Dispatcher:
         future.add_done_callback(lambda future: self.post(lambda: self._end_of(load, future)))
 
     def _take(self, load: Load, outcome: Outcome) -> None:
-        if not self.packing.ended(load.chunk, outcome.number, outcome.seconds):
+        seconds = None if outcome.failure else outcome.seconds
+        if not self.packing.ended(load.chunk, outcome.number, seconds):
             return
         self._faults = 0
         call = self._calls[outcome.number]
@@ -251,11 +267,43 @@ class Dispatcher:
             value = unpack(outcome.packed)
         # Whatever the job raised, or the result's own code when it is unpacked.
         except Exception as error:
-            self._failed(call, error)
+            self._failed(call, error, outcome.node, outcome.worker)
         else:
+            if outcome.worker and self._runner:
+                place = self._runner.place_of(outcome.node, outcome.worker)
+                self._settle(self._blame.succeeded(call.number, place))
             self._finish(call, value, None)
 
-    def _failed(self, call: Call, error: Exception) -> None:
+    def _failed(self, call: Call, error: Exception, node: str, worker: str) -> None:
+        """Decide what becomes of a call that has failed on a worker."""
+        machine = is_machines(error)
+        passing = can_pass(error) and not isinstance(error, StuckError)
+        judged = isinstance(error, QuaccError) and not machine
+        if worker and self._runner and not judged:
+            self._held[call.number] = error
+            place = self._runner.place_of(node, worker)
+            judgement = self._blame.failed(
+                call.number,
+                place,
+                machine=machine or passing,
+                elsewhere=self._runner.elsewhere(place),
+            )
+            if judgement.retire:
+                self._runner.retire(place, worker, in_words(error))
+            self._settle(judgement)
+        else:
+            self._give_up(call, error)
+
+    def _settle(self, judgement: Judgement) -> None:
+        """Do what was decided about failures."""
+        for number in judgement.again:
+            del self._held[number]
+            heapq.heappush(self._later, (time.monotonic() + _RETIRED, number))
+        for number in judgement.blamed:
+            self._give_up(self._calls[number], self._held.pop(number))
+
+    def _give_up(self, call: Call, error: Exception) -> None:
+        """End a call with its error, unless that may pass."""
         passing = can_pass(error) and not isinstance(error, StuckError)
         if passing and call.tries <= RETRIES:
             call.tries += 1
@@ -296,9 +344,11 @@ class Dispatcher:
                 told = f"{call.job.what} of {call.name} killed {DEATHS} workers: {error}"
                 self._finish(call, None, LostWorkerError(told))
         else:  # such as a function that the workers cannot import
+            cause = error.__cause__
+            node, worker = getattr(cause, "node", ""), getattr(cause, "worker", "")
             for number in list(load.chunk.left):
-                self.packing.ended(load.chunk, number, 0.0)
-                self._finish(self._calls[number], None, _copy(error))
+                self.packing.ended(load.chunk, number, None)
+                self._failed(self._calls[number], _copy(error), node, worker)
             self.packing.closed(load.chunk)
 
     def _finish(self, call: Call, value: Any, error: Exception | None) -> None:

@@ -110,6 +110,14 @@ class WorkScheduler(Scheduler):
             self.left.add(str(worker.name))
         return await super().remove_worker(address, **kwargs)
 
+    def send_no_more(self, address: str) -> str | None:
+        """Let a worker get no more work; return its name."""
+        worker = self.workers.get(address)
+        if worker is None:
+            return None
+        self.handle_worker_status_change("paused", worker, "quacc-retire")
+        return str(worker.name)
+
     async def start_anew(self, address: str) -> None:
         """Start a worker anew, to stop what it runs."""
         if address in self.workers:
@@ -175,6 +183,10 @@ class WorkLocalCluster(LocalCluster):
         # Dask gives up a worker, and replaces none, that is not back after some seconds; its
         # nanny starts it anew however long that takes, and however often it dies on the way.
         Cluster._update_worker_status(self, op, msg)
+
+    async def retire(self, address: str) -> None:
+        """Start a worker anew whose process fails whatever runs there."""
+        await self.scheduler.start_anew(address)
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,6 +44,9 @@ _REASONS = {
     "JobHeldAdmin": "an administrator holds it",
     "Licenses": "it waits for a licence",
 }
+
+_UP = frozenset({"idle", "mixed", "allocated", "completing", "planned", "idle~", "idle#"})
+"""States of nodes that take jobs, now or later."""
 
 _PASSING = (
     "unable to contact slurm controller",
@@ -95,6 +99,24 @@ async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
         job_id, state, reason = line.split("|", 2)
         found[job_id] = JobState(state, reason)
     return found
+
+
+def nodes_up(partition: str | None) -> set[str] | None:
+    """Return the nodes of a partition that take jobs; None where Slurm does not answer."""
+    where = ["-p", partition] if partition else []
+    try:
+        out = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%N %T", *where],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = (line.split() for line in out.splitlines())
+    return {node for node, state in found if state in _UP}
 
 
 async def cancel(job_ids: Iterable[str]) -> None:

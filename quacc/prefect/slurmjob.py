@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from quacc.errors import ParameterError
@@ -17,6 +17,7 @@ _ALIASES = {
     "-o": "--output",
     "-p": "--partition",
     "-t": "--time",
+    "-x": "--exclude",
 }
 
 
@@ -64,8 +65,29 @@ class SlurmJob(ReportingJob, SLURMJob):
             extra.append("--no-requeue")  # a lost job is replaced at once, with a new name
         self.job_header = "\n".join([*lines, *(f"#SBATCH {directive}" for directive in extra)])
 
+    @property
+    def partition(self) -> str | None:
+        """The partition that its script asks for."""
+        words = [_words(line) for line in str(self.job_header).splitlines()]
+        return next((value for option, value in words[::-1] if option == "--partition"), None)
+
+    def exclude(self, nodes: Collection[str]) -> None:
+        """Let the job start on none of these nodes, nor on those that it excludes already."""
+        if not nodes:
+            return
+        lines = str(self.job_header).splitlines()
+        own = [line for line in lines if _option(line) == "--exclude"]
+        listed = ",".join([*(_words(line)[1] for line in own), *sorted(nodes)])
+        kept = [line for line in lines if line not in own]
+        self.job_header = "\n".join([*kept, f"#SBATCH --exclude={listed}"])
+
 
 def _option(line: str) -> str:
     """Return the option that a line of a job script, or a word, is about, in its long form."""
     word = line.removeprefix("#SBATCH").split()[0].split("=")[0]
     return _ALIASES.get(word, word)
+
+
+def _words(line: str) -> tuple[str, str]:
+    """Return the option of a line of a job script, and its value."""
+    return _option(line), line.removeprefix("#SBATCH").replace("=", " ").split()[-1]

@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from distributed.core import Status
 from distributed.worker import Worker, get_worker
 
 from quacc.runners import deadline
-from quacc.runners.remote import Outcome, outcome_of, run_calls
+from quacc.runners.remote import Outcome, outcome_of, run_calls, set_place
 
 _SIGTERM = "its batch job is being ended, or it used too much memory"
 
@@ -85,6 +86,7 @@ def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = Fa
 
 def dask_setup(worker: Worker) -> None:
     """Prepare this process; Dask calls it when the worker starts."""
+    set_place(os.environ.get("SLURMD_NODENAME") or socket.gethostname(), worker.address)
     # A worker with much in memory would be paused for good, and one that leaves go on; the
     # nanny's limit remains.
     worker.memory_manager.memory_pause_fraction = False

@@ -22,8 +22,23 @@ from quacc.runners.raised import in_words, is_signal, sendable, shortened
 class WorkerTracebackError(Exception):
     """The traceback on the worker, as the cause of the exception that came back."""
 
+    def __init__(self, text: str, place: tuple[str, str] = ("", "")) -> None:
+        super().__init__(text)
+        self.node, self.worker = place
+
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+class _Here:
+    """The node and the Dask worker that this process is; empty where it is none."""
+
+    place = ("", "")
+
+
+def set_place(node: str, worker: str) -> None:
+    """Note what this process is, so that outcomes tell where they come from."""
+    _Here.place = node, worker
 
 
 def pack(
@@ -79,6 +94,9 @@ class Outcome:
     seconds: float
     failure: str = ""
     """What it raised, in words."""
+    node: str = ""
+    worker: str = ""
+    """The address of the Dask worker that computed it, if one did."""
 
 
 def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) -> None:
@@ -117,7 +135,8 @@ def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) 
             if isinstance(error, PreemptedError):
                 raise error
             seconds = time.perf_counter() - start
-            report(Outcome(number, packed, seconds, "" if error is None else in_words(error)))
+            failure = "" if error is None else in_words(error)
+            report(Outcome(number, packed, seconds, failure, *_Here.place))
 
     call_with(overrides, run)
 
@@ -148,14 +167,14 @@ def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
         told = shortened(traceback.format_exc())
         error = sendable(raised)
     try:
-        return cloudpickle.dumps((value, error, told)), error
+        return cloudpickle.dumps((value, error, told, _Here.place)), error
     except BaseException as raised:
         if is_signal(raised):
             raise
         error = RuntimeError(
             f"The job's result cannot be sent back from the worker: {in_words(raised)}"
         )
-        return cloudpickle.dumps((None, error, told)), error
+        return cloudpickle.dumps((None, error, told, _Here.place)), error
 
 
 def pack_error(error: BaseException) -> bytes:
@@ -172,7 +191,7 @@ def unpack(outcome: bytes) -> Any:
     import cloudpickle
 
     try:
-        value, error, told = cloudpickle.loads(outcome)
+        value, error, told, place = cloudpickle.loads(outcome)
     except BaseException as raised:
         if is_signal(raised):
             raise
@@ -180,7 +199,7 @@ def unpack(outcome: bytes) -> Any:
             f"The job's result cannot be read in the flow's process: {in_words(raised)}"
         ) from sendable(raised)
     if error is not None:
-        raise error from WorkerTracebackError(told)
+        raise error from WorkerTracebackError(told, place)
     return value
 
 

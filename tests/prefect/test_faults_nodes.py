@@ -4,14 +4,18 @@ docs/faults.md has a row for each of these tests.
 """
 
 import asyncio
+import errno
+import os
 import sys
+import time
+from contextlib import suppress
 
 import cloudpickle
 import pytest
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from quacc.errors import JobsFailedError
+from quacc.errors import CalculationError, JobsFailedError
 from quacc.prefect import as_task, fan_out, make_runner
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -72,3 +76,119 @@ def test_tasks_that_raise_what_is_no_exception_fail(runner, as_ours):
         "The job raised GeneratorExit",
         "The job raised CancelledError",
     ]
+
+
+def log_call(log, item):
+    with open(log, "a") as stream:
+        stream.write(f"{item}\n")
+
+
+def counted(log):
+    return [int(line) for line in log.read_text().split()]
+
+
+def on_a_full_disk(item, log, error=None):
+    log_call(log, item)
+    if os.environ["SLURMD_NODENAME"] == "n1":
+        raise error or OSError(errno.ENOSPC, "No space left on device")
+    time.sleep(0.05)
+    return item
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("error", [None, ValueError("nobody knows why")])
+def test_a_node_that_fails_whatever_runs_there(slurm, on_slurm, tmp_path, error):
+    """It takes items at a hundred times the speed of the other node."""
+    on_slurm |= {"n_workers": 2, "job_extra_directives": ["-N 1", "--exclusive"]}
+    log = tmp_path / "log"
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return fan_out(on_a_full_disk, range(60), log=log, error=error).results()
+
+    assert campaign() == list(range(60))
+
+
+@pytest.mark.slurm
+def test_a_task_on_a_node_that_fails_whatever_runs_there(slurm, on_slurm, tmp_path):
+    on_slurm |= {"job_extra_directives": ["-N 1", "--exclusive"]}
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        futures = [task(on_a_full_disk).submit(item, tmp_path / "log") for item in range(3)]
+        return [future.result() for future in futures]
+
+    assert campaign() == [0, 1, 2]
+
+
+@pytest.mark.slurm
+def test_a_fault_of_the_only_node_is_named(slurm, on_slurm, tmp_path):
+    slurm.call("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
+
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return fan_out(on_a_full_disk, range(5), log=tmp_path / "log").results()
+
+    with pytest.raises(JobsFailedError, match="5 of 5 .*No space left on device"):
+        campaign()
+    assert len(counted(tmp_path / "log")) == 10
+
+
+def on_a_bad_worker(item, log, bad):
+    """Fail in the first process that gets here."""
+    log_call(log, item)
+    with suppress(FileExistsError):
+        bad.symlink_to(str(os.getpid()))
+    if os.readlink(bad) == str(os.getpid()):
+        raise OSError(errno.EMFILE, "Too many open files")
+    time.sleep(0.01)
+    return item
+
+
+def test_a_local_worker_that_fails_whatever_runs_there_is_started_anew(tmp_path):
+    @flow(task_runner=make_runner())
+    def campaign():
+        log, bad = tmp_path / "log", tmp_path / "bad"
+        return fan_out(on_a_bad_worker, range(60), log=log, bad=bad).results()
+
+    assert campaign() == list(range(60))
+
+
+def never_right(item, log):
+    log_call(log, item)
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_for_all_workers_is_named(tmp_path):
+    @flow(task_runner=make_runner())
+    def campaign():
+        return fan_out(never_right, range(40), log=tmp_path / "log").results()
+
+    with pytest.raises(JobsFailedError, match="40 of 40 .*No space left on device"):
+        campaign()
+    assert len(counted(tmp_path / "log")) <= 100
+
+
+def a_third_fails(item, log):
+    log_call(log, item)
+    if item % 10 in (3, 6, 9):
+        raise CalculationError(f"item {item} has no physics: {'x' * 1000}")
+    return item
+
+
+def test_a_thousand_items_of_which_three_hundred_fail(tmp_path):
+    log = tmp_path / "log"
+
+    @flow(task_runner=make_runner())
+    def campaign():
+        return fan_out(a_third_fails, range(1000), log=log).results()
+
+    with pytest.raises(JobsFailedError, match="300 of 1000 structures failed") as failed:
+        campaign()
+    wrong = [item for item in range(1000) if item % 10 in (3, 6, 9)]
+    assert [one.__notes__ for one in failed.value.exceptions] == [
+        [f"structure: (item {item})"] for item in wrong
+    ]
+    assert failed.value.results == [item for item in range(1000) if item not in wrong]
+    assert sorted(counted(log)) == list(range(1000))  # physics is not tried again
+    assert len(str(failed.value)) < 30_000

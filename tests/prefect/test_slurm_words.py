@@ -1,12 +1,17 @@
 """Slurm's commands and words, and the scripts that it gets."""
 
 import asyncio
+import math
+from datetime import timedelta
 
 import pytest
 
 from quacc.errors import ParameterError
+from quacc.prefect import make_runner
 from quacc.prefect import slurm as words
-from quacc.prefect.batch import job_script
+from quacc.prefect.batch import as_walltime, batch_keywords, job_script, job_seconds
+from quacc.prefect.batchcluster import LSFBatchCluster, PBSBatchCluster
+from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.pool import JobState
 
 GIVEN = {"cores": 2, "memory": "1GB", "queue": "regular", "account": "mine", "walltime": "01:00:00"}
@@ -140,3 +145,57 @@ def test_a_slurm_that_does_not_answer(slurm, monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_CONF", str(broken))
     with pytest.raises(OSError, match=r"slurm|Slurm"):
         asyncio.run(words.states(["1"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "seconds"),
+    [
+        # sbatch(1): minutes, minutes:seconds, hours:minutes:seconds, days-hours,
+        # days-hours:minutes and days-hours:minutes:seconds.
+        ("30", "30", 1800),
+        (30, "30", 1800),
+        ("30:00", "30:00", 1800),
+        ("1:00:00", "1:00:00", 3600),
+        ("2-12", "2-12", 216000),
+        ("2-12:30", "2-12:30", 217800),
+        ("1-00:00:00", "1-00:00:00", 86400),
+        ("1h", "01:00:00", 3600),
+        ("90 min", "01:30:00", 5400),
+        ("1.5 days", "36:00:00", 129600),
+        (timedelta(days=2, seconds=0.5), "48:00:01", 172801),
+        ("UNLIMITED", "UNLIMITED", math.inf),
+        ("infinite", "infinite", math.inf),
+    ],
+)
+def test_walltimes_in_cluster_kwargs(given, written, seconds):
+    kwargs = batch_keywords(SlurmCluster, GIVEN | {"walltime": given})
+    assert kwargs["walltime"] == written
+    assert job_seconds(SlurmCluster.job_cls, written) == seconds
+    assert f"#SBATCH -t {written}" in job_script(GIVEN | {"walltime": given}).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "given", "written", "seconds"),
+    [
+        (PBSBatchCluster, "90 min", "01:30:00", 5400),
+        (PBSBatchCluster, "5400", "5400", 5400),
+        (LSFBatchCluster, "61 s", "00:02", 120),
+        (LSFBatchCluster, "90", "90", 5400),
+        (LSFBatchCluster, "2:30", "2:30", 9000),
+    ],
+)
+def test_walltimes_of_other_queues(cluster, given, written, seconds):
+    assert as_walltime(cluster.job_cls, given) == written
+    assert job_seconds(cluster.job_cls, written) == seconds
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "soon", "0", 0, "00:00:00", "-5", "1:2:3:4", "2-", "1-2-3", "5 lightyears", "-1h"),
+        *(True, 1.5, math.nan, timedelta(0), timedelta(-1), "inf", [30], "nan s"),
+    ],
+)
+def test_walltimes_that_no_queue_takes_are_refused(given):
+    with pytest.raises(ParameterError, match="walltime in cluster_kwargs must be"):
+        make_runner(GIVEN | {"walltime": given})
