@@ -18,7 +18,7 @@ _OCCUPANCIES = frozenset(
     ["occupancy", "occupancies", "occupation", "occupations", "occ", "site_occupancy"]
 )
 _CHARGES = frozenset(["charge", "total_charge", "net_charge"])
-_MULTIPLICITIES = frozenset(["multiplicity", "spin_multiplicity", "mult"])
+_MULTIPLICITIES = frozenset(["multiplicity", "spin_multiplicity"])
 _UNPAIRED = frozenset(["uhf", "unpaired", "unpaired_electrons"])
 _AMBIGUOUS = frozenset(["spin", "total_spin"])
 

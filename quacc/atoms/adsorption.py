@@ -153,7 +153,9 @@ def with_adsorbate(
     if anchor >= len(adsorbate):
         raise StructureError(f"The adsorbate has {len(adsorbate)} atoms, so none number {anchor}.")
     added = Atoms(adsorbate.numbers, positions=adsorbate.positions - adsorbate.positions[anchor])
-    added.set_initial_magnetic_moments(adsorbate.get_initial_magnetic_moments())
+    for name in ("initial_magmoms", "initial_charges", "masses"):
+        if name in adsorbate.arrays:
+            added.set_array(name, adsorbate.arrays[name])
     rest = added.positions.mean(axis=0)
     if np.linalg.norm(rest) > 1e-3:
         added.rotate(rest, (0, 0, 1))

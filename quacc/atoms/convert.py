@@ -130,7 +130,7 @@ def _read(path: Path) -> Atoms:
     from ase.io import read
 
     try:
-        atoms = read(path)
+        atoms = read(path, **reading(path))
     # Every reader fails in its own way on a file that isn't what it claims to be.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -143,6 +143,11 @@ def _read(path: Path) -> Atoms:
     keep_lost(path, [atoms])
     atoms.calc = None
     return atoms
+
+
+def reading(path: Path) -> dict[str, Any]:
+    """Return options with which ASE's reader tells all that :func:`keep_lost` wants to know."""
+    return {"attach_calculator": True} if path.suffix.lower() in (".com", ".gjf") else {}
 
 
 def keep_lost(path: Path, images: Sequence[Atoms]) -> None:
@@ -160,4 +165,4 @@ def keep_lost(path: Path, images: Sequence[Atoms]) -> None:
         given = getattr(atoms.calc, "parameters", None) or {}
         for name in ("charge", "mult", "multiplicity"):
             if given.get(name) is not None:
-                atoms.info.setdefault(name, given[name])
+                atoms.info.setdefault("charge" if name == "charge" else "multiplicity", given[name])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atom, Atoms
+from ase.data import atomic_masses, atomic_numbers
 from ase.geometry import get_distances, minkowski_reduce
 
 from quacc.atoms.modify import bare_supercell
@@ -106,6 +107,8 @@ def _change(
             made.symbols[site.number] = added
             if made.has("initial_magmoms"):  # which was the other element's
                 made.arrays["initial_magmoms"][site.number] = 0
+            if made.has("masses"):
+                made.arrays["masses"][site.number] = atomic_masses[atomic_numbers[added]]
     if not len(others):
         return made, image
     return made, float(get_distances(centre, others, cell=whole.cell, pbc=True)[1].min())

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from quacc.atoms.convert import as_atoms, keep_lost
+from quacc.atoms.convert import as_atoms, keep_lost, reading
 from quacc.errors import StructureError
 
 
@@ -77,7 +77,7 @@ def _images(path: Path) -> Iterator[tuple[str, Atoms]]:
     from ase.io import read
 
     try:
-        images: Any = read(path, index=":")
+        images: Any = read(path, index=":", **reading(path))
     # Every reader fails in its own way on a file that isn't what it claims to be.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -54,9 +54,14 @@ def in_cell(atoms: Atoms, cell: Any) -> Atoms:
 
 
 def bare_supercell(atoms: Atoms, repeats: Sequence[int]) -> Atoms:
-    """Return a crystal repeated along its vectors, without its constraints."""
+    """Return a crystal repeated along its vectors, without constraints, charges and velocities.
+
+    What is left after an atom is taken out is as neutral as the crystal.
+    """
     whole = atoms.repeat(repeats)
     whole.set_constraint()
+    for name in ("initial_charges", "momenta"):
+        whole.arrays.pop(name, None)
     return whole
 
 

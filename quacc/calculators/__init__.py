@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from quacc.calculators.base import Code
+from quacc.calculators.base import HANDLES, Code
 from quacc.errors import InputError, suggest
 
-__all__ = ["Code", "code_names", "get_code", "wrong_command"]
+__all__ = ["Code", "code_names", "get_code", "handling", "wrong_command"]
 
 
 def code_names() -> list[str]:
@@ -25,6 +25,15 @@ def get_code(name: str) -> Code:
         )
     code: Code = importlib.import_module(f"quacc.calculators.{name}").CODE
     return code
+
+
+def handling() -> list[list[str]]:
+    """Return what each code does with what a structure says: a header, and one row for each."""
+    codes = [get_code(name) for name in code_names()]
+    return [
+        ["what a structure says", *(code.name for code in codes)],
+        *([name, *({**HANDLES, **code.handles}[name] for code in codes)] for name in HANDLES),
+    ]
 
 
 def wrong_command(program: str) -> str | None:

@@ -32,9 +32,9 @@ HANDLES = {
     "pbc": "honoured",
     "charges": "",
     "moments": "",
-    "masses": "honoured where they count: dynamics, vibrations, phonons; refused unless above zero",
-    "constraints": "honoured by relaxations, dynamics and bands; vibrations take whole fixed atoms",
-    "velocities": "honoured by `md_job`, without meaning for the others",
+    "masses": "honoured; refused unless above zero",
+    "constraints": "honoured",
+    "velocities": "honoured by `md_job`",
 }
 """What a structure may say, and what is done with it where a code does nothing else."""
 

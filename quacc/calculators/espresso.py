@@ -155,6 +155,11 @@ class EspressoCode(Code):
             )
         warnings += self._check_images(atoms, parameters)
         data = _flat(parameters["input_data"])
+        if any(name.startswith("starting_magnetization") for name in data):
+            raise ParameterError(
+                "input_data cannot set starting_magnetization: it comes from the structure. Pass "
+                "the moments with atoms.set_initial_magnetic_moments()."
+            )
         if data.get("nspin") == 1 and atoms.get_initial_magnetic_moments().any():
             raise ParameterError(
                 "nspin=1 contradicts the initial magnetic moments of the structure. Remove them "

@@ -69,9 +69,9 @@ class TBLiteCode(Code):
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name charge and multiplicity where tblite would not take what the structure says."""
         found = dict(parameters)
-        total = float(atoms.get_initial_charges().sum())
-        if found["charge"] is None and int(total) != charge_of(atoms):
-            found["charge"] = charge_of(atoms)  # which tblite truncates
+        # Of what is only near a whole number, tblite would take another.
+        if found["charge"] is None and atoms.get_initial_charges().sum() != charge_of(atoms):
+            found["charge"] = charge_of(atoms)
         if found["multiplicity"] is not None:
             return found
         unpaired = unpaired_of(atoms)

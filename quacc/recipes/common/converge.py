@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
-from quacc.errors import ParameterError, require_positive
+from quacc.errors import ParameterError, plain, require_positive
 from quacc.schemas import FlowResult
 from quacc.store.key import digest
 
@@ -65,6 +66,7 @@ def converge(
         raise ParameterError("converge takes at least two values, the most accurate last.")
     if tolerance is not None:
         require_positive(tolerance=tolerance)
+    values = plain(list(values))  # as of np.arange
     results, properties = [], []
     for value in values:
         results.append(flow(*args, **_set(kwargs, parameter, value)))
@@ -124,7 +126,7 @@ def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in result.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, Real) and not isinstance(value, bool)
     }
 
 

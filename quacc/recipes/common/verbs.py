@@ -108,8 +108,32 @@ Step = tuple[Job, Mapping[str, Any]]
 
 
 def check_chain(item: Any, *steps: Step | None) -> list[Calculation | None]:
-    """Let jobs that will follow one another check their input; see :func:`check`."""
-    return [check(job, item, **kwargs) for job, kwargs in filter(None, steps)]
+    """Let jobs that will follow one another check their input; see :func:`check`.
+
+    Jobs of one calculator must compute the same state.
+    """
+    found = [check(job, item, **kwargs) for job, kwargs in filter(None, steps)]
+    check_state(*found)
+    return found
+
+
+def check_state(*calculations: Calculation | None) -> None:
+    """Raise a ParameterError where jobs of one calculator compute another charge or spin."""
+    states: dict[str, tuple[Any, str]] = {}
+    for one in calculations:
+        if one is None or not one.code.electrons:
+            continue
+        state = {
+            "charge": one.code.charge(one.input_atoms, one.parameters),
+            "unpaired electrons": one.code.unpaired(one.input_atoms, one.parameters) or 0,
+        }
+        first, name = states.setdefault(one.code.name, (state, one.recipe))
+        if first != state:
+            raise ParameterError(
+                f"{name} would compute {first}, and {one.recipe} {state}. Say it in the structure, "
+                "with initial charges and magnetic moments, or pass the same charge and "
+                "multiplicity to both jobs."
+            )
 
 
 def submit_chain(item: Any, *steps: Step | None) -> list[Any]:

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
-from quacc.errors import ParameterError, StructureError
+from quacc.errors import ParameterError, StructureError, plain
 from quacc.recipes.common.verbs import Job, check, submit
 from quacc.runners.calculation import formula_of
 from quacc.store.key import digest
@@ -136,7 +136,7 @@ def finish(
         "formula": formula_of(atoms),
         "key": digest([name, dict(parameters), keys]),
         "atoms": atoms,
-        "parameters": dict(parameters),
+        "parameters": plain(dict(parameters)),
         **properties,
         "units": {name: unit for name, unit in units.items() if name in properties},
         "jobs": keys,

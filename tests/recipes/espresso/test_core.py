@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
-from quacc.calculators.espresso import CODE, _candidates, _functional
+from quacc.calculators.espresso import CODE, _candidates, _functional, _moments
 from quacc.errors import (
     CalculationError,
     InputError,
@@ -237,3 +238,102 @@ def test_names_of_elements_are_not_mixed_up():
 def test_the_launcher_starts_it():
     with change_settings(launcher="env QUACC_TEST=1"):
         assert static_job("Si", **FAST)["results"]["energy"] < 0
+
+
+HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 20, "kpts": (1, 1, 1)}
+
+
+def test_magnetic_moments_are_those_that_pw_prints():
+    """pw.x 6.7 prints magn: 0.9911, and a total magnetization of 1.00."""
+    atom = Atoms("H", [[3, 3, 3]], cell=[6, 6, 6], pbc=True, magmoms=[1.0])
+    results = static_job(atom, **HYDROGEN)["results"]
+    assert results["magmoms"] == pytest.approx([0.9911], abs=1e-3)
+    assert results["magmom"] == pytest.approx(1.0, abs=0.01)
+    atom.set_initial_magnetic_moments(None)
+    assert "magmoms" not in static_job(atom, **HYDROGEN)["results"]
+
+
+@pytest.mark.parametrize(
+    ("output", "moments"),
+    [
+        (
+            "     atom:    1    charge:    0.6744    magn:    0.9911    constr:    0.0000\n",
+            [0.9911],
+        ),
+        ("     atom   1 (R=0.357)  charge=  0.6744  magn=  0.9911\n", [0.9911]),
+        (
+            "     atom   1 (R=0.3)  charge=  0.67  magn= -0.5\n"
+            "     atom   2 (R=0.3)  charge=  0.6  magn=  0.25\n",
+            [-0.5, 0.25],
+        ),
+        ("", None),
+    ],
+)
+def test_moments_of_old_and_new_releases(output, moments):
+    found = _moments(output, len(moments or [0]))
+    assert (found.get("magmoms").tolist() if moments else found) == (moments or {})
+
+
+def test_charges_of_the_structure_are_the_total_charge():
+    atoms = Atoms("H2", [[3, 3, 2.63], [3, 3, 3.37]], cell=[6, 6, 6], pbc=True)
+    right = static_job(atoms, input_data={"tot_charge": 1}, **HYDROGEN)["results"]["energy"]
+    cation = atoms.copy()
+    cation.set_initial_charges([0.5, 0.5])
+    result = static_job(cation, **HYDROGEN)
+    assert result["results"]["energy"] == pytest.approx(right, abs=1e-6)
+    assert result["parameters"]["input_data"] == {"tot_charge": 1}
+    alone = cation.copy()
+    alone.pbc = False
+    with pytest.raises(StructureError, match="and a charge"):
+        static_job(alone, **HYDROGEN)
+    box = atoms.copy()
+    box.pbc = False
+    assert any("repeats the molecule" in text for text in static_job(box, **HYDROGEN)["warnings"])
+
+
+def test_numbers_of_numpy_reach_the_input_as_numbers():
+    options = {**SILICON, "ecutwfc": np.arange(12.0, 20, 4)[0], "kpts": np.array([1, 1, 1])}
+    data = {"system": {"degauss": np.float32(0.25), "nosym": np.bool_(True)}}
+    result = static_job("Si", **{**options, "input_data": data})
+    same = static_job(
+        "Si",
+        **{**SILICON, "ecutwfc": 12.0, "kpts": (1, 1, 1)},
+        input_data={"system": {"degauss": 0.25, "nosym": True}},
+    )
+    assert result["key"] == same["key"]
+    assert "np." not in unzipped(Path(result["directory"]) / "espresso.pwi.gz")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"ibrav": 2}, "ibrav"),
+        ({"system": {"celldm(1)": 10.2}}, "celldm"),
+        ({"nat": 3}, "nat"),
+        ({"starting_magnetization(1)": 0.5}, "starting_magnetization"),
+    ],
+)
+def test_what_the_structure_decides(data, message):
+    with pytest.raises(ParameterError, match=message):
+        static_job("Si", input_data=data, **FAST)
+
+
+def test_errors_before_the_first_line_of_output_are_told(tmp_path):
+    """Of pw.x itself, of the dynamic linker, and of what ASE refuses to write."""
+    with pytest.raises(CalculationError, match="read_namelists|bad line in namelist"):
+        static_job("Si", input_data={"system": {"ecutfok_typo": 3}}, **FAST)
+    program = tmp_path / "pw"
+    program.write_text(
+        "#!/bin/sh\necho 'pw.x: error while loading shared libraries: libmpi.so.40' >&2\n"
+        "echo '-------' >&2\necho 'mpirun noticed that process rank 0 exited' >&2\nexit 127\n"
+    )
+    program.chmod(0o755)
+    with change_settings(commands={"espresso": str(program)}):
+        with pytest.raises(CalculationError, match="failed: .*libmpi.so.40"):
+            static_job("Si", **FAST)
+        program.write_text("#!/bin/sh\nexit 1\n")
+        with pytest.raises(CalculationError, match="it wrote no output"):
+            static_job("Si", **FAST)
+    with pytest.raises(CalculationError) as told:
+        static_job("Si", **{**FAST, "input_data": {"system": {"nspin": [1, {}]}}})
+    assert "no output" not in str(told.value)

@@ -1,0 +1,207 @@
+"""What each calculator does with what a structure says, as the documentation tells."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.constraints import FixAtoms
+
+from quacc.calculators import code_names, handling
+from quacc.calculators.base import HANDLES
+from quacc.errors import InputError
+
+HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (1, 1, 1)}
+OPTIONS = {
+    "emt": {},
+    "lj": {"epsilon": 0.0104, "sigma": 2.0},
+    "mopac": {},
+    "tblite": {},
+    "espresso": HYDROGEN,
+}
+ELECTRONS = ("mopac", "tblite", "espresso")
+CELLS = [
+    pytest.param(code, row, marks=[getattr(pytest.mark, code)] if code in ELECTRONS else [])
+    for code in OPTIONS
+    for row in HANDLES
+]
+
+
+def small(name):
+    """Two atoms that the code computes within a second."""
+    if name == "espresso":
+        return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    if name in ELECTRONS:
+        return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    return Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+
+
+def jobs(name):
+    return importlib.import_module(f"quacc.recipes.{name}.core")
+
+
+def energy(name, atoms, **more):
+    return static(name, atoms, **more)["results"]["energy"]
+
+
+def static(name, atoms, **more):
+    return jobs(name).static_job(atoms, **OPTIONS[name], **more)
+
+
+def test_the_documentation_has_this_table():
+    head, *rows = handling()
+    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+    text = (Path(__file__).parents[2] / "docs" / "calculators.md").read_text()
+    assert "\n".join(lines) in text
+    assert head[1:] == code_names() == sorted(OPTIONS)
+    assert all(cell for row in rows for cell in row)
+
+
+@pytest.mark.parametrize(("name", "row"), CELLS)
+def test_each_cell(name, row):
+    globals()[f"check_{row.replace(' ', '_')}"](name, cell(name, row))
+
+
+def cell(name, row):
+    head, *rows = handling()
+    return next(one for one in rows if one[0] == row)[head.index(name)]
+
+
+def check_partial_occupancy(name, says):
+    assert says == "refused"
+    atoms = small(name)
+    atoms.info["occupancy"] = {"0": {str(atoms.symbols[0]): 0.5}}
+    with pytest.raises(InputError, match="occupancy"):
+        static(name, atoms)
+
+
+def check_pbc(name, says):
+    if name in ("tblite", "espresso"):
+        layer = small(name)
+        layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
+        with pytest.raises(InputError, match="pbc"):
+            static(name, layer)
+        return
+    assert says.startswith("honoured")
+    energies = []
+    for height in (6, 30):  # the energy of a layer does not depend on the vacuum that is not there
+        layer = bulk("Cu") if name not in ELECTRONS else Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+        layer.cell = [[2.5, 0, 0], [0, 2.5, 0], [0, 0, height]]
+        layer.pbc = [True, True, False]
+        energies.append(energy(name, layer * (4, 4, 1) if name == "mopac" else layer))
+        alone = layer.copy()
+        alone.pbc = False
+    assert energies[0] == pytest.approx(energies[1], abs=1e-6)
+    assert energies[0] != pytest.approx(energy(name, alone), abs=1e-2)
+
+
+def check_charges(name, says):
+    charged, mixed = small(name), small(name)
+    charged.set_initial_charges([0.5, 0.4999])
+    mixed.set_initial_charges([0.2, -0.2])
+    half = small(name)
+    half.set_initial_charges([0.4, 0])
+    with pytest.raises(InputError, match="add up to 0.4"):
+        static(name, half)
+    if name not in ELECTRONS:
+        assert says.startswith("refused")
+        with pytest.raises(InputError, match="no charge"):
+            static(name, charged)
+        assert any("charges" in text for text in static(name, mixed)["warnings"])
+        return
+    keyword = {"charge": 1} if name != "espresso" else {"input_data": {"tot_charge": 1}}
+    right = energy(name, small(name), **keyword)
+    assert energy(name, charged) == pytest.approx(right, abs=1e-4)
+    assert energy(name, mixed) == pytest.approx(energy(name, small(name)), abs=1e-6)
+    told = small(name)
+    told.info["charge"] = 1
+    assert energy(name, told) == pytest.approx(right, abs=1e-4)
+    with pytest.raises(InputError, match="contradicts"):
+        static(
+            name,
+            charged,
+            **({"charge": 2} if name != "espresso" else {"input_data": {"tot_charge": 0}}),
+        )
+
+
+def check_moments(name, says):
+    magnetic, vectors = small(name), small(name)
+    magnetic.set_initial_magnetic_moments([1, 1])
+    vectors.set_initial_magnetic_moments([[0, 0, 1], [0, 1, 0]])
+    if name not in ELECTRONS:
+        assert "warning" in says
+        assert any("magnetic moments" in text for text in static(name, magnetic)["warnings"])
+        return
+    with pytest.raises(InputError, match="vectors"):
+        static(name, vectors)
+    if name == "espresso":
+        with pytest.raises(InputError, match="nspin=1"):
+            static(name, magnetic, input_data={"nspin": 1})
+        result = static(name, magnetic, input_data={"tot_magnetization": 2, "nbnd": 4})
+        assert result["parameters"]["input_data"]["nspin"] == 2
+        assert result["results"]["magmom"] == pytest.approx(2, abs=1e-2)
+        return
+    assert energy(name, magnetic) > energy(name, small(name)) + 1  # the triplet is not bound
+    odd = small(name)
+    odd.set_initial_magnetic_moments([1, 0])
+    with pytest.raises(InputError, match="S is one of 0, 1, and cannot be 0.5"):
+        static(name, odd)
+
+
+def check_masses(name, says):
+    assert "refused" in says
+    for wrong in (0.0, -1.0, np.nan):
+        bad = small(name)
+        bad.arrays["masses"] = np.array([1.0, wrong])
+        with pytest.raises(InputError, match="masses of atom 1"):
+            static(name, bad)
+    heavy = small(name)
+    heavy.set_masses(4 * heavy.get_masses())
+    start = {"steps": 1, "dynamics": "NVE", "timestep": 0.1, **OPTIONS[name]}
+    moved = []
+    for atoms in (small(name), heavy):
+        atoms.set_momenta(np.zeros((2, 3)))
+        atoms.arrays["momenta"][0, 0] = 1e-3
+        after = jobs(name).md_job(atoms, **start)["atoms"].positions[0, 0]
+        moved.append(after - atoms.positions[0, 0])
+    assert moved[0] == pytest.approx(4 * moved[1], rel=1e-2)
+
+
+def check_constraints(name, says):
+    assert says == "honoured"
+    atoms = small(name)
+    atoms.set_constraint(FixAtoms([0]))
+    result = jobs(name).relax_job(atoms, steps=1, **OPTIONS[name])
+    np.testing.assert_array_equal(result["atoms"].positions[0], atoms.positions[0])
+    assert (result["atoms"].positions[1] != atoms.positions[1]).any()
+
+
+def check_velocities(name, says):
+    assert "md_job" in says
+    moving = small(name)
+    moving.set_velocities([[0.01, 0, 0], [0.01, 0, 0]])
+    options = {"steps": 1, "dynamics": "NVE", "timestep": 0.1, **OPTIONS[name]}
+    after = jobs(name).md_job(moving, **options)["atoms"]
+    assert after.get_velocities()[:, 0] == pytest.approx([0.01, 0.01], rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["mopac", "tblite"])
+def test_an_odd_number_of_electrons_is_a_doublet(name, request):
+    """R ln 2 = 5.763 J/(mol K) = 5.9728e-5 eV/K of entropy."""
+    request.applymarker(getattr(pytest.mark, name))
+    radical = molecule("CH3")
+    radical.set_initial_magnetic_moments(None)
+    result = jobs(name).freq_job(radical)
+    assert result["thermo"]["spin"] == 0.5
+    assert sum("doublet" in text for text in result["warnings"]) == 1
+    with pytest.raises(InputError, match="cannot be 0"):
+        jobs(name).freq_job(radical, spin=0)
+    even = jobs(name).freq_job("H2O")
+    assert even["thermo"]["spin"] == 0
+    assert not any("doublet" in text for text in even["warnings"])
+    named = radical.copy()
+    named.set_initial_magnetic_moments([1, 0, 0, 0])
+    same = jobs(name).freq_job(named)["thermo"]
+    assert same["entropy"] == pytest.approx(result["thermo"]["entropy"], abs=2e-5)
