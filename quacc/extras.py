@@ -26,8 +26,7 @@ _AMBIGUOUS = frozenset(["spin", "total_spin"])
 def check_extras(atoms: Atoms) -> None:
     """Raise a :class:`StructureError` for what no calculation can honour.
 
-    Sites that are not occupied by one atom each; masses that are not positive; masses, charges,
-    moments and momenta that are not finite.
+    Masses that are not positive; masses, charges, moments and momenta that are not finite.
     """
     for name in _ARRAYS:
         array = atoms.arrays.get(name)
@@ -43,9 +42,6 @@ def check_extras(atoms: Atoms) -> None:
                 f"The {name.replace('_', ' ')} of atom {number} ({atoms.symbols[number]}) must be "
                 f"{must}, not {array[number].tolist()}."
             )
-    for name in atoms.arrays.keys() | atoms.info.keys():
-        if isinstance(name, str) and name.lower() in _OCCUPANCIES:
-            _check_occupancy(name, atoms.arrays.get(name, atoms.info.get(name)))
 
 
 def _check_occupancy(name: str, given: Any) -> None:
@@ -74,16 +70,22 @@ def _is_number(value: Any) -> bool:
 def honour_info(atoms: Atoms) -> None:
     """Turn a charge or multiplicity in ``atoms.info`` into initial charges or magnetic moments.
 
-    Evenly over all atoms: the sum counts. Charges and moments that are there must agree.
+    Evenly over all atoms: the sum counts. Charges and moments that are there must agree; sites that
+    are not occupied by one atom each are refused.
 
     Raises
     ------
     StructureError
         They do not, or what ``info`` says has several meanings.
     """
+    for name in atoms.arrays:
+        if name.lower() in _OCCUPANCIES:
+            _check_occupancy(name, atoms.arrays[name])
     for name in [one for one in atoms.info if isinstance(one, str)]:
         word = name.lower()
-        if word in _CHARGES:
+        if word in _OCCUPANCIES:
+            _check_occupancy(name, atoms.info[name])
+        elif word in _CHARGES:
             _spread(atoms, name, "initial_charges", _number(atoms, name))
         elif word in _MULTIPLICITIES:
             multiplicity = _number(atoms, name)

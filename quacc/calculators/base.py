@@ -191,22 +191,8 @@ class Code(ABC):
                     f"{self.title} has no parameters for {', '.join(without)}. "
                     f"It has them for {', '.join(sorted(self.elements))}."
                 )
-        if not self.electrons:
-            return self._check_no_electrons(atoms)
-        check_collinear(atoms)
-        electrons, unpaired = self.electron_count(atoms, parameters), None
-        if self.one_spin and not atoms.pbc.any():
-            unpaired = self.unpaired(atoms, parameters)
-        if unpaired is not None:
-            check_spin(electrons, unpaired, atoms.get_chemical_formula())
-        return []
-
-    def _check_no_electrons(self, atoms: Atoms) -> list[str]:
-        if charge := charge_of(atoms):
-            raise StructureError(
-                f"The initial charges add up to {charge:+d}, but {self.title} knows no charge: "
-                "remove them with atoms.set_initial_charges(), or take another calculator."
-            )
+        if self.electrons:
+            return []
         ignored = {
             "charges": atoms.get_initial_charges(),
             "magnetic moments": atoms.get_initial_magnetic_moments(),
@@ -216,6 +202,29 @@ class Code(ABC):
             for name, values in ignored.items()
             if values.any()
         ]
+
+    def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
+        """Refuse a charge, spin or periodicity that the code would not compute.
+
+        Also where a stored result is looked for, which may be from a time when it was not refused.
+
+        Raises
+        ------
+        StructureError, ParameterError
+        """
+        if not self.electrons:
+            if charge := charge_of(atoms):
+                raise StructureError(
+                    f"The initial charges add up to {charge:+d}, but {self.title} knows no charge: "
+                    "remove them with atoms.set_initial_charges(), or take another calculator."
+                )
+            return
+        check_collinear(atoms)
+        electrons = self.electron_count(atoms, parameters)
+        if self.one_spin and not atoms.pbc.any():
+            unpaired = self.unpaired(atoms, parameters)
+            if unpaired is not None:
+                check_spin(electrons, unpaired, atoms.get_chemical_formula())
 
     def assumptions(self, atoms: Atoms, given: Mapping[str, Any]) -> list[str]:
         """Return warnings about what neither the structure nor the given parameters say."""

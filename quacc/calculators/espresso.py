@@ -116,6 +116,9 @@ class EspressoCode(Code):
         folder = self.folder()
         files = [folder / name for name in parameters["pseudopotentials"].values()]
         hashes = [_sha256(str(file), file.stat().st_mtime_ns) for file in files]
+        data = _flat(parameters["input_data"])
+        if data.get("nspin", 1) != 1 or data.get("noncolin"):
+            hashes.append("moments-2")  # those of ASE's reader were zero
         return " ".join([super().fingerprint(parameters), *hashes])
 
     def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
@@ -153,17 +156,16 @@ class EspressoCode(Code):
                 "Plane waves need a cell, but the structure has none along some directions. Put "
                 "vacuum around it: atoms.center(vacuum=6)."
             )
-        warnings += self._check_images(atoms, parameters)
+        if not atoms.pbc.all() and not _is_isolated(parameters):
+            warnings.append(
+                "pw.x repeats the molecule in its box: see that the energy does not change with "
+                "the vacuum, or pass input_data={'assume_isolated': 'martyna-tuckerman'}."
+            )
         data = _flat(parameters["input_data"])
         if any(name.startswith("starting_magnetization") for name in data):
             raise ParameterError(
                 "input_data cannot set starting_magnetization: it comes from the structure. Pass "
                 "the moments with atoms.set_initial_magnetic_moments()."
-            )
-        if data.get("nspin") == 1 and atoms.get_initial_magnetic_moments().any():
-            raise ParameterError(
-                "nspin=1 contradicts the initial magnetic moments of the structure. Remove them "
-                "with atoms.set_initial_magnetic_moments(), or leave nspin out."
             )
         folder = self.folder()
         functionals = {
@@ -177,24 +179,36 @@ class EspressoCode(Code):
             )
         return warnings
 
-    def _check_images(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
-        """Refuse what is not periodic in three directions, or warn, since pw.x repeats it."""
-        isolated = str(_flat(parameters["input_data"]).get("assume_isolated", "none")).lower()
-        if atoms.pbc.all() or isolated != "none":
-            return []
+    def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
+        super().check_state(atoms, parameters)
+        data = _flat(parameters["input_data"])
+        if data.get("nspin") == 1 and atoms.get_initial_magnetic_moments().any():
+            raise ParameterError(
+                "nspin=1 contradicts the initial magnetic moments of the structure. Remove them "
+                "with atoms.set_initial_magnetic_moments(), or leave nspin out."
+            )
+        if atoms.pbc.all() or _is_isolated(parameters):
+            return
         charge = self.charge(atoms, parameters)
         if charge or atoms.pbc.any():
-            way = "'2D' for a layer, 'makov-payne' or 'martyna-tuckerman' for a molecule"
             raise StructureError(
                 f"pw.x repeats the cell in three directions, but the structure has "
-                f"pbc={atoms.pbc.tolist()}{' and a charge' if charge else ''}: its "
-                "energy would depend on the vacuum in the cell. Pass input_data with "
-                f"assume_isolated ({way}), or set atoms.pbc = True with a vacuum so wide that it "
-                "does not."
+                f"pbc={atoms.pbc.tolist()}{' and a charge' if charge else ''}: its energy would "
+                "depend on the vacuum in the cell. Pass input_data with assume_isolated ('2D' for "
+                "a layer, 'makov-payne' or 'martyna-tuckerman' for a molecule), or set "
+                "atoms.pbc = True with a vacuum so wide that it does not."
             )
+
+    def assumptions(self, atoms: Atoms, given: Mapping[str, Any]) -> list[str]:
+        data = _flat(given["input_data"])
+        spin = data.get("nspin", 1) != 1 or data.get("noncolin")
+        electrons = self.electron_count(atoms, given)
+        if spin or atoms.pbc.any() or electrons % 2 == 0 or self.unpaired(atoms, given) is not None:
+            return []
         return [
-            "pw.x repeats the molecule in its box: see that the energy does not change with the "
-            "vacuum, or pass input_data={'assume_isolated': 'martyna-tuckerman'}."
+            f"{atoms.get_chemical_formula()} has an odd number of electrons, {electrons}, and is "
+            "computed without spin: its energy is too high. Give it magnetic moments with "
+            "atoms.set_initial_magnetic_moments()."
         ]
 
     def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
@@ -270,6 +284,11 @@ def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 "goes into its section, such as {'system': {…}}."
             )
     return dict(found)
+
+
+def _is_isolated(parameters: Mapping[str, Any]) -> bool:
+    """Return whether pw.x is told to correct for the periodic images."""
+    return str(_flat(parameters["input_data"]).get("assume_isolated", "none")).lower() != "none"
 
 
 def _flat(input_data: Any) -> dict[str, Any]:

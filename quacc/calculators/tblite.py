@@ -86,6 +86,16 @@ class TBLiteCode(Code):
         check_charge(parameters["charge"])
         return super().charge(atoms, parameters)
 
+    def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
+        super().check_state(atoms, parameters)
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise StructureError(
+                f"tblite takes all three directions for periodic, or none, but the structure has "
+                f"pbc={atoms.pbc.tolist()}: its energy would depend on the vacuum in the cell. Set "
+                "atoms.pbc = True with a vacuum so wide that it does not, or take a cluster with "
+                "atoms.pbc = False."
+            )
+
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
         require_choice("method", parameters["method"], METHODS)
@@ -96,13 +106,6 @@ class TBLiteCode(Code):
         require_count(max_iterations=parameters["max_iterations"])
         if atoms.numbers.max(initial=1) > 86:
             raise ParameterError("GFN-xTB has parameters for the elements up to radon (86).")
-        if atoms.pbc.any() and not atoms.pbc.all():
-            raise StructureError(
-                f"tblite takes all three directions for periodic, or none, but the structure has "
-                f"pbc={atoms.pbc.tolist()}: its energy would depend on the vacuum in the cell. Set "
-                "atoms.pbc = True with a vacuum so wide that it does not, or take a cluster with "
-                "atoms.pbc = False."
-            )
         if atoms.pbc.any() and _width(atoms) < _WIDE:
             warnings.append(
                 f"tblite has no k-points, and the cell is only {_width(atoms):.1f} Å wide: take a "

@@ -155,6 +155,7 @@ class Calculation:
         self.recipe = recipe
         given = code.complete(calc_kwargs, also=[*parameters, *options])
         self.calc_parameters = code.resolve(self.input_atoms, given)
+        code.check_state(self.input_atoms, self.calc_parameters)
         if not only_key:
             self.warnings = self.about_name + code.check(self.input_atoms, self.calc_parameters)
             self.warnings += code.assumptions(self.input_atoms, given)

@@ -205,3 +205,38 @@ def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     named.set_initial_magnetic_moments([1, 0, 0, 0])
     same = jobs(name).freq_job(named)["thermo"]
     assert same["entropy"] == pytest.approx(result["thermo"]["entropy"], abs=2e-5)
+
+
+@pytest.mark.tblite
+def test_jobs_that_follow_one_another_compute_one_state():
+    from quacc.recipes.tblite.molecules import molecule_flow
+
+    with pytest.raises(InputError, match="'unpaired electrons': 2"):
+        molecule_flow("H2O", relax_kwargs={"multiplicity": 3})
+    with pytest.raises(InputError, match="'charge': 1"):
+        molecule_flow("H2O", freq_kwargs={"charge": 1})
+
+
+@pytest.mark.mopac
+def test_spin_and_charge_in_the_words_of_mopac():
+    from quacc.recipes.mopac.core import static_job
+
+    water = molecule("H2O")
+    with pytest.raises(InputError, match="charge="):
+        static_job(water, task="1SCF GRADIENTS CHARGE=1")
+    with pytest.raises(InputError, match="cannot be 0.5"):
+        static_job(water, task="1SCF GRADIENTS DOUBLET")
+    water.set_initial_magnetic_moments([6, 0, 0])
+    with pytest.raises(InputError, match="SEPTET|SEXTET"):
+        static_job(water)
+
+
+@pytest.mark.tblite
+def test_a_layer_is_not_served_by_tblite_either():
+    from quacc.recipes.tblite.core import static_job
+    from quacc.runners.calculation import only_keys
+
+    layer = small("tblite")
+    layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
+    with pytest.raises(InputError, match="pbc"), only_keys():
+        static_job(layer)
