@@ -244,7 +244,7 @@ class Code(ABC):
         named = parameters.get("charge")
         charges = atoms.arrays.get("initial_charges")
         if named is None or charges is None or not charges.any():
-            return charge_of(atoms) if named is None else named
+            return charge_of(atoms) if named is None else int(named)
         if (found := charge_of(atoms)) != named:
             raise ParameterError(
                 f"The charge {named} contradicts the initial charges of the structure, which add "
@@ -299,7 +299,8 @@ def doublet(atoms: Atoms, electrons: int) -> str:
 
 def check_charge(charge: Any) -> None:
     """Raise a ParameterError for a keyword ``charge`` that is neither a whole number nor None."""
-    if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int)):
+    whole = isinstance(charge, int) or (isinstance(charge, float) and charge.is_integer())
+    if charge is not None and (isinstance(charge, bool) or not whole):
         raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
 
 

@@ -123,7 +123,9 @@ class EspressoCode(Code):
 
     def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
         charge = _flat(parameters["input_data"]).get("tot_charge")
-        return int(super().charge(atoms, {"charge": charge}))
+        if charge is not None and (isinstance(charge, bool) or not isinstance(charge, int | float)):
+            raise ParameterError(f"tot_charge must be a number, not {charge!r}.")
+        return super().charge(atoms, {"charge": charge})
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         if not isinstance(parameters["input_data"], Mapping):

@@ -240,3 +240,14 @@ def test_a_layer_is_not_served_by_tblite_either():
     layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
     with pytest.raises(InputError, match="pbc"), only_keys():
         static_job(layer)
+
+
+@pytest.mark.parametrize("name", ["mopac", "tblite"])
+def test_charges_of_every_type(name, request):
+    request.applymarker(getattr(pytest.mark, name))
+    results = [static(name, "H2O", charge=one) for one in (1, np.int64(1), np.float64(1.0), 1.0)]
+    assert len({one["key"] for one in results}) == 1
+    assert len({one["results"]["energy"] for one in results}) == 1
+    for wrong in (0.4, np.float64(0.4), True, np.bool_(True), np.nan, "1"):
+        with pytest.raises(InputError, match="charge must be"):
+            static(name, "H2O", charge=wrong)
