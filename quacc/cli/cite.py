@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quacc.cli.results import StoreOption
+from quacc.cli.upkeep import StoreOption
 
 
 def cite(

@@ -11,14 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from quacc.cli import upkeep
+from quacc.cli.upkeep import StoreOption
 from quacc.errors import InputError, QuaccError, StoreError
 
 app = typer.Typer(help="Look at, export and delete stored results.", no_args_is_help=True)
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", metavar="LOCATION", help="Database file or URL, if not the usual one."),
-]
 Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="As in `show`.")]
 Formula = Annotated[str | None, typer.Option(help="Only this reduced formula, such as TiO2.")]
 Recipe = Annotated[str | None, typer.Option(help="Only this recipe, such as emt.relax_job.")]
@@ -204,6 +202,10 @@ def remove(
     if not yes:
         typer.confirm(f"Delete {len(wanted)} results from {database}?", abort=True)
     typer.echo(f"Deleted {database.remove(wanted)} results.")
+
+
+for _command in (upkeep.check, upkeep.recover, upkeep.vacuum, upkeep.merge):
+    app.command()(_command)
 
 
 def _open(location: str | None) -> Any:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
 from math import inf
@@ -22,7 +22,6 @@ from prefect.exceptions import TerminationSignal
 from quacc.errors import (
     JobsFailedError,
     ParameterError,
-    StoreError,
     StructureError,
     require_bool,
     require_count,
@@ -31,11 +30,12 @@ from quacc.errors import (
 from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.dispatcher import Dispatcher
+from quacc.prefect.keeping import Keeping
 from quacc.prefect.progress import Progress, in_notebook
 from quacc.prefect.tasks import as_task
 from quacc.prefect.width import innermost_runner
 from quacc.recipes.common.verbs import check
-from quacc.store import Store, Writer
+from quacc.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -215,17 +215,17 @@ class FanOut:
             store.check_writable()
         with (
             _old_objects_left_alone(),
-            Writer(store, interval=_INTERVAL) as writer,
+            closing(Keeping(store, interval=_INTERVAL)) as keeping,
             Progress(self._job.task.name, self._total) as progress,
         ):
-            work = Dispatcher(self._deliver, partial(self._keep, writer), **self._options)
+            work = Dispatcher(self._deliver, partial(self._keep, keeping), **self._options)
             self.counts = work.counts
             more, end = True, True
             try:
                 while more or work.busy:
                     wanted = more and work.waiting < _BLOCK
                     if wanted:
-                        more = self._add_block(source, work, writer)
+                        more = self._add_block(source, work, keeping)
                     work.turn(0 if wanted or self._ready else _WAIT)
                     while self._ready:
                         yield self._ready.popleft()
@@ -250,7 +250,7 @@ class FanOut:
         return enumerate(chain(first, source))
 
     def _add_block(
-        self, source: Iterator[tuple[int, Any]], work: Dispatcher, writer: Writer
+        self, source: Iterator[tuple[int, Any]], work: Dispatcher, keeping: Keeping
     ) -> bool:
         """Take some items; return whether there are more."""
         end = time.monotonic() + _PATIENCE
@@ -263,7 +263,7 @@ class FanOut:
             self._total = self._taken + len(calls)
         self._taken += len(calls)
         work.packing.to_come = inf if self._total is None else self._total - self._taken
-        work.add(calls, writer.flush)
+        work.add(calls, keeping.flush)
         return self._total is None or self._taken < self._total
 
     def _deliver(self, call: Call, value: Any, error: Exception | None) -> None:
@@ -273,13 +273,9 @@ class FanOut:
             name = f"{call.name} (item {call.number})".lstrip()
             self._failures.append((call.number, name, error))
 
-    def _keep(self, writer: Writer, call: Call, value: Any) -> None:
-        if not (call.job.is_recipe and is_result(value)):
-            return
-        try:
-            writer.put(value, replace=self._options["refresh"])
-        except StoreError as error:  # the writer raises at the end what it could not mend by then
-            logger.error("Results could not be stored in the database: %s", error)
+    def _keep(self, keeping: Keeping, call: Call, value: Any) -> None:
+        if call.job.is_recipe and is_result(value):
+            keeping.put(value, replace=self._options["refresh"])
 
     def _tell(self, progress: Progress) -> None:
         counts = self.counts

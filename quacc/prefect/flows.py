@@ -20,11 +20,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from quacc.errors import StoreError
 from quacc.prefect.artifacts import show_outcome
 from quacc.prefect.calls import Job, is_result
+from quacc.prefect.keeping import Keeping
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
 from quacc.schemas import FlowResult
-from quacc.store import Store, Writer
+from quacc.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -166,43 +167,46 @@ class _Storing:
     """
 
     def __init__(self, store: Store) -> None:
-        self.writer = Writer(store)
+        self.keeping = Keeping(store)
         self.packer = Packer(self._put_job, self._tell)
-        self.submitted = self.ended = self.kept = 0
-        self.problem: str | None = None
+        self.submitted = self.ended = 0
+        self.stop: StoreError | None = None
         self.closed = False
         self.changed = threading.Condition()
 
     def job(self, job: Callable[..., Any]) -> _StoredJob | _PackedJob:
         return _StoredJob(job, self) if isinstance(job, Task) else _PackedJob(job, self.packer)
 
+    def check(self) -> None:
+        """Raise a StoreError if nothing can be stored any more."""
+        if self.stop is not None:
+            raise self.stop
+
     def watch(self, future: PrefectFuture[Any]) -> None:
         with self.changed:
             self.submitted += 1
         future.add_done_callback(self._end)
 
+    @property
+    def problem(self) -> str | None:
+        return self.keeping.problem
+
     def put(self, result: Any) -> None:
-        try:
-            self.writer.put(result)
-            self.kept += 1
-        except StoreError as error:
-            self._report(error)
+        self.keeping.put(result)
 
     def _put_job(self, value: Any) -> None:
         if is_result(value):  # and not what a function of the user's own returns
             self.put(value)
-
-    def _report(self, error: Exception) -> None:
-        self.problem = f"Results could not be stored in the database: {error}"
-        logger.error("%s", self.problem)
 
     def _end(self, future: PrefectFuture[Any]) -> None:
         try:
             if not self.closed and _completed(future):
                 self._put_job(future.result())
         # Nobody sees what a callback raises.
+        except StoreError as error:
+            self.stop = error
         except Exception as error:
-            self._report(error)
+            logger.error("A result could not be stored in the database: %r", error)
         finally:
             with self.changed:
                 self.ended += 1
@@ -214,7 +218,6 @@ class _Storing:
         logger.info("%d of %d jobs ended", ended, submitted)
 
     def __enter__(self) -> _Storing:
-        self.writer.__enter__()
         return self
 
     def __exit__(
@@ -227,14 +230,13 @@ class _Storing:
             with self.changed:
                 self.changed.wait_for(lambda: self.ended == self.submitted)
         self.closed = True
-        try:
-            self.writer.close()
-        except StoreError as fault:
-            self._report(fault)
+        self.keeping.close()
         if error and self.problem:
             error.add_note(self.problem)
         elif error and not isinstance(error, Exception):
-            error.add_note(f"{self.kept} results are in the database: see `quacc results ls`.")
+            error.add_note(
+                f"{self.keeping.count} results are in the database: see `quacc results ls`."
+            )
 
 
 def _completed(future: PrefectFuture[Any]) -> bool:
@@ -266,6 +268,7 @@ class _StoredJob:
         self.storing = storing
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+        self.storing.check()
         future = self.task.submit(*args, **kwargs)
         self.storing.watch(future)
         return future

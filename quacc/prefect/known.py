@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
@@ -14,10 +13,11 @@ from typing import Any
 from ase import Atoms
 
 from quacc.errors import MissingProgramError, StoreError
+from quacc.prefect.keeping import Keeping
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
 from quacc.schemas import Result
-from quacc.store import Store, Writer
+from quacc.store import Store
 from quacc.store.checksum import checksum
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ class Known:
     """The results of quacc's own jobs, for one run of a flow; safe to use from all threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._writer: Writer | None = None
+        self._keeping = Keeping()
 
     def find(self, calculations: Sequence[Calculation]) -> list[Any]:
         """Return the stored result of each calculation; None if it has to be computed.
@@ -60,26 +59,18 @@ class Known:
         """Store a result of a job of quacc's soon; what cannot be stored is logged.
 
         ``replace`` writes over the result of the same key, should there be one.
+
+        Raises
+        ------
+        StoreError
+            Nothing could be stored for some minutes.
         """
-        if not (isinstance(result, Mapping) and {"key", "provenance", "results"} <= result.keys()):
-            return
-        with self._lock:
-            if self._writer is None:
-                self._writer = Writer(Store()).__enter__()
-            try:
-                self._writer.put(result, replace=replace)
-            except StoreError as error:
-                logger.error("Results could not be stored in the database: %s", error)
+        if isinstance(result, Mapping) and {"key", "provenance", "results"} <= result.keys():
+            self._keeping.put(result, replace=replace)
 
     def close(self) -> None:
         """Write what is waiting."""
-        with self._lock:
-            writer, self._writer = self._writer, None
-        if writer is not None:
-            try:
-                writer.close()
-            except StoreError as error:
-                logger.error("Results could not be stored in the database: %s", error)
+        self._keeping.close()
 
 
 def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:

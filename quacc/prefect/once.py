@@ -12,7 +12,9 @@ from typing import Any
 from quacc.errors import ParameterError, StoreError
 from quacc.prefect.known import Known, key_only
 from quacc.recipes.common.verbs import innermost, recipe_of
-from quacc.store import Store
+from quacc.store import RejectedError, Store
+from quacc.store.journal import Entry
+from quacc.store.keeper import Keeper
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
             return job(*args, **kwargs)
         TURNS.take(calculation.key)
         try:
+            _keeper(Store()).catch_up()
             result = None if refresh else Known().find([calculation])[0]
             if result is None:
                 result = job(*args, **kwargs)
@@ -89,15 +92,20 @@ TURNS = Turns()
 class _Waiting:
     """A result on its way to the database."""
 
-    def __init__(self, result: Any, replace: bool) -> None:
-        self.result = result
-        self.replace = replace
-        self.store = Store()
-        self.place = repr(self.store), replace
+    def __init__(self, rows: Entry, store: Store) -> None:
+        self.rows = rows
+        self.store = store
+        self.place = repr(store)
 
 
 _waiting: list[_Waiting] = []
+_keepers: dict[str, Keeper] = {}
+"""By the database."""
 _writing = threading.Lock()
+
+
+def _keeper(store: Store) -> Keeper:
+    return _keepers.setdefault(repr(store), Keeper(store))
 
 
 def store_now(result: Any, *, replace: bool = False) -> None:
@@ -105,24 +113,29 @@ def store_now(result: Any, *, replace: bool = False) -> None:
 
     One thread writes what others wait to store meanwhile, all in one transaction.
     ``replace`` writes over the result of the same key, should there be one.
+
+    Raises
+    ------
+    StoreError
+        Nothing could be stored for some minutes.
     """
-    mine = _Waiting(result, replace)
+    store = Store()
+    try:
+        mine = _Waiting(store._rows(result, replace=replace), store)
+    except RejectedError as error:
+        logger.error("A result could not be stored in the database: %s", error)
+        return
     _waiting.append(mine)
     with _writing:
-        if mine not in _waiting:  # another thread has written it
-            return
-        batch = [one for one in _waiting if one.place == mine.place]
-        try:
-            mine.store.add([one.result for one in batch], replace=replace)
-        except StoreError:  # perhaps because of another one
-            batch = [mine]
-            try:
-                mine.store.add([result], replace=replace)
-            except StoreError as error:
-                logger.error("A result could not be stored in the database: %s", error)
-        except BaseException:
-            batch = [mine]
-            raise
-        finally:
+        keeper = _keeper(store)
+        if mine in _waiting:  # no other thread has written it
+            batch = [one for one in _waiting if one.place == mine.place]
             for one in batch:
                 _waiting.remove(one)
+            try:
+                keeper.write([one.rows for one in batch])
+            except BaseException:
+                _waiting.extend(one for one in batch if one is not mine)
+                raise
+        if keeper.stop is not None:
+            raise StoreError(str(keeper.stop))

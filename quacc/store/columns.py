@@ -66,7 +66,7 @@ def columns_of(
     volume = abs(np.linalg.det(atoms.cell.array))
     values = {
         "unique_id": key,
-        "username": os.getenv("USER"),
+        "username": (os.getenv("USER") or "").encode(errors="replace").decode() or None,
         "pbc": int(np.dot(atoms.pbc, [1, 2, 4])),
         "calculator": calculator,
         "calculator_parameters": None if calculator is None else "{}",
@@ -123,7 +123,7 @@ def _constrained(atoms: Atoms, forces: np.ndarray[Any, Any]) -> np.ndarray[Any, 
 
 
 def insert(database: Any, rows: Sequence[Columns]) -> None:
-    """Write new rows; none of their keys may be there already."""
+    """Write new rows; none of their keys may be there already. Some know their times."""
     from ase.db.core import now
 
     cursor = database.connection.cursor()
@@ -138,7 +138,7 @@ def insert(database: Any, rows: Sequence[Columns]) -> None:
     for start in range(0, len(rows), _TOGETHER):
         some = rows[start : start + _TOGETHER]
         times = {"ctime": created, "mtime": created}
-        every = [{**row.values, **times} for row in some]
+        every = [times | row.values for row in some]
         into(
             "systems", [tuple(map(one.get, names)) for one in every], first=f"{database.default}, "
         )

@@ -7,8 +7,10 @@ commits in the middle of a large batch.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,7 +21,24 @@ from quacc.errors import StoreError
 from quacc.locations import is_url, redact
 
 TIMEOUT = 60.0
-"""How long to wait for another writer (s)."""
+"""How long to wait for another writer, or for a server that has answered before (s)."""
+
+_written: dict[str, tuple[int, int] | None] = {}
+"""The databases that this process has written to; of a file, its device and inode."""
+
+
+class RejectedError(StoreError):
+    """A result cannot be kept as it is; others can."""
+
+
+class VanishedError(StoreError):
+    """The database that this process has written to is no longer there."""
+
+
+def forget(location: str | Path) -> None:
+    """Let a new database take the place of one that has vanished."""
+    _written.pop(str(location), None)
+
 
 _ADVISORY_LOCK = 78_221_167  # any number, the same in every process
 
@@ -59,6 +78,7 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
     path = Path(location)
     database: Any = SQLite3Database(str(path), use_lock_file=False, serial=True)
     try:
+        _check_there(path)
         if not write and not path.exists():
             yield None
             return
@@ -70,8 +90,7 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
         ) as connection:
             database.connection = connection
             if not write:
-                tables = "SELECT COUNT(*) FROM sqlite_master WHERE name='systems'"
-                is_empty = connection.execute(tables).fetchone()[0] == 0
+                is_empty = _is_empty(connection, path)
                 if not is_empty:
                     database._initialize(connection)
                 yield None if is_empty else database
@@ -79,18 +98,70 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
             # ASE creates the tables one by one, and commits after the last: begin first, so
             # that a process killed in between leaves none of them.
             connection.execute("BEGIN IMMEDIATE")
+            _is_empty(connection, path)
             database._initialize(connection)
             if not connection.in_transaction:
                 connection.execute("BEGIN IMMEDIATE")
             connection.execute(SUMMARY_INDEX)
             for name, columns in INDICES.items():
                 connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
-            yield database
-            connection.execute("COMMIT")
+            if (identity := _identity(path)) is None:
+                raise _vanished(path, "it is no longer there")
+            _written.setdefault(str(path), identity)
+            try:
+                yield database
+                connection.execute("COMMIT")
+            finally:
+                # Closing alone keeps the lock, as long as a traceback holds a cursor.
+                if connection.in_transaction:
+                    connection.rollback()
+            _check_there(path)
     except sqlite3.Error as error:
-        raise StoreError(f"Results database {path}: {error}.{_sqlite_help(error)}") from error
+        message = f"Results database {path}: {error}.{_sqlite_help(error)}"
+        raise (RejectedError if _is_rejection(error) else StoreError)(message) from error
     except OSError as error:
-        raise StoreError(f"Results database {path}: {error}") from error
+        raise StoreError(f"Results database {path}: {error}.") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _check_there(path: Path) -> None:
+    """Raise a VanishedError if the file is not the one that this process has written to."""
+    if str(path) in _written and _identity(path) != _written[str(path)]:
+        what = "another file has taken its place" if path.exists() else "it is no longer there"
+        raise _vanished(path, what)
+
+
+def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
+    tables = "SELECT COUNT(*) FROM sqlite_master WHERE name='systems'"
+    is_empty: bool = connection.execute(tables).fetchone()[0] == 0
+    if is_empty and str(path) in _written:
+        raise _vanished(path, "it has been emptied")
+    return is_empty
+
+
+def _vanished(location: str | Path, what: str) -> VanishedError:
+    return VanishedError(
+        f"Results database {redact(location)}: {what}, and what has been stored there is lost. "
+        "Put it back if you can; run again to begin a new one."
+    )
+
+
+def _is_rejection(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # such as a type that is not supported
+        return isinstance(error, sqlite3.DataError | sqlite3.ProgrammingError)
+    return code & 0xFF in (
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+    )
 
 
 def _sqlite_help(error: sqlite3.Error) -> str:
@@ -98,11 +169,24 @@ def _sqlite_help(error: sqlite3.Error) -> str:
     if "locked" in text:
         return f" Another process has been writing for more than {TIMEOUT:.0f} s; try again."
     if "not a database" in text:
-        return " The file is something else; choose another name."
+        return (
+            " The file is something else, or has been overwritten; choose another name, or put "
+            "a copy of the database in its place."
+        )
+    if "malformed" in text:
+        return (
+            " The file is damaged: `quacc results check` says how far. Move it away, run again to "
+            "begin a new one, and save what can be read with `quacc results merge`."
+        )
+    if "is full" in text:
+        return " Make room on its disk."
     if "readonly" in text or "unable to open" in text:
         return " Check that you may write to the file and its folder."
     if "disk I/O" in text or "locking protocol" in text:
-        return " The file system may lack file locking; put the database on another one."
+        return (
+            " The disk may be full, or the file system without file locking; put the database on "
+            "another one."
+        )
     return ""
 
 
@@ -120,14 +204,21 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
         ) from error
 
     database = PostgreSQLDatabase(url, serial=True)
-    try:
-        connection = psycopg2.connect(url, connect_timeout=10)
-    except psycopg2.Error as error:
-        # `from None`: the original message may hold the password.
-        raise StoreError(
-            f"Cannot reach the results database {redact(url)}: {_without_password(error, url)}. "
-            "Check that the server runs, and the host, user, password and database name."
-        ) from None
+    deadline = time.monotonic() + (TIMEOUT if url in _written else 0)
+    while True:
+        try:
+            connection = psycopg2.connect(url, connect_timeout=10)
+            break
+        except psycopg2.Error as error:
+            if time.monotonic() < deadline:  # it may be starting anew
+                time.sleep(0.5)
+                continue
+            # `from None`: the original message may hold the password.
+            raise StoreError(
+                f"Cannot reach the results database {redact(url)}: "
+                f"{_without_password(error, url)}. Check that the server runs, and the host, "
+                "user, password and database name."
+            ) from None
     try:
         register_default_jsonb(connection, loads=str)  # text, as in SQLite; the codec reads it
         database.connection = Connection(connection)
@@ -136,6 +227,8 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
             # Two processes may create the tables at once.
             cursor.execute(f"SET lock_timeout = {int(TIMEOUT * 1000)}")
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+            if url in _written:
+                _has_systems(cursor, url)
             database._initialize(database.connection)
             cursor.execute("LOCK TABLE systems IN SHARE ROW EXCLUSIVE MODE")
             for name, columns in INDICES.items():
@@ -144,19 +237,31 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
                     cursor.execute(f"CREATE INDEX {name} ON {columns}")
             yield database
             connection.commit()
+            _written[url] = None
             return
-        cursor.execute("SELECT to_regclass('systems')")
-        is_empty = cursor.fetchone()[0] is None
-        if not is_empty:
+        has_systems = _has_systems(cursor, url)
+        if has_systems:
             database._initialize(database.connection)
-        yield None if is_empty else database
+        yield database if has_systems else None
     except psycopg2.Error as error:
-        raise StoreError(
-            f"Results database {redact(url)}: {_without_password(error, url)}."
-        ) from None
+        message = f"Results database {redact(url)}: {_without_password(error, url)}."
+        code = error.pgcode or ""
+        refused = isinstance(error, psycopg2.DataError | psycopg2.IntegrityError)
+        refused |= not code and isinstance(error, psycopg2.ProgrammingError)  # e.g. a type
+        # Bad data, a limit of the program's, or more than can be allocated at once.
+        refused |= code[:2] in ("22", "23", "54") or "invalid memory alloc" in message
+        raise (RejectedError if refused else StoreError)(message) from None
     finally:
         with suppress(psycopg2.Error):
             connection.close()  # rolls back what has not been committed
+
+
+def _has_systems(cursor: Any, url: str) -> bool:
+    cursor.execute("SELECT to_regclass('systems')")
+    found: bool = cursor.fetchone()[0] is not None
+    if not found and url in _written:
+        raise _vanished(url, "its tables are no longer there")
+    return found
 
 
 def _without_password(error: Exception, url: str) -> str:
@@ -165,4 +270,4 @@ def _without_password(error: Exception, url: str) -> str:
     for secret in {part for pair in secrets for part in pair if part}:
         for spelling in (secret, unquote(secret)):
             text = text.replace(spelling, "***")
-    return text
+    return text[:500]  # it may quote a whole row

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +13,9 @@ from quacc.locations import check_location, is_url, redact
 from quacc.schemas import Result, SlabsResult
 from quacc.store.codec import POSTGRESQL, SQLITE
 from quacc.store.columns import insert
-from quacc.store.connection import open_database
+from quacc.store.connection import RejectedError, VanishedError, forget, open_database
+from quacc.store.journal import Journal
+from quacc.store.largefiles import LargeFiles
 from quacc.store.queries import (
     SHORTEST_PREFIX,
     Summary,
@@ -20,6 +23,8 @@ from quacc.store.queries import (
     by_prefix,
     delete,
     fetch,
+    files_in_use,
+    files_of,
     is_converged,
     nearest,
     summaries,
@@ -58,6 +63,7 @@ class Store:
             raise StoreError(
                 f"{redact(location)!r} cannot be the results database: {error}."
             ) from None
+        self._journal = Journal(self._location)
 
     def __repr__(self) -> str:
         return f"Store({redact(self._location)!r})"
@@ -81,9 +87,25 @@ class Store:
         return self._write([row for one in results for row in self._rows(one, replace=replace)])
 
     def check_writable(self) -> None:
-        """Raise a StoreError unless results can be stored; makes the database if need be."""
-        with open_database(self._location, write=True):
-            pass
+        """Raise a StoreError unless results can be stored; makes the database if need be.
+
+        Brings in what could not be stored by runs before.
+        """
+        try:
+            with open_database(self._location, write=True):
+                pass
+        except VanishedError:
+            forget(self._location)
+            raise
+        self.bring_in()
+
+    def bring_in(self, *, again: bool = False) -> dict[str, str]:
+        """Store what is in the journal; return what the database rejects, and why.
+
+        This costs nothing where there is no journal. ``again`` tries also what has been rejected
+        before.
+        """
+        return self._journal.bring_in(self._write, again=again)
 
     def get(self, key: str) -> Any:
         """Return the result with this key; the first 6 or more of its characters will do.
@@ -189,8 +211,20 @@ class Store:
                 return 0
         with open_database(self._location, write=True) as database:
             ids = [number for (number,) in by_key(database, "id", wanted)]
+            names = files_of(database, ids)
             delete(database, ids)
+        self._sweep(names)
         return len(ids)
+
+    def _sweep(self, names: Set[str] | None = None) -> int:
+        """Remove those of the files (or any) that no row refers to; return their bytes."""
+        files = LargeFiles(self._location)
+        if names is not None and not names:
+            return 0
+        # Nobody else can store a result, nor write its file, meanwhile.
+        with open_database(self._location, write=True) as database:
+            names = files.names() if names is None else names
+            return files.remove(names - files_in_use(database, sorted(names)))
 
     def _rows(self, result: Mapping[str, Any], *, replace: bool = False) -> list[Row]:
         form = POSTGRESQL if is_url(self._location) else SQLITE
@@ -209,8 +243,18 @@ class Store:
                 is_wanted = row.key not in settled if before is None else before.converged is False
                 if is_wanted or row.replace:
                     new[row.key] = row
-            delete(database, [number for key, number, _ in known if key in new])
-            insert(database, [row.columns for row in new.values()])
+            old = [number for key, number, _ in known if key in new]
+            names = files_of(database, old)
+            files = LargeFiles(self._location)
+            for row in new.values():
+                if row.file is not None:
+                    files.write(*row.file)
+            delete(database, old)
+            try:
+                insert(database, [row.columns for row in new.values()])
+            except (ValueError, TypeError, OverflowError, MemoryError) as error:
+                raise RejectedError(f"Results database {self}: {error!r:.500}") from error
+        self._sweep(names)
         return len(new)
 
     def _load(
@@ -222,12 +266,13 @@ class Store:
         wanted = list(dict.fromkeys(keys))
         bodies: dict[str, Any] = {}
         parts: dict[str, set[str]] = {}
+        files = LargeFiles(self._location)
         with open_database(self._location, write=False) as database:
             more = wanted if database is not None else []
             while more:
                 for key, data in by_key(database, "unique_id, data", more):
                     try:
-                        body, parts[key] = self._read(key, body_of, data)
+                        body, parts[key] = self._read(key, partial(body_of, files=files), data)
                     except StoreError as error:
                         if on_damage is None:
                             raise
@@ -250,6 +295,11 @@ class Store:
     def _read(self, key: str, reader: Callable[[Any], Any], stored: Any) -> Any:
         try:
             return reader(stored)
+        except StoreError as error:  # of its file
+            raise StoreError(
+                f"The result {key[:10]} in {self} cannot be read: {error}. Put the file back, or "
+                f"delete the result with `quacc results rm {key[:10]}` and compute it again."
+            ) from error
         # Damage can have made anything of it, which fails in its own way.
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")

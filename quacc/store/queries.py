@@ -13,6 +13,7 @@ from quacc.errors import InputError
 BY_KEY = "SELECT {columns} FROM systems WHERE unique_id IN ({marks})"
 BY_PREFIX = "SELECT unique_id FROM systems WHERE unique_id > ? AND unique_id < ? LIMIT 20"
 SUMMARY = "SELECT unique_id, key_value_pairs, calculator, natoms, energy, ctime FROM systems"
+FILES = "SELECT value FROM text_key_values WHERE key = ? AND {column} IN ({marks})"
 SHORTEST_PREFIX = 6
 
 
@@ -82,6 +83,25 @@ def by_key(database: Any, columns: str, keys: Sequence[str]) -> Iterator[Any]:
     for start in range(0, len(keys), 500):  # SQLite limits the number of placeholders
         some = list(keys[start : start + 500])
         yield from fetch(database, BY_KEY.format(columns=columns, marks=marks(some)), some)
+
+
+def files_of(database: Any, ids: Sequence[int]) -> set[str]:
+    """Return the names of the files that rows refer to."""
+    return _files(database, "id", ids)
+
+
+def files_in_use(database: Any, names: Sequence[str]) -> set[str]:
+    """Return those of the names that any row refers to."""
+    return _files(database, "value", names)
+
+
+def _files(database: Any, column: str, values: Sequence[Any]) -> set[str]:
+    found = set()
+    for start in range(0, len(values), 500):
+        some = values[start : start + 500]
+        statement = FILES.format(column=column, marks=marks(some))
+        found |= {name for (name,) in fetch(database, statement, ["file", *some])}
+    return found
 
 
 def by_prefix(database: Any, prefix: str) -> list[str]:

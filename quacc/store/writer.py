@@ -7,16 +7,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from quacc.errors import StoreError
+from quacc.store.connection import forget
 from quacc.store.database import Store
-from quacc.store.rows import Row
+from quacc.store.journal import Entry
+from quacc.store.keeper import Keeper
+
+RETRY = 2.0
+"""How long to wait before the database is tried again (s)."""
 
 
 class Writer:
     """Collect results from any thread and store them in batches; use it with ``with``.
 
-    A batch that could not be written is kept and tried again, so that a passing fault of
-    the database loses nothing. The fault is raised at the next ``put``, ``flush`` or at the
-    end, unless a later try has stored everything by then.
+    What the database rejects, or can't take at the moment, goes into the journal beside it. What
+    waits there is stored as soon as the database can be written again. What is not in the
+    database at the end is an error, which says where it is.
 
     Parameters
     ----------
@@ -32,9 +37,10 @@ class Writer:
         self._store = store
         self._interval = interval
         self._batch = batch
-        self._waiting: list[list[Row]] = []
-        self._error: Exception | None = None
-        self._urgent = False
+        self._waiting: list[Entry] = []
+        self._keeper = Keeper(store)
+        self._stop: StoreError | None = None
+        self._taken = self._tried = self._asked = 0
         self._closing = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -51,9 +57,11 @@ class Writer:
 
         Raises
         ------
+        RejectedError
+            This result cannot be stored as it is. It is not taken.
         StoreError
-            If this result cannot be stored as it is (it is not taken then), or if an
-            earlier batch could not be written (it is taken nevertheless).
+            Nothing could be stored for some minutes, so that there is no point in computing
+            more. The result is taken nevertheless.
         """
         # Here, so that one bad result spoils no batch.
         rows = self._store._rows(result, replace=replace)
@@ -61,31 +69,42 @@ class Writer:
             if self._thread is None or self._closing:
                 raise StoreError("The writer is not open: use `with Writer(store) as writer:`.")
             self._waiting.append(rows)
+            self._taken += 1
             self._changed.notify_all()
-            self._raise_error()
+            self._check()
 
     def flush(self) -> None:
-        """Wait until everything taken so far is on disk."""
+        """Wait until everything taken so far is on disk, or in the journal.
+
+        Raises
+        ------
+        StoreError
+            Nothing could be stored for some minutes.
+        """
         with self._changed:
-            if self._waiting:
-                self._error = None  # this is a new try
-                self._urgent = True
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: not self._urgent)
-            self._raise_error()
+            self._asked = self._taken
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._tried >= self._asked)
+            self._check()
 
     def close(self) -> None:
-        """Write what is left and stop."""
+        """Write what is left and stop.
+
+        Raises
+        ------
+        StoreError
+            Something is not in the database; says where it is, and what to do.
+        """
         with self._changed:
             if self._thread is None:
                 return
             self._closing = True
-            self._error = None
             self._changed.notify_all()
         self._thread.join()
         self._thread = None
-        with self._changed:
-            self._raise_error()
+        if (problem := self._keeper.problem) is not None:
+            forget(self._store._location)
+            raise StoreError(problem)
 
     def __exit__(
         self,
@@ -100,34 +119,30 @@ class Writer:
                 raise
             error.add_note(f"Besides, results could not be stored: {fault}")
 
-    def _raise_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise StoreError(f"{len(self._waiting)} results are not stored: {error}") from error
+    def _check(self) -> None:
+        if self._stop is not None:
+            raise StoreError(str(self._stop))
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                self._changed.wait_for(self._due, timeout=self._interval)
+                self._changed.wait_for(
+                    lambda: self._waiting or self._closing,
+                    timeout=RETRY if self._keeper.is_behind else None,
+                )
+                if self._waiting:
+                    self._changed.wait_for(self._due, timeout=self._interval)
                 closing = self._closing
-                batch = list(self._waiting)
-            error: Exception | None = None
-            try:
-                if batch:
-                    self._store._write([row for rows in batch for row in rows])
-            except Exception as fault:  # raised by put, flush or close
-                error = fault
+                batch, self._waiting = self._waiting, []
+            if batch or self._keeper.is_behind:
+                self._keeper.write(batch)
             with self._changed:
-                self._error = error
-                self._urgent = self._urgent and error is None and len(self._waiting) > len(batch)
-                if error is None:
-                    del self._waiting[: len(batch)]
+                self._stop = self._keeper.stop
+                self._tried += len(batch)
                 self._changed.notify_all()
-                if closing and (error is not None or not self._waiting):
+                if closing and not self._waiting:
                     return
-                if error is not None:  # no hurry to fail again
-                    self._changed.wait_for(lambda: self._urgent or self._closing, self._interval)
 
     def _due(self) -> bool:
-        return self._urgent or self._closing or len(self._waiting) >= self._batch
+        waiting = len(self._waiting)
+        return self._asked > self._tried or self._closing or waiting >= self._batch

@@ -13,6 +13,7 @@ from ase.build import bulk
 
 from quacc.errors import StoreError
 from quacc.store import Store, Writer
+from quacc.store import writer as writer_module
 
 sys.path.insert(0, str(Path(__file__).parent))
 from store_cases import key_of, make
@@ -89,32 +90,75 @@ def test_writer_keeps_results_when_the_body_fails(store: Store) -> None:
     assert len(list(store.select())) == 1
 
 
-def test_writer_raises_what_went_wrong_and_tries_again(tmp_path: Path) -> None:
+def test_writer_sets_aside_what_cannot_be_written_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY", 0.05)
     (tmp_path / "folder").touch()  # a file where the folder should be
     store = Store(tmp_path / "folder" / "results.db")
     results = [make(bulk("Cu"), key_of(i)) for i in range(4)]
     with Writer(store, interval=0.01) as writer:
         writer.put(results[0])
-        with pytest.raises(StoreError, match="1 results are not stored"):
-            writer.flush()
-        time.sleep(0.2)
-        with pytest.raises(StoreError, match="2 results are not stored"):
-            writer.put(results[1])  # taken all the same
+        writer.flush()
+        assert store._journal.pending().keys == [key_of(0)]
         (tmp_path / "folder").unlink()
         with pytest.raises(StoreError, match="of type object"):
             writer.put(make(bulk("Cu"), key_of("bad"), bad=object()))  # not taken
-        time.sleep(0.2)
-        writer.put(results[2])
+        deadline = time.monotonic() + 20
+        while not list(store.select()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        writer.put(results[1])
         writer.flush()
-        assert len(list(store.select())) == 3
+        assert len(list(store.select())) == 2
+    assert store._journal.pending().files == []
 
 
 def test_writer_reports_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "folder").touch()
     store = Store(tmp_path / "folder" / "results.db")
     result = make(bulk("Cu"), key_of(1))
-    with pytest.raises(StoreError, match="1 results are not stored"), Writer(store) as writer:
-        writer.put(result)
+    with pytest.raises(StoreError, match="One result is not in the database yet, but safe in"):
+        with Writer(store) as writer:
+            writer.put(result)
     with pytest.raises(ZeroDivisionError) as error, Writer(store) as writer:
         writer.put(result) or 1 / 0
-    assert "1 results are not stored" in error.value.__notes__[0]
+    assert "not in the database yet" in error.value.__notes__[0]
+    (tmp_path / "folder").unlink()
+    Store(tmp_path / "folder" / "results.db").check_writable()  # as the next run does
+    assert [row.key for row in store.select()] == [key_of(1)]
+
+
+def test_a_store_that_cannot_be_written_ends_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quacc.store.keeper.PATIENCE", 0.3)
+    monkeypatch.setattr(writer_module, "RETRY", 0.05)
+    (tmp_path / "folder").touch()
+    store = Store(tmp_path / "folder" / "results.db")
+    writer = Writer(store, interval=0.01).__enter__()
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="nothing more is computed.*quacc results recover"):
+        for i in range(1000):
+            writer.put(make(bulk("Cu"), key_of(i)))
+            time.sleep(0.02)
+    assert 0.3 < time.monotonic() - started < 10
+    with pytest.raises(StoreError, match="safe in"):
+        writer.close()
+    assert len(store._journal.pending().keys) == i + 1  # also the last
+
+
+def test_one_rejected_result_keeps_no_other_out(store: Store) -> None:
+    bad = make(bulk("Cu"), key_of("bad"), formula="Cu\udce9")  # no text that SQLite has
+    with pytest.raises(StoreError, match=f"The result {key_of('bad')[:10]} could not") as error:
+        with Writer(store, interval=1000) as writer:
+            for i in range(3):
+                writer.put(make(bulk("Cu"), key_of(i)))
+            writer.put(bad)
+            for i in range(3, 6):
+                writer.put(make(bulk("Cu"), key_of(i)))
+    assert str(store._journal.pending().files[0]) in str(error.value)
+    assert {row.key for row in store.select()} == {key_of(i) for i in range(6)}
+    assert store._journal.pending().keys == [key_of("bad")]
+    assert [*store.bring_in(again=True)] == [key_of("bad")]  # still rejected, and kept
+    assert store._journal.pending().keys == [key_of("bad")]

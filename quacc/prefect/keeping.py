@@ -1,0 +1,74 @@
+"""The one road of computed results to the database."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from quacc.errors import StoreError
+from quacc.store import RejectedError, Store, Writer
+
+logger = logging.getLogger(__name__)
+
+
+class Keeping:
+    """Stores results soon, for one run; safe to use from all threads.
+
+    What cannot be stored stops nothing: it is logged, and ``problem`` says what it was. Only
+    when nothing could be stored for some minutes, an error ends the run.
+
+    Parameters
+    ----------
+    store
+        The database; None takes that of the settings at the first result.
+    interval
+        The longest time that a result waits for others (s).
+    """
+
+    def __init__(self, store: Store | None = None, *, interval: float = 0.5) -> None:
+        self.problem: str | None = None
+        self.count = 0
+        """Results that have been taken."""
+        self._store = store
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._writer: Writer | None = None
+
+    def put(self, result: Any, *, replace: bool = False) -> None:
+        """Store a result soon.
+
+        ``replace`` writes over the result of the same key, should there be one.
+
+        Raises
+        ------
+        StoreError
+            Nothing could be stored for some minutes.
+        """
+        with self._lock:
+            if self._writer is None:
+                self._writer = Writer(self._store or Store(), interval=self._interval).__enter__()
+            try:
+                self._writer.put(result, replace=replace)
+                self.count += 1
+            except RejectedError as error:
+                self._report(error)
+
+    def flush(self) -> None:
+        """Wait until everything taken so far is on disk."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is waiting."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                writer.close()
+            except StoreError as error:
+                self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        self.problem = f"Results could not be stored in the database: {error}"
+        logger.error("%s", self.problem)
