@@ -44,6 +44,8 @@ def list_results(
     from quacc.cli.tables import console, results_table
 
     database = _open(store)
+    for file in database.waiting():
+        typer.echo(f"There are results in {file}, too: `quacc results recover` takes them in.")
     rows = list(
         database.select(**_filters(formula, recipe, calculator, since, until), limit=limit + 1)
     )

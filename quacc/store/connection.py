@@ -27,12 +27,21 @@ _written: dict[str, tuple[int, int] | None] = {}
 """The databases that this process has written to; of a file, its device and inode."""
 
 
+_answering: set[str] = set()
+"""The servers that are waited for, should they be away."""
+
+
 class RejectedError(StoreError):
     """A result cannot be kept as it is; others can."""
 
 
 class VanishedError(StoreError):
     """The database that this process has written to is no longer there."""
+
+
+def wait_for(location: str | Path) -> None:
+    """Let the next call wait for a server, although it has not answered yet."""
+    _answering.add(str(location))
 
 
 def forget(location: str | Path) -> None:
@@ -204,15 +213,17 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
         ) from error
 
     database = PostgreSQLDatabase(url, serial=True)
-    deadline = time.monotonic() + (TIMEOUT if url in _written else 0)
+    deadline = time.monotonic() + (TIMEOUT if url in _answering else 0)
     while True:
         try:
             connection = psycopg2.connect(url, connect_timeout=10)
+            _answering.add(url)
             break
         except psycopg2.Error as error:
             if time.monotonic() < deadline:  # it may be starting anew
                 time.sleep(0.5)
                 continue
+            _answering.discard(url)  # the next call need not wait as long again
             # `from None`: the original message may hold the password.
             raise StoreError(
                 f"Cannot reach the results database {redact(url)}: "

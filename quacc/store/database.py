@@ -107,6 +107,10 @@ class Store:
         """
         return self._journal.bring_in(self._write, again=again)
 
+    def waiting(self) -> list[Path]:
+        """Return the files of the journal, where results wait to be stored."""
+        return self._journal.files()
+
     def get(self, key: str) -> Any:
         """Return the result with this key; the first 6 or more of its characters will do.
 

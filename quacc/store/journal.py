@@ -81,7 +81,7 @@ class Journal:
     def pending(self) -> Pending:
         """Return what waits to be brought in."""
         found = Pending()
-        for path in self._existing():
+        for path in self.files():
             with suppress(FileNotFoundError), _locked(path, create=False) as descriptor:
                 found.files.append(path)
                 for rows, _, damaged in _read(descriptor):
@@ -105,7 +105,7 @@ class Journal:
             The database cannot be written; nothing is lost.
         """
         rejected: dict[str, str] = {}
-        for path in self._existing():
+        for path in self.files():
             if again or self._tried.get(path) != _state(path):
                 try:
                     with _locked(path, create=False) as descriptor:
@@ -119,7 +119,8 @@ class Journal:
                 self._tried[path] = _state(path)
         return rejected
 
-    def _existing(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """Return the files that there are."""
         return [path for path in self._places() if os.path.lexists(path)]
 
     def _places(self) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quacc.errors import StoreError
-from quacc.store.connection import RejectedError, forget
+from quacc.store.connection import RejectedError, forget, wait_for
 from quacc.store.journal import Entry
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Keeper:
         begun = time.monotonic()
         waiting = [*self._held, *entries]
         self._held = []
+        if self._fault is None:
+            wait_for(self._store._location)
         try:
             if self._aside:
                 for key, reason in self._store.bring_in().items():

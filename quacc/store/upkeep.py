@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ase import Atoms
 
-from quacc.errors import StoreError
+from quacc.errors import StoreError, text_of
 from quacc.locations import is_url
 from quacc.store.checksum import checksum
 from quacc.store.codec import POSTGRESQL, SQLITE
@@ -197,14 +197,16 @@ def _stored(
     pairs: Any = {}
     try:
         pairs = json.loads(stored)
-        if "recipe" not in pairs:
+        if "recipe" not in pairs or data is None:
             return None
         body, parts = body_of(data, files)
     except StoreError as error:
         return _Stored(key, pairs, calculator, ctime, {}, set(), f"{error}.")
     except Exception as error:  # damage can have made anything of it
-        fault = f"it cannot be read ({type(error).__name__}: {error:.200})"
+        fault = f"it cannot be read ({type(error).__name__}: {text_of(error, 200)})"
         return _Stored(key, {}, calculator, ctime, {}, set(), f"{fault}.")
+    if "key" not in body:
+        return None
     return _Stored(key, pairs, calculator, ctime, body, parts, _fault(key, body))
 
 
