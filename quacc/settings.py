@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_settings import (
@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Folder where calculations that write files run ($SCRATCH or the system's, if not set)."""
     store: Annotated[str, BeforeValidator(_database)] | None = Field(default=None, repr=False)
     """SQLite file (*.db) or postgresql:// URL of the database (results.db in results_dir, else)."""
+    trust: Literal["all", "own"] = "all"
+    """Whose stored results are served: all, or only your own, which are signed then."""
     compress: bool = True
     """Gzip the files of finished calculations."""
     checkpoint_interval: _Seconds = 60.0

@@ -12,13 +12,14 @@ from typing import Any
 
 from ase import Atoms
 
-from quacc.errors import MissingProgramError, StoreError
+from quacc.errors import MissingProgramError, QuaccError, StoreError
 from quacc.prefect.keeping import Keeping
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
 from quacc.schemas import Result
+from quacc.settings import get_settings
 from quacc.store import Store
-from quacc.store.checksum import checksum
+from quacc.store.seal import is_own, is_whole, remove_seal, seal
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Known:
             if result is not None and _is_usable(result, calculation):
                 if wanted[calculation.key] > 1:
                     result = copy.deepcopy(result)
+                remove_seal(result)
                 found.append(as_asked(result, calculation))
             else:
                 found.append(None)
@@ -66,11 +68,20 @@ class Known:
             Nothing could be stored for some minutes.
         """
         if isinstance(result, Mapping) and {"key", "provenance", "results"} <= result.keys():
-            self._keeping.put(result, replace=replace)
+            own = get_settings().trust == "own"  # then it replaces what others have written
+            self._keeping.put(_sealed(result, sign=own), replace=replace or own)
 
     def close(self) -> None:
         """Write what is waiting."""
         self._keeping.close()
+
+
+def _sealed(result: Mapping[str, Any], *, sign: bool) -> Mapping[str, Any]:
+    try:
+        return seal(result, sign=sign)
+    except QuaccError as error:  # costs only time
+        logger.error("The result %s is stored without a signature: %s", result["key"][:10], error)
+        return result
 
 
 def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
@@ -128,8 +139,8 @@ def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
         and (stored["directory"] is None or os.path.isdir(stored["directory"]))
     ):
         return False
-    if stored["provenance"].get("checksum") == checksum(stored["results"], stored["atoms"]):
-        return True
+    if is_whole(stored):
+        return get_settings().trust == "all" or is_own(stored)
     logger.warning(
         "The stored result %s is not what %s computed, and is not used. Remove it with "
         "`quacc results rm %s`.",
