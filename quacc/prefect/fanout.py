@@ -236,6 +236,7 @@ class FanOut:
                 end = False  # the flow ends, and what it runs
                 raise
             finally:
+                keeping.leaving = True
                 work.close(end=end)
                 self._tell(progress)
 

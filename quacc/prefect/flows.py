@@ -72,6 +72,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
             result = serial(*bound.args, **bound.kwargs)
             is_ours = isinstance(result, Mapping) and result.keys() >= _IN_RESULTS
             if is_ours:  # and not whatever a workflow of the user's own returns
+                storing.keeping.leaving = True  # all has been computed
                 storing.put(result)
         if is_ours:
             if storing.problem:
@@ -192,7 +193,11 @@ class _Storing:
         return self.keeping.problem
 
     def put(self, result: Any) -> None:
-        self.keeping.put(result)
+        try:
+            self.keeping.put(result)
+        except StoreError as error:
+            self.stop = error
+            raise
 
     def _put_job(self, value: Any) -> None:
         if is_result(value):  # and not what a function of the user's own returns
@@ -203,8 +208,8 @@ class _Storing:
             if not self.closed and _completed(future):
                 self._put_job(future.result())
         # Nobody sees what a callback raises.
-        except StoreError as error:
-            self.stop = error
+        except StoreError:  # the next job does
+            pass
         except Exception as error:
             logger.error("A result could not be stored in the database: %r", error)
         finally:
@@ -223,7 +228,9 @@ class _Storing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
     ) -> None:
-        wait = kind is None or issubclass(kind, Exception)  # else nobody waits for what still runs
+        self.keeping.leaving = True
+        # Otherwise nobody waits for what still runs.
+        wait = kind is None or (issubclass(kind, Exception) and self.stop is None)
         self.packer.close(wait=wait)
         if wait:
             # A future's result can be read before its callback has run.

@@ -28,6 +28,8 @@ class Keeping:
 
     def __init__(self, store: Store | None = None, *, interval: float = 0.5) -> None:
         self.problem: str | None = None
+        self.leaving = False
+        """Whether the run ends anyway, so that no error has to end it."""
         self.count = 0
         """Results that have been taken."""
         self._store = store
@@ -49,10 +51,14 @@ class Keeping:
             if self._writer is None:
                 self._writer = Writer(self._store or Store(), interval=self._interval).__enter__()
             try:
-                self._writer.put(result, replace=replace)
                 self.count += 1
+                self._writer.put(result, replace=replace)
             except RejectedError as error:
+                self.count -= 1
                 self._report(error)
+            except StoreError:
+                if not self.leaving:
+                    raise
 
     def flush(self) -> None:
         """Wait until everything taken so far is on disk."""

@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from prefect import flow
+from prefect import flow, task
 
 from quacc.errors import StoreError
-from quacc.prefect import cached, fan_out
+from quacc.prefect import as_flow, cached, fan_out
+from quacc.recipes.common.verbs import submit
 from quacc.recipes.emt.core import static_job
 from quacc.settings import change_settings, get_settings
-from quacc.store import Store
+from quacc.store import Store, connection
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from postgres_server import PROGRAMS, QUOTED, as_server_user, missing, new_database, running_server
@@ -204,6 +205,45 @@ def test_a_store_that_stays_away_ends_the_campaign(
     assert len(computed) < 5000
 
 
+@pytest.mark.parametrize("as_tasks", [False, True])
+def test_a_store_that_stays_away_ends_a_workflow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, as_tasks: bool
+) -> None:
+    monkeypatch.setattr("quacc.store.keeper.PATIENCE", 0.3)
+    monkeypatch.setattr("quacc.store.writer.RETRY", 0.1)
+    ended: list[Any] = []
+
+    def endless(atoms: Atoms, job: Any = static_job) -> None:
+        for i in range(1000):
+            if i == 10:
+                (folder / "results.db").write_bytes(b"garbage" * 10_000)
+            ended.append(submit(job, bulk("Cu", a=3.5 + 0.001 * i)).result())
+
+    job = task(static_job) if as_tasks else static_job
+    with pytest.raises(StoreError, match="nothing more is computed"):
+        as_flow(endless)(bulk("Cu"), job)
+    assert 10 < len(ended) < 500
+    waiting = Store()._journal.pending().keys
+    assert {result["key"] for result in ended[11:]} <= set(waiting)
+
+
+def test_a_store_that_stays_away_ends_cached_jobs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quacc.store.keeper.PATIENCE", 0.3)
+    job = cached(static_job)
+    job("Cu")
+    (folder / "results.db").write_bytes(b"garbage" * 10_000)
+    keys = [job("Al")["key"]]  # it is given, all the same
+    with pytest.raises(StoreError, match="nothing more is computed"):
+        for i in range(1000):
+            keys.append(job(bulk("Cu", a=3.5 + 0.001 * i))["key"])
+    assert set(keys) <= set(Store()._journal.pending().keys)
+    (folder / "results.db").unlink()
+    job("Ni")
+    assert set(keys) <= stored()
+
+
 @pytest.fixture
 def postgres() -> Iterator[str]:
     if reason := missing():
@@ -236,6 +276,7 @@ def test_server_away_for_some_seconds(postgres: str) -> None:
         assert energies(results) == expected()
         assert back.wait(30)
         assert stored() == {result["key"] for result in results}
+        connection._answering.clear()  # as in a process that has only just begun
         away()
         result = cached(static_job)("Al")
         assert result["key"] in stored()

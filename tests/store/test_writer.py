@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from ase.build import bulk
 
 from quacc.errors import StoreError
-from quacc.store import Store, Writer
+from quacc.store import RejectedError, Store, Writer
 from quacc.store import writer as writer_module
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -162,3 +163,37 @@ def test_one_rejected_result_keeps_no_other_out(store: Store) -> None:
     assert store._journal.pending().keys == [key_of("bad")]
     assert [*store.bring_in(again=True)] == [key_of("bad")]  # still rejected, and kept
     assert store._journal.pending().keys == [key_of("bad")]
+
+
+ODD = {
+    "text as energy": {"results": {"energy": "low"}},
+    "no results": {"results": None},
+    "an endless number": {"results": {"energy": 10**400}},
+    "no atoms": {"atoms": None},
+    "a half character": {"formula": "Cu\udce9"},
+    "a NUL": {"note": "a\0b"},
+    "a function": {"note": print},
+    "no name": {"name": None},
+    "a calculator of a strange name": {"calculator": {"name": "\ud800"}},
+    "a large number as a label": {"labels": 2**200},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_odd_result_keeps_no_other_out(
+    odd: str, kind: str, store: Store, request: pytest.FixtureRequest
+) -> None:
+    if kind == "postgresql":
+        store = Store(request.getfixturevalue("url"))
+    good = [make(bulk("Cu"), key_of(i)) for i in range(4)]
+    writer = Writer(store, interval=1000).__enter__()
+    for result in (*good[:2], {**make(bulk("Cu"), key_of("odd")), **ODD[odd]}, *good[2:]):
+        with contextlib.suppress(RejectedError):
+            writer.put(result)
+    with contextlib.suppress(StoreError):
+        writer.close()
+    assert {key_of(i) for i in range(4)} <= {row.key for row in store.select()}
+    found = store.find([key_of("odd")])
+    assert found or odd != "a large number as a label"
+    assert all(result.get("labels", 2**200) == 2**200 for result in found.values())
