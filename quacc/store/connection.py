@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import uuid4
 
 from quacc.errors import StoreError
 from quacc.locations import is_url, redact
@@ -23,8 +24,8 @@ from quacc.locations import is_url, redact
 TIMEOUT = 60.0
 """How long to wait for another writer, or for a server that has answered before (s)."""
 
-_written: dict[str, tuple[int, int] | None] = {}
-"""The databases that this process has written to; of a file, its device and inode."""
+_written: dict[str, tuple[str, int]] = {}
+"""The databases that this process has written to: what marks each, and a file's inode."""
 
 
 _answering: set[str] = set()
@@ -114,16 +115,16 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
             connection.execute(SUMMARY_INDEX)
             for name, columns in INDICES.items():
                 connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
-            if (identity := _identity(path)) is None:
-                raise _vanished(path, "it is no longer there")
-            _written.setdefault(str(path), identity)
             try:
+                mark = _check_mark(database, path)
+                inode = _inode(path)
                 yield database
                 connection.execute("COMMIT")
             finally:
                 # Closing alone keeps the lock, as long as a traceback holds a cursor.
                 if connection.in_transaction:
                     connection.rollback()
+            _written.setdefault(str(path), (mark, inode))
             _check_there(path)
     except sqlite3.Error as error:
         message = f"Results database {path}: {error}.{_sqlite_help(error)}"
@@ -132,19 +133,31 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
         raise StoreError(f"Results database {path}: {error}.") from error
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _inode(path: Path) -> int:
     try:
-        status = os.stat(path)
+        return os.stat(path).st_ino
     except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+        return -1
 
 
 def _check_there(path: Path) -> None:
     """Raise a VanishedError if the file is not the one that this process has written to."""
-    if str(path) in _written and _identity(path) != _written[str(path)]:
-        what = "another file has taken its place" if path.exists() else "it is no longer there"
+    if str(path) in _written and (inode := _inode(path)) != _written[str(path)][1]:
+        what = "it is no longer there" if inode < 0 else "another file has taken its place"
         raise _vanished(path, what)
+
+
+def _check_mark(database: Any, location: str | Path) -> str:
+    """Return what marks this database, and no other; raise a VanishedError if it is another."""
+    cursor = database.connection.cursor()
+    cursor.execute("SELECT value FROM information WHERE name = ?", ["quacc_mark"])
+    found = cursor.fetchone()
+    mark: str = found[0] if found else uuid4().hex
+    if str(location) in _written and mark != _written[str(location)][0]:
+        raise _vanished(location, "another one has taken its place")
+    if not found:
+        cursor.execute("INSERT INTO information VALUES (?, ?)", ["quacc_mark", mark])
+    return mark
 
 
 def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
@@ -246,9 +259,10 @@ def _postgresql(location: str | Path, write: bool) -> Iterator[Any]:
                 cursor.execute("SELECT to_regclass(%s)", [name])
                 if cursor.fetchone()[0] is None:  # `IF NOT EXISTS` would lock the table
                     cursor.execute(f"CREATE INDEX {name} ON {columns}")
+            mark = _check_mark(database, url)
             yield database
             connection.commit()
-            _written[url] = None
+            _written[url] = mark, 0
             return
         has_systems = _has_systems(cursor, url)
         if has_systems:

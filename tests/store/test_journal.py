@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +158,7 @@ def test_nowhere_to_write_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row.key for row in store.select()] == [key_of(1)]
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "replaced", "emptied"])
+@pytest.mark.parametrize("what", ["file", "folder", "replaced", "emptied", "begun anew"])
 def test_a_database_that_vanishes_is_not_begun_anew(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "results"
     store = Store(folder / "results.db")
@@ -170,17 +169,43 @@ def test_a_database_that_vanishes_is_not_begun_anew(tmp_path: Path, what: str) -
         shutil.rmtree(folder)
     elif what == "replaced":
         (folder / "results.db").unlink()
-        sqlite3.connect(folder / "results.db").close()
         (folder / "results.db").write_bytes(b"")
+    elif what == "begun anew":  # by another process; it may well get the same inode
+        (folder / "results.db").unlink()
+        begin = f"from quacc.store import Store; Store({str(folder / 'results.db')!r})"
+        subprocess.run([sys.executable, "-c", f"{begin}.check_writable()"], check=True)
     else:
         os.truncate(folder / "results.db", 0)
-    for call in (
-        lambda: store.find([key_of(1)]),
-        lambda: store.add([make(bulk("Cu"), key_of(2))]),
-        lambda: store.check_writable(),
-    ):
+    calls = [lambda: store.add([make(bulk("Cu"), key_of(2))]), store.check_writable]
+    if what != "begun anew":
+        calls.insert(0, lambda: store.find([key_of(1)]))
+    for call in calls:
         with pytest.raises(StoreError, match="is lost. Put it back if you can"):
             call()
     assert folder.exists() == (what != "folder")
     store.check_writable()  # the next run, in the same process
     assert list(store.select()) == []
+
+
+def test_tables_that_vanish_are_not_begun_anew(url: str, tmp_path: Path) -> None:
+    import psycopg2
+
+    store, name = Store(url), url.rpartition("/")[2]
+    store.add([make(bulk("Cu"), key_of(1))])
+    with change_settings(results_dir=tmp_path):
+        for begun_anew in (False, True):
+            connection = psycopg2.connect(f"{url.removesuffix(name)}postgres")
+            connection.autocommit = True
+            connection.cursor().execute(f"DROP DATABASE {name}")
+            connection.cursor().execute(f"CREATE DATABASE {name}")
+            connection.close()
+            if begun_anew:
+                begin = f"from quacc.store import Store; Store({url!r}).check_writable()"
+                subprocess.run([sys.executable, "-c", begin], check=True)
+            with pytest.raises(StoreError, match="is lost. Put it back if you can") as error:
+                store.add([make(bulk("Cu"), key_of(2))])
+            assert "p%40" not in str(error.value)
+            with pytest.raises(StoreError, match="is lost"):
+                store.check_writable()
+            store.check_writable()
+            assert list(store.select()) == []
