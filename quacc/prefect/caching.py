@@ -21,6 +21,7 @@ from pydantic import PrivateAttr
 from quacc.errors import InputError
 from quacc.prefect.known import Known, key_only
 from quacc.prefect.once import TURNS, store_now
+from quacc.recipes.common.verbs import bare
 from quacc.runners.calculation import Calculation
 
 
@@ -51,7 +52,7 @@ class InResultsDatabase(CachePolicy):
         function = task.fn
         args, keywords = parameters_to_args_kwargs(function, inputs)
         try:
-            calculation = key_only(getattr(function, "plain", function), args, keywords)
+            calculation = key_only(bare(getattr(function, "plain", function)), args, keywords)
         except InputError:  # the job says it
             return None
         if calculation is None:

@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture
 
 from quacc.prefect.loads import load_task
 from quacc.prefect.tasks import as_task, formula
-from quacc.recipes.common.verbs import recipe_of
+from quacc.recipes.common.verbs import bare, recipe_of
 from quacc.runners.calculation import Calculation
 from quacc.runners.remote import pack_arguments
 from quacc.schemas import Result
@@ -23,7 +23,7 @@ class Job:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         own = as_task(function)
-        self.function: Callable[..., Any] = getattr(own.fn, "plain", own.fn)
+        self.function: Callable[..., Any] = bare(own)
         self.announce: Callable[..., None] | None = getattr(own.fn, "announce", None)
         self.task: Task[..., Any] = load_task(own)
         self.is_recipe = recipe_of(self.function) is not None

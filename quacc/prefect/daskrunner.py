@@ -16,7 +16,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,7 +46,6 @@ from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.blame import Blame
 from quacc.prefect.caching import InResultsDatabase
-from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known, calculation_of
@@ -54,12 +53,18 @@ from quacc.prefect.lifecycle import InterruptedJob, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
 from quacc.prefect.patience import PatientTaskRunner
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
-from quacc.prefect.tasks import wants_no_cache
 from quacc.prefect.worker import compute_chunk
-from quacc.recipes.common.verbs import recipe_of
+from quacc.recipes.common.verbs import bare, recipe_of
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.raised import in_words
-from quacc.runners.remote import Outcome, pack, run_calls_at_once, run_packed, unpack
+from quacc.runners.remote import (
+    Outcome,
+    pack,
+    refuse_on_worker,
+    run_calls_at_once,
+    run_packed,
+    unpack,
+)
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
@@ -101,6 +106,7 @@ class DaskRunner(DaskTaskRunner):
         return copied
 
     def __enter__(self) -> DaskRunner:
+        refuse_on_worker("A task runner of make_runner", "plain jobs")
         super().__enter__()
         self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
@@ -244,22 +250,7 @@ class DaskRunner(DaskTaskRunner):
             raise copy.copy(self._end)
         if self._tell == logger.info and FlowRunContext.get():
             self._tell = get_run_logger().info
-        if task.fn is not compute:  # whose calls are packed
-            parameters = frozen(parameters)
         return self._engine.submit(self._on_worker(task), parameters, wait_for, dependencies)
-
-    def map(
-        self,
-        task: Task[..., Any],
-        parameters: dict[str, Any],
-        wait_for: Iterable[PrefectFuture[Any]] | None = None,
-    ) -> Any:
-        """Start a task run for each item; those of an iterator are taken one by one."""
-        listed = {
-            name: list(frozen_items(one)) if isinstance(one, Iterator) else one
-            for name, one in parameters.items()
-        }
-        return super().map(task, listed, wait_for)
 
     def _on_worker(self, task: Task[..., Any]) -> Task[..., Any]:
         """Return a copy of a task whose function is called on a worker."""
@@ -274,11 +265,8 @@ class DaskRunner(DaskTaskRunner):
             remote.fn = lambda load: compute_elsewhere(load, self._compute)  # type: ignore[misc]
             return remote
         announce: Callable[..., None] | None = getattr(function, "announce", None)
-        plain: Callable[..., Any] = getattr(function, "plain", function)
-        policy: Any = task.cache_policy
-        if recipe_of(plain) and not wants_no_cache(policy):
-            policy = InResultsDatabase()  # not Prefect's, which knows no versions
-        cached = isinstance(policy, InResultsDatabase)
+        plain: Callable[..., Any] = bare(getattr(function, "plain", function))
+        cached = isinstance(task.cache_policy, InResultsDatabase)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -286,14 +274,11 @@ class DaskRunner(DaskTaskRunner):
                 announce(*args, **kwargs)
             return self._call(plain, args, kwargs, name=task.name, cached=cached)
 
-        call.plain = plain  # type: ignore[attr-defined]  # what the cache's key is of
-
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(call, *args, **kwargs)
 
         remote = copy.copy(task)
-        remote.cache_policy = policy
         remote.fn = call_async if task.isasync else call
         return remote
 

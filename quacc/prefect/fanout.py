@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import shlex
 import sys
@@ -15,7 +16,7 @@ from itertools import chain, islice
 from math import inf
 from typing import Any
 
-from prefect import Task
+from prefect import Flow
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
@@ -30,12 +31,14 @@ from quacc.errors import (
 from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.dispatcher import Dispatcher
-from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.keeping import Keeping
+from quacc.prefect.manyflows import ManyFlows
 from quacc.prefect.progress import Progress, in_notebook
+from quacc.prefect.questions import is_workflow, serial_of
 from quacc.prefect.tasks import as_task
 from quacc.prefect.width import innermost_runner
-from quacc.recipes.common.verbs import check
+from quacc.recipes.common.verbs import bare, check, innermost
+from quacc.runners.remote import refuse_on_worker
 from quacc.store import Store
 
 logger = logging.getLogger(__name__)
@@ -76,7 +79,8 @@ def fan_out(
     ----------
     job
         A plain function that takes an item first, or a ``functools.partial`` of one; of a task,
-        the function.
+        the function. Or a workflow, such as :func:`quacc.recipes.emt.eos.eos_flow` or its Prefect
+        form: its body runs here, and its jobs on the workers, packed with those of the others.
     items
         Structures, results, or whatever the job takes. An iterator is taken bit by bit.
     batch
@@ -104,9 +108,16 @@ def fan_out(
         raise ParameterError(
             f"fan_out takes many items, such as a list of structures, not {_short(items)}."
         )
-    if isinstance(job, Task):
-        job = getattr(job.fn, "plain", job.fn)
-    return FanOut(job, items, kwargs, batch=batch, refresh=refresh, time_limit=time_limit)
+    of_flows = is_workflow(job)
+    job = serial_of(job) if of_flows else bare(job)
+    flow: Any = innermost(job)
+    if isinstance(flow, Flow):
+        raise ParameterError(
+            f"fan_out cannot run many of the Prefect flow {flow.name!r} at once. Write it as a "
+            "plain function with the verbs of quacc.recipes.common.verbs, and pass as_flow of it."
+        )
+    options: dict[str, Any] = {"batch": batch, "refresh": refresh, "time_limit": time_limit}
+    return FanOut(job, items, kwargs, of_flows=of_flows, **options)
 
 
 class FanOut:
@@ -129,10 +140,12 @@ class FanOut:
         batch: int | None,
         refresh: bool,
         time_limit: float | None,
+        of_flows: bool,
     ) -> None:
         self._job = Job(function)
-        self._items = frozen_items(items)
-        self._kwargs = frozen(kwargs)
+        self._of_flows = of_flows
+        self._items = items
+        self._kwargs = kwargs
         self._options: dict[str, Any] = {
             "batch": batch,
             "refresh": refresh,
@@ -150,6 +163,7 @@ class FanOut:
         if self._begun:
             raise RuntimeError("This fan-out has been run; call fan_out again.")
         self._begun = True
+        refuse_on_worker("fan_out", "the plain job in a loop")
         context = FlowRunContext.get()
         if context is None:
             raise ParameterError(
@@ -191,7 +205,7 @@ class FanOut:
         ParameterError
             The job is none of quacc's, so that its results have no keys.
         """
-        if not self._job.is_recipe:
+        if not (self._job.is_recipe or self._of_flows):
             raise ParameterError(
                 f"Results of {self._job.what} have no keys: it is no job of quacc's."
             )
@@ -212,14 +226,15 @@ class FanOut:
     def _until_ended(self) -> Iterator[tuple[int, Any]]:
         source = self._numbered()
         store = Store()
-        if self._job.is_recipe:
+        if self._job.is_recipe or self._of_flows:
             store.check_writable()
         with (
             _old_objects_left_alone(),
             closing(Keeping(store, interval=_INTERVAL)) as keeping,
             Progress(self._job.task.name, self._total) as progress,
         ):
-            work = Dispatcher(self._deliver, partial(self._keep, keeping), **self._options)
+            kind = ManyFlows if self._of_flows else Dispatcher
+            work = kind(self._deliver, partial(self._keep, keeping), **self._options)
             self.counts = work.counts
             more, end = True, True
             try:
@@ -245,14 +260,23 @@ class FanOut:
         """Number the items, once the first has shown that the keywords make sense."""
         source = iter(self._items)
         first = list(islice(source, 1))
+        if self._of_flows:
+            self._check_keywords()
+            return enumerate(chain(first, source))
         for item in first:
             # A structure that makes no sense is an error of its own.
             with suppress(StructureError):
                 check(as_task(self._job.function), item, **self._kwargs)
         return enumerate(chain(first, source))
 
+    def _check_keywords(self) -> None:
+        try:
+            inspect.signature(self._job.function).bind(None, **self._kwargs)
+        except TypeError as error:
+            raise ParameterError(f"{self._job.task.name}: {error}.") from None
+
     def _add_block(
-        self, source: Iterator[tuple[int, Any]], work: Dispatcher, keeping: Keeping
+        self, source: Iterator[tuple[int, Any]], work: Dispatcher | ManyFlows, keeping: Keeping
     ) -> bool:
         """Take some items; return whether there are more."""
         end = time.monotonic() + _PATIENCE
@@ -276,7 +300,8 @@ class FanOut:
             self._failures.append((call.number, name, error))
 
     def _keep(self, keeping: Keeping, call: Call, value: Any) -> None:
-        if call.job.is_recipe and is_result(value):
+        whole = self._of_flows and call.job is self._job
+        if whole or (call.job.is_recipe and is_result(value)):
             keeping.put(value, replace=self._options["refresh"])
 
     def _tell(self, progress: Progress) -> None:
@@ -288,7 +313,11 @@ class FanOut:
     def _how_to_go_on(self) -> str:
         done = self.counts.computed + self.counts.cached
         of = "" if self._total is None else f" of {self._total}"
-        kept = "are in the results database" if self._job.is_recipe else "were computed"
+        kept = (
+            "are in the results database"
+            if self._job.is_recipe or self._of_flows
+            else "were computed"
+        )
         again = "Run the cell again to go on."
         if not in_notebook():
             again = f"To go on, run it again:\n  {shlex.join(sys.orig_argv)}"

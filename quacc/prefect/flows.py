@@ -22,8 +22,10 @@ from quacc.prefect.artifacts import show_outcome
 from quacc.prefect.calls import Job, is_result
 from quacc.prefect.keeping import Keeping
 from quacc.prefect.lifecycle import pass_on
+from quacc.prefect.questions import ASKED, question
 from quacc.prefect.slots import Packer, Slot
 from quacc.prefect.tasks import as_task, describe, formula, full_name
+from quacc.runners.remote import refuse_on_worker
 from quacc.schemas import FlowResult
 from quacc.store import Store
 
@@ -66,20 +68,23 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
         store.check_writable()
         with _Storing(store) as storing:
             for name, value in bound.arguments.items():
-                job = jobs.get(value, value) if isinstance(value, str) else value
-                if callable(job):
-                    bound.arguments[name] = storing.job(job)
+                bound.arguments[name] = jobs.get(value, value) if isinstance(value, str) else value
+            asked = question(serial, bound.args, bound.kwargs)
+            for name, value in bound.arguments.items():
+                if callable(value):
+                    bound.arguments[name] = storing.job(value)
             result = serial(*bound.args, **bound.kwargs)
             is_ours = isinstance(result, Mapping) and result.keys() >= _IN_RESULTS
             if is_ours:  # and not whatever a workflow of the user's own returns
                 storing.keeping.leaving = True  # all has been computed
-                storing.put(result)
+                storing.put(result if asked is None else {**result, ASKED: asked})
         if is_ours:
             if storing.problem:
                 result["warnings"].append(storing.problem)
             show_outcome(result)
         return result
 
+    run.serial = serial  # type: ignore[attr-defined]
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[
             parameter.replace(default=names[parameter.default])
@@ -108,16 +113,18 @@ class JobFlow(Flow[..., Any]):
     Unless it was given one of its own; threads, Prefect's default, give way.
     """
 
+    @property
+    def serial(self) -> Callable[..., Any]:
+        """The plain workflow."""
+        function: Callable[..., Any] = getattr(self.fn, "serial", self.fn)
+        return function
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse_on_worker(f"The workflow {self.name}", "its plain form")
         parent = FlowRunContext.get()
-        if parent is None:
+        if parent is None or not isinstance(self.task_runner, ThreadPoolTaskRunner):
             return super().__call__(*args, **kwargs)
         nested = copy.copy(self)
-        # When the parent is retried, Prefect serves persisted results of subflows by their order,
-        # whatever they were of. Ours are in the results database, by key.
-        nested.persist_result = False
-        if not isinstance(self.task_runner, ThreadPoolTaskRunner):
-            return Flow.__call__(nested, *args, **kwargs)
         nested.task_runner = _Enclosing(parent.task_runner)
         # The parent's heartbeat tells that this process lives; ending a second one takes a
         # second.

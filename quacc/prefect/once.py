@@ -11,7 +11,7 @@ from typing import Any
 
 from quacc.errors import ParameterError, StoreError
 from quacc.prefect.known import Known, key_only
-from quacc.recipes.common.verbs import innermost, recipe_of
+from quacc.recipes.common.verbs import bare, innermost, recipe_of, stand_for
 from quacc.store import RejectedError, Store
 from quacc.store.journal import Entry
 from quacc.store.keeper import Keeper
@@ -37,6 +37,7 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
     ParameterError
         The function is no job of quacc's, so nothing tells which of its results are equal.
     """
+    job = bare(job)
     if recipe_of(job) is None:
         name = getattr(job, "__name__", None) or repr(job)
         raise ParameterError(
@@ -62,6 +63,8 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
             TURNS.leave(calculation.key)
 
     call.__signature__ = inspect.signature(job)  # type: ignore[attr-defined]
+    if not refresh:
+        stand_for(call, job)
     return call
 
 

@@ -26,7 +26,6 @@ from pydantic import (
 )
 
 from quacc.errors import ParameterError, SettingsError, suggest
-from quacc.ownfiles import read_trusted
 from quacc.prefect.slurm import walltime_seconds
 from quacc.settings import get_settings, parse
 
@@ -391,8 +390,7 @@ def load_site(site: str | os.PathLike[str]) -> Site:
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int]]:
     """Return a file's content, and in which line each name is."""
     try:
-        # It says what is run. Those that come with quacc may be anybody's, and so may a named file.
-        raw = read_trusted(file, anyones=file.parent != user_folder())
+        raw = file.read_bytes()
         content = parse(raw)
     except (OSError, ValueError) as error:
         raise SettingsError(f"Cannot read the site's file {file}: {error}.") from None

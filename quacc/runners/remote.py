@@ -7,7 +7,6 @@ for ever.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import time
 import traceback
@@ -15,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quacc.errors import MissingProgramError, PreemptedError
+from quacc.errors import MissingProgramError, ParameterError, PreemptedError
 from quacc.runners.deadline import stop_soon
-from quacc.runners.processstate import capture, put_back
 from quacc.runners.raised import in_words, is_signal, sendable, shortened
 
 
@@ -43,6 +41,24 @@ def set_place(node: str, worker: str) -> None:
     _Here.place = node, worker
 
 
+def refuse_on_worker(what: str, instead: str) -> None:
+    """Raise a ParameterError on a worker, which only computes: no Prefect server is to start there.
+
+    Parameters
+    ----------
+    what
+        What needs Prefect's engine.
+    instead
+        What to call on a worker.
+    """
+    if _Here.place[1]:
+        raise ParameterError(
+            f"{what} was called by a job, on a worker, where there is no Prefect. Inside a job, "
+            f"call {instead}; or let the flow run many workflows at once: "
+            "fan_out(eos_flow, structures)."
+        )
+
+
 def pack(
     overrides: Mapping[str, Any], function: Callable[..., Any], args: Any, kwargs: Any
 ) -> bytes:
@@ -55,11 +71,7 @@ def pack(
 
 def run_packed(call: bytes) -> bytes:
     """Call a function, or run a coroutine function to its end; return its packed outcome."""
-    before = capture()
-    packed, _ = outcome_of(lambda: _run(call))
-    if reason := put_back(before):
-        stop_soon(reason)
-    return packed
+    return outcome_of(lambda: _run(call))[0]
 
 
 def pack_calls(
@@ -135,18 +147,14 @@ def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) 
 
             def once(call: bytes = call) -> Any:
                 args, kwargs = _load(call)
-                return _alone(function, args, kwargs)
+                return _awaited(function(*args, **kwargs))
 
-            before = capture()
             packed, error = outcome_of(once)
-            stuck = put_back(before)
             if isinstance(error, PreemptedError):
                 raise error
             seconds = time.perf_counter() - start
             failure = "" if error is None else in_words(error)
             report(Outcome(number, packed, seconds, failure, *_Here.place))
-            if stuck:
-                raise PreemptedError(f"No other job should run here: {stuck}.", reason=stuck)
 
     call_with(overrides, run)
 
@@ -217,12 +225,10 @@ def _run(call: bytes) -> Any:
     from quacc.settings import call_with
 
     overrides, function, args, kwargs = _load(call)
-    return call_with(overrides, lambda: _alone(function, args, kwargs))
+    return call_with(overrides, lambda: _awaited(function(*args, **kwargs)))
 
 
-def _alone(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call a function in a context of its own, which has NumPy's handling of errors, too."""
-    outcome = contextvars.copy_context().run(function, *args, **kwargs)
+def _awaited(outcome: Any) -> Any:
     return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
 
 

@@ -21,6 +21,7 @@ from quacc.store.queries import (
     Summary,
     by_key,
     by_prefix,
+    by_question,
     delete,
     fetch,
     files_in_use,
@@ -154,6 +155,14 @@ class Store:
             One of them is damaged, and there is no ``on_damage``.
         """
         return self._load(keys, on_damage)[0]
+
+    def asked(self, questions: Iterable[str]) -> dict[str, str]:
+        """Return the keys of the workflows' results that answer questions, by these.
+
+        See :mod:`quacc.prefect.questions`.
+        """
+        with open_database(self._location, write=False) as database:
+            return {} if database is None else by_question(database, sorted(set(questions)))
 
     def resolve(self, key: str) -> str:
         """Return the whole key that starts like this."""

@@ -14,6 +14,10 @@ BY_KEY = "SELECT {columns} FROM systems WHERE unique_id IN ({marks})"
 BY_PREFIX = "SELECT unique_id FROM systems WHERE unique_id > ? AND unique_id < ? LIMIT 20"
 SUMMARY = "SELECT unique_id, key_value_pairs, calculator, natoms, energy, ctime FROM systems"
 FILES = "SELECT value FROM text_key_values WHERE key = ? AND {column} IN ({marks})"
+BY_QUESTION = (
+    "SELECT texts.value, systems.unique_id FROM text_key_values AS texts JOIN systems "
+    "ON systems.id = texts.id WHERE texts.key = ? AND texts.value IN ({marks})"
+)
 SHORTEST_PREFIX = 6
 
 
@@ -83,6 +87,15 @@ def by_key(database: Any, columns: str, keys: Sequence[str]) -> Iterator[Any]:
     for start in range(0, len(keys), 500):  # SQLite limits the number of placeholders
         some = list(keys[start : start + 500])
         yield from fetch(database, BY_KEY.format(columns=columns, marks=marks(some)), some)
+
+
+def by_question(database: Any, questions: Sequence[str]) -> dict[str, str]:
+    """Return the keys of the workflows' results that answer questions."""
+    found: dict[str, str] = {}
+    for start in range(0, len(questions), 500):
+        some = questions[start : start + 500]
+        found |= fetch(database, BY_QUESTION.format(marks=marks(some)), ["asked", *some])
+    return found
 
 
 def files_of(database: Any, ids: Sequence[int]) -> set[str]:

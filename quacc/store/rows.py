@@ -91,6 +91,8 @@ def row_of(
     pairs = {"recipe": body["name"], "reduced_formula": body["formula"]}
     if converged is not None:
         pairs["converged"] = converged
+    if isinstance(body.get("asked"), str):
+        pairs["asked"] = body["asked"]
     data, file = _content(content, reduced, form)
     if file is not None:
         data = form.body({"key": key, FILE: file[0]})

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from quacc.errors import JobsFailedError, MissingProgramError, ParameterError
 from quacc.runners.calculation import Calculation, only_checking
@@ -37,6 +38,28 @@ def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, partial):
         function = function.func
     return function
+
+
+_STANDING_FOR: WeakKeyDictionary[Callable[..., Any], Callable[..., Any]] = WeakKeyDictionary()
+
+
+def stand_for(function: Callable[..., Any], job: Callable[..., Any]) -> None:
+    """Note that a function is a job, only called in another way."""
+    _STANDING_FOR[function] = job
+
+
+def bare(job: Any) -> Any:
+    """Return the plain job that a task, or what :func:`stand_for` knows, is; also in a partial."""
+    if isinstance(job, partial):
+        inner = bare(job.func)
+        return job if inner is job.func else partial(inner, *job.args, **job.keywords)
+    if hasattr(job, "submit") and hasattr(job, "fn"):  # a task
+        return bare(getattr(job.fn, "plain", job.fn))
+    try:
+        known = _STANDING_FOR.get(job)
+    except TypeError:  # it has no hash, or no weak references
+        return job
+    return job if known is None else bare(known)
 
 
 def recipe_of(function: Callable[..., Any]) -> str | None:
@@ -74,8 +97,7 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation | None:
             f"{job!r} is no job: pass a function such as quacc.recipes.emt.core.relax_job, or a "
             "Prefect task of one."
         )
-    function = getattr(job, "fn", job)  # of a task
-    function = getattr(function, "plain", function)
+    function = bare(job)
     if recipe_of(function) is None:
         return None
     try:
