@@ -220,7 +220,11 @@ def check_alike(first: Atoms, second: Atoms) -> None:
 
 
 def _held(atoms: Atoms) -> list[str]:
-    return sorted(repr(one.todict()) for one in atoms.constraints)
+    # ASE's dictionaries leave out the classes and the lengths.
+    return sorted(
+        repr((type(one), one.todict(), np.asarray(getattr(one, "bondlengths", None)).tolist()))
+        for one in atoms.constraints
+    )
 
 
 def check_neutral(atoms: Atoms, what: str) -> None:

@@ -42,3 +42,27 @@ def why_foreign(status: os.stat_result, *, secret: bool = False) -> str | None:
     if secret and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return "may be read by other users"
     return None
+
+
+def read_trusted(path: Path, *, anyones: bool = False) -> bytes:
+    """Return the content of a file that says what is run.
+
+    Parameters
+    ----------
+    anyones
+        It may belong to another user, because this one has named it.
+
+    Raises
+    ------
+    PermissionError
+        Another user than root owns it, or all users may write to it; the message says which.
+    OSError
+        It can't be read.
+    """
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not anyones and status.st_uid not in (0, os.geteuid()):
+            raise PermissionError(f"it belongs to another user (number {status.st_uid})")
+        if status.st_mode & stat.S_IWOTH:
+            raise PermissionError("every user may write to it: run chmod o-w")
+        return stream.read()

@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from quacc.errors import SettingsError, suggest
 from quacc.locations import check_location, is_url, redact, require_text
+from quacc.ownfiles import read_trusted
 
 R = TypeVar("R")
 
@@ -217,7 +218,7 @@ def settings_file() -> Path:
 def read_file() -> dict[Any, Any]:
     """Return the settings file's content, unchecked."""
     try:
-        return parse(settings_file().read_bytes())
+        return parse(read_trusted(settings_file()))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -63,9 +63,17 @@ def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
 
 
 def write_json(file: Path, database: Any, rows: list[Any]) -> int:
-    from ase.io.jsonio import encode
+    from ase.constraints import FixConstraint
+    from ase.io.jsonio import MyEncoder
 
-    count = 0
+    from quacc.store.constraints import describe
+
+    class Encoder(MyEncoder):
+        def default(self, obj: Any) -> Any:
+            # ASE's own dictionaries of constraints leave things out.
+            return describe(obj) if isinstance(obj, FixConstraint) else super().default(obj)
+
+    encode, count = Encoder().encode, 0
     with file.open("w") as stream:
         for result in _results(database, rows):
             stream.write(",\n" if count else "[")

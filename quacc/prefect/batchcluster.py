@@ -57,6 +57,14 @@ class ReportingJob:
         super().__init__(*args, **kwargs)
         self._submitted, self._refused, self._excluded = submitted, refused, excluded
 
+    @property
+    def own_name(self) -> str:
+        """The name that no other job has."""
+        return str(vars(self).get("name"))
+
+    def set_name(self) -> None:
+        """Give the job a name that no other has, where the queue can be asked for it."""
+
     def exclude(self, nodes: Collection[str]) -> None:
         """Let the job start on none of these nodes, where the queueing system can do that."""
 
@@ -64,6 +72,7 @@ class ReportingJob:
         """Submit the job."""
         job: Any = self
         self.exclude(self._excluded())
+        self.set_name()
         try:
             await super().start()  # type: ignore[misc]
         # Raised by dask-jobqueue where the command fails, or is not there.

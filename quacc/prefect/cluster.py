@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -16,13 +17,19 @@ from quacc.prefect.attempts import Cause
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.jobqueue import SLURMCluster
 from quacc.prefect.pool import ENDED, LOST_AFTER, WAITING, JobState, Pool
+from quacc.prefect.processes import signature
 from quacc.prefect.slurmjob import SlurmJob
+
+logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at the queue: one squeue for all jobs of a run."""
 
 FIRST_LOOK = 3.0
 """Seconds after a submission: mistakes in a script show at once."""
+
+_LAST_TRIES = 60.0
+"""Seconds for which the end of a run tries to reach Slurm."""
 
 _SETTLED = 2.0
 """Seconds after which Slurm knows that a job has ended with its worker."""
@@ -59,6 +66,7 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         self._looking = asyncio.Lock()
         self._nodes: set[str] | None = None
         self._asked_for_nodes = -LOOK_EVERY
+        self._doubts: set[asyncio.Future[None]] = set()
         self._trouble = False  # somebody may want to read the logs
         super().__init__(pending_timeout=pending_timeout, log_directory=str(self.logs), **kwargs)
 
@@ -174,6 +182,55 @@ class SlurmCluster(BatchCluster, SLURMCluster):
                 f"job is {slurm.in_words(verdict.waited)}."
             )
 
+    def _job_refused(self, name: str, told: str) -> None:
+        if slurm.is_unanswered(told) and self.status.name != "closing":
+            # sbatch has had no answer; the controller may have taken the job nevertheless.
+            self.report(f"Slurm did not answer whether it takes another job: {told}")
+            self._doubts.add(asyncio.ensure_future(self._find_job(name, told)))
+        else:
+            super()._job_refused(name, told)
+
+    async def _find_job(self, name: str, told: str) -> None:
+        """Look for a job of which nobody knows whether Slurm has taken it."""
+        job = self.workers.get(name)
+        missing = 0
+        while job is not None and missing < 2 and name in self.workers:
+            await asyncio.sleep(_SETTLED)  # what has waited for the controller comes in meanwhile
+            try:
+                found = await slurm.named(job.own_name)
+            except OSError:
+                continue
+            if found:
+                job.job_id = next(iter(found.values()))
+                self._job_submitted(name, job.job_id)
+                return
+            missing += 1
+        if name in self.workers:
+            super()._job_refused(name, told)
+
+    async def _cancel_all(self) -> None:
+        """Cancel the jobs of this run, those included that Slurm took without a word."""
+        end = time.monotonic() + _LAST_TRIES
+        run = f"{slurm.tag_of(signature())}-{self._name}-"
+        while True:
+            try:
+                found = await slurm.named(run)
+                await slurm.cancel({*found.values(), *self._running_ids()})
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    logger.error(
+                        "Slurm does not answer (%s): jobs named …-%s… may run on, until they find "
+                        "that this flow has ended.",
+                        error,
+                        run,
+                    )
+                    return
+                await asyncio.sleep(_SETTLED)
+
+    def _running_ids(self) -> list[str]:
+        return [job.job_id for job in self.workers.values() if job.job_id]
+
     def _give_up_job(self, name: str) -> None:
         self._pool.forget(name)
         super()._give_up_job(name)
@@ -181,11 +238,12 @@ class SlurmCluster(BatchCluster, SLURMCluster):
     async def _close(self) -> None:
         if (often := getattr(self, "_look_often", None)) is not None:
             often.stop()
+        for doubt in self._doubts:
+            doubt.cancel()
         if self.status.name in ("running", "failed"):
             async with self._lock:  # no job is just being submitted
-                running = [job for job in self.workers.values() if job.job_id]
-                await slurm.cancel(job.job_id for job in running)
-                for job in running:
+                await self._cancel_all()
+                for job in self.workers.values():
                     job.job_id = None
         await super()._close()
         if not self._trouble:  # people pay for files

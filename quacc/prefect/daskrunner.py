@@ -16,7 +16,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,6 +46,7 @@ from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.blame import Blame
 from quacc.prefect.caching import InResultsDatabase
+from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known, calculation_of
@@ -53,6 +54,7 @@ from quacc.prefect.lifecycle import InterruptedJob, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
 from quacc.prefect.patience import PatientTaskRunner
 from quacc.prefect.scheduler import CONFIG, WorkScheduler
+from quacc.prefect.tasks import wants_no_cache
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import bare, recipe_of
 from quacc.runners.checkpoint import progress_of
@@ -250,7 +252,22 @@ class DaskRunner(DaskTaskRunner):
             raise copy.copy(self._end)
         if self._tell == logger.info and FlowRunContext.get():
             self._tell = get_run_logger().info
+        if task.fn is not compute:  # whose calls are packed
+            parameters = frozen(parameters)
         return self._engine.submit(self._on_worker(task), parameters, wait_for, dependencies)
+
+    def map(
+        self,
+        task: Task[..., Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+    ) -> Any:
+        """Start a task run for each item; those of an iterator are taken one by one."""
+        listed = {
+            name: list(frozen_items(one)) if isinstance(one, Iterator) else one
+            for name, one in parameters.items()
+        }
+        return super().map(task, listed, wait_for)
 
     def _on_worker(self, task: Task[..., Any]) -> Task[..., Any]:
         """Return a copy of a task whose function is called on a worker."""
@@ -266,7 +283,10 @@ class DaskRunner(DaskTaskRunner):
             return remote
         announce: Callable[..., None] | None = getattr(function, "announce", None)
         plain: Callable[..., Any] = bare(getattr(function, "plain", function))
-        cached = isinstance(task.cache_policy, InResultsDatabase)
+        policy: Any = task.cache_policy
+        if recipe_of(plain) and not wants_no_cache(policy):
+            policy = InResultsDatabase()  # not Prefect's, which knows no versions
+        cached = isinstance(policy, InResultsDatabase)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -274,11 +294,14 @@ class DaskRunner(DaskTaskRunner):
                 announce(*args, **kwargs)
             return self._call(plain, args, kwargs, name=task.name, cached=cached)
 
+        call.plain = plain  # type: ignore[attr-defined]  # what the cache's key is of
+
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(call, *args, **kwargs)
 
         remote = copy.copy(task)
+        remote.cache_policy = policy
         remote.fn = call_async if task.isasync else call
         return remote
 

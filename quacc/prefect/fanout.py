@@ -31,6 +31,7 @@ from quacc.errors import (
 from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.dispatcher import Dispatcher
+from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.keeping import Keeping
 from quacc.prefect.manyflows import ManyFlows
 from quacc.prefect.progress import Progress, in_notebook
@@ -144,8 +145,8 @@ class FanOut:
     ) -> None:
         self._job = Job(function)
         self._of_flows = of_flows
-        self._items = items
-        self._kwargs = kwargs
+        self._items = frozen_items(items)
+        self._kwargs = frozen(kwargs)
         self._options: dict[str, Any] = {
             "batch": batch,
             "refresh": refresh,

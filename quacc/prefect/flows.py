@@ -122,9 +122,14 @@ class JobFlow(Flow[..., Any]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         refuse_on_worker(f"The workflow {self.name}", "its plain form")
         parent = FlowRunContext.get()
-        if parent is None or not isinstance(self.task_runner, ThreadPoolTaskRunner):
+        if parent is None:
             return super().__call__(*args, **kwargs)
         nested = copy.copy(self)
+        # When the parent is retried, Prefect serves persisted results of subflows by their order,
+        # whatever they were of. Ours are in the results database, by key.
+        nested.persist_result = False
+        if not isinstance(self.task_runner, ThreadPoolTaskRunner):
+            return Flow.__call__(nested, *args, **kwargs)
         nested.task_runner = _Enclosing(parent.task_runner)
         # The parent's heartbeat tells that this process lives; ending a second one takes a
         # second.

@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.states import Crashed
 
+from quacc.prefect import slurm
 from quacc.prefect.processes import is_dead, signature
 
 _OPEN = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
@@ -38,7 +39,7 @@ def sign(client: SyncPrefectClient, runs: Iterable[UUID]) -> None:
 
 
 def report_dead(client: SyncPrefectClient) -> None:
-    """Report the end of runs of this machine whose process is gone."""
+    """Report the end of runs of this machine whose process is gone, and end their Slurm jobs."""
     is_open = FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN))
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=is_open), sort=FlowRunSort.ID_DESC, limit=_MOST
@@ -48,6 +49,7 @@ def report_dead(client: SyncPrefectClient) -> None:
         mark, _, process = (run.infrastructure_pid or "").partition(":")
         if f"{mark}:" != _MARK or not is_dead(process):
             continue
+        slurm.cancel_named(slurm.tag_of(process))
         tasks = client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
             task_run_filter=TaskRunFilter(

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from quacc.errors import ParameterError, SettingsError, suggest
+from quacc.ownfiles import read_trusted
 from quacc.prefect.slurm import walltime_seconds
 from quacc.settings import get_settings, parse
 
@@ -390,7 +391,8 @@ def load_site(site: str | os.PathLike[str]) -> Site:
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int]]:
     """Return a file's content, and in which line each name is."""
     try:
-        raw = file.read_bytes()
+        # It says what is run. Those that come with quacc may be anybody's, and so may a named file.
+        raw = read_trusted(file, anyones=file.parent != user_folder())
         content = parse(raw)
     except (OSError, ValueError) as error:
         raise SettingsError(f"Cannot read the site's file {file}: {error}.") from None

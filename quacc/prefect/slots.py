@@ -10,6 +10,7 @@ from prefect.futures import PrefectFuture
 
 from quacc.prefect.calls import Call, Job
 from quacc.prefect.dispatcher import Dispatcher
+from quacc.prefect.frozen import frozen_arguments
 
 _WAIT = 1.0
 """Seconds between two looks at the clock."""
@@ -67,6 +68,7 @@ class Packer:
         with self._lock:
             slot = Slot(self)
             self._count += 1
+            args, kwargs = frozen_arguments(args, kwargs)
             call = Call(job, args, kwargs, self._count)
             self._slots[call.number] = slot
             item = args[0] if args else None

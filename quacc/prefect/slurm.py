@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from quacc.errors import ParameterError
 from quacc.prefect.pool import JobState
@@ -71,6 +75,11 @@ def can_pass(refusal: str) -> bool:
     return any(words in refusal.lower() for words in _PASSING)
 
 
+def is_unanswered(refusal: str) -> bool:
+    """Return whether Slurm may have done what it was asked for, and could not say so."""
+    return can_pass(refusal) and "submitjob" not in refusal.lower()
+
+
 def in_words(state: JobState) -> str:
     """Return a queue's state for a person: ``PENDING (Resources: the nodes are busy)``."""
     reason = state.reason if state.reason not in ("", "None") else ""
@@ -120,9 +129,57 @@ def nodes_up(partition: str | None) -> set[str] | None:
 
 
 async def cancel(job_ids: Iterable[str]) -> None:
-    """Cancel jobs, in one call; those that are over are left alone."""
+    """Cancel jobs, in one call; those that are over are left alone.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
     if wanted := list(job_ids):
-        await _call("scancel", "--quiet", *wanted)
+        _, told = await _call("scancel", "--quiet", *wanted)
+        if can_pass(told):
+            raise OSError(told)
+
+
+def tag_of(process: str) -> str:
+    """Return what the names of all jobs of a process have in them, given its signature."""
+    return hashlib.sha256(process.encode()).hexdigest()[:10]
+
+
+async def named(tag: str) -> dict[str, str]:
+    """Return the ids of one's own jobs with this in their names, by name.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    out, told = await _call(*_NAMES)
+    if told:
+        raise OSError(told)
+    return _with_tag(out, tag)
+
+
+def cancel_named(tag: str) -> list[str]:
+    """Cancel one's own jobs with this in their names; return their ids."""
+    if shutil.which("squeue") is None:
+        return []
+    with suppress(OSError, subprocess.SubprocessError):
+        options: Any = {"stdin": subprocess.DEVNULL, "text": True, "timeout": 30}
+        out = subprocess.run(_NAMES, capture_output=True, check=True, **options).stdout
+        if ids := list(_with_tag(out, tag).values()):
+            subprocess.run(["scancel", "--quiet", *ids], capture_output=True, **options)
+        return ids
+    return []
+
+
+_NAMES = ("squeue", "-h", "--me", "-o", "%A %j")
+
+
+def _with_tag(listed: str, tag: str) -> dict[str, str]:
+    jobs = [line.split(maxsplit=1) for line in listed.splitlines()]
+    return {job[1]: job[0] for job in jobs if len(job) == 2 and tag in job[1]}
 
 
 async def _call(*command: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 from quacc.errors import ParameterError
 from quacc.prefect.batchcluster import ReportingJob
 from quacc.prefect.jobqueue import SLURMJob
+from quacc.prefect.processes import signature
+from quacc.prefect.slurm import tag_of
 
 _ALIASES = {
     "-A": "--account",
@@ -64,6 +66,19 @@ class SlurmJob(ReportingJob, SLURMJob):
         if not any("requeue" in directive for directive in extra):
             extra.append("--no-requeue")  # a lost job is replaced at once, with a new name
         self.job_header = "\n".join([*lines, *(f"#SBATCH {directive}" for directive in extra)])
+
+    @property
+    def own_name(self) -> str:
+        """The name that no other job has."""
+        return f"{tag_of(signature())}-{self.name}"
+
+    def set_name(self) -> None:
+        """Give the job a name that no other has: the one that was asked for, and an end."""
+        lines = str(self.job_header).splitlines()
+        names = [_words(line)[1] for line in lines if _option(line) == "--job-name"]
+        kept = [line for line in lines if _option(line) != "--job-name"]
+        name = f"{(names or ['quacc'])[-1].strip(chr(34))}-{self.own_name}"
+        self.job_header = "\n".join([*kept, f"#SBATCH -J {name}"])
 
     @property
     def partition(self) -> str | None:

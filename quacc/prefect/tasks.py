@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from ase import Atoms
@@ -13,8 +13,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
-from quacc.errors import can_pass
+from quacc.errors import ParameterError, can_pass
 from quacc.prefect.caching import InResultsDatabase
+from quacc.prefect.frozen import frozen, frozen_arguments
 from quacc.recipes.common.verbs import bare, innermost, recipe_of
 from quacc.runners.raised import is_signal, sendable
 from quacc.runners.remote import refuse_on_worker
@@ -60,6 +61,8 @@ def as_task(
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         announce(*args, **kwargs)
+        if recipe_of(job) is None:  # it may change them, and they are those of the next attempt
+            args, kwargs = frozen_arguments(args, kwargs)
         try:
             return job(*args, **kwargs)
         except BaseException as error:  # Prefect would end the whole flow for a panic
@@ -92,22 +95,69 @@ def as_task(
 
 
 class JobTask(Task[..., Any]):
-    """A task that is not to be called on a worker."""
+    """A task that takes its arguments as they are at the call, and whose cache is quacc's.
+
+    It is not to be called on a worker.
+    """
+
+    def __init__(self, fn: Callable[..., Any], **options: Any) -> None:
+        super().__init__(fn, **_by_key(fn, options))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         refuse_on_worker(f"The task {self.name}", "the plain job")
         return super().__call__(*args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, *args: Any, **options: Any) -> Any:
         """Start a task run; see ``prefect.Task.submit``."""
         refuse_on_worker(f"The task {self.name}", "the plain job")
-        return super().submit(*args, **kwargs)
+        args, options = frozen_arguments(args, options)
+        return super().submit(*args, **options)
 
-    def with_options(self, *args: Any, **kwargs: Any) -> JobTask:
+    def map(self, *args: Any, **options: Any) -> Any:
+        """Start a task run for each item; see ``prefect.Task.map``."""
+        refuse_on_worker(f"The task {self.name}", "the plain job")
+        args = tuple(_listed(one) for one in args)
+        options = {name: _listed(one) for name, one in options.items()}
+        return super().map(*args, **options)
+
+    def with_options(self, **options: Any) -> JobTask:
         """Return a copy with other options; see ``prefect.Task.with_options``."""
-        changed = super().with_options(*args, **kwargs)
+        changed: Any = super().with_options(**_by_key(self.fn, options))
         changed.__class__ = JobTask  # Prefect makes a plain Task
         return cast(JobTask, changed)
+
+
+def wants_no_cache(policy: Any) -> bool:
+    """Return whether a task's cache policy is to compute in any case."""
+    return policy is None or policy == NO_CACHE
+
+
+def _by_key(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return a task's options, those of a quacc job with quacc's cache in the place of Prefect's.
+
+    Prefect's policies know neither the recipe's nor the code's version, and INPUTS takes equal
+    inputs of two jobs for the same.
+
+    Raises
+    ------
+    ParameterError
+        The options have a function that makes keys.
+    """
+    if recipe_of(getattr(fn, "plain", fn)) is None:
+        return options
+    if options.get("cache_key_fn") is not None:
+        raise ParameterError(
+            "cache_key_fn cannot be set for a job of quacc's, which is found by the key of its "
+            "calculation. Leave it out; cache_policy=NO_CACHE computes in any case."
+        )
+    if wants_no_cache(options.get("cache_policy")):
+        return options
+    return {**options, "cache_policy": InResultsDatabase()}
+
+
+def _listed(argument: Any) -> Any:
+    """Return an argument of ``map``, whose items are taken one by one where they are made."""
+    return list(map(frozen, argument)) if isinstance(argument, Iterator) else frozen(argument)
 
 
 def full_name(function: Callable[..., Any]) -> str:

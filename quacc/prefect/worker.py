@@ -23,6 +23,7 @@ from distributed.core import Status
 from distributed.worker import Worker, get_worker
 
 from quacc.runners import deadline
+from quacc.runners.processstate import CHANGED, own_process
 from quacc.runners.remote import Outcome, outcome_of, run_calls, set_place
 
 _SIGTERM = "its batch job is being ended, or it used too much memory"
@@ -96,6 +97,8 @@ def dask_setup(worker: Worker) -> None:
     for name in ("profile", "profile-cycle", "tick"):
         worker.periodic_callbacks.pop(name, None)
     _keep_freed_memory()
+    if worker.state.nthreads == 1:
+        own_process()
     _end_programs_with_this_process()
     # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
     # job is cancelled or preempted, and so does Dask's nanny to a worker with too much memory.
@@ -127,13 +130,13 @@ async def _leave_in_time(worker: Worker) -> None:
     margin = deadline.the_margin() if deadline.job_end() else 0.0
     while not (reason := deadline.stopping(margin)):
         await asyncio.sleep(_PAUSE)
-    in_time = reason != _SIGTERM
+    in_time = reason != _SIGTERM and not reason.startswith(CHANGED)
     if worker.status in (Status.running, Status.paused):
         # In either state, the scheduler sends no more tasks; the first tells it why.
         worker.status = Status.closing_gracefully if in_time else Status.paused
     while worker.state.executing_count or worker.data:  # until results have been fetched
         await asyncio.sleep(_PAUSE)
-    # After a SIGTERM because of its memory, the nanny starts the worker anew.
+    # After a SIGTERM because of its memory, or a job that left its mark, the nanny starts it anew.
     await worker.close(nanny=in_time, reason=f"quacc: {reason}")
 
 

@@ -7,6 +7,7 @@ for ever.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import time
 import traceback
@@ -16,6 +17,7 @@ from typing import Any
 
 from quacc.errors import MissingProgramError, ParameterError, PreemptedError
 from quacc.runners.deadline import stop_soon
+from quacc.runners.processstate import capture, put_back
 from quacc.runners.raised import in_words, is_signal, sendable, shortened
 
 
@@ -71,7 +73,11 @@ def pack(
 
 def run_packed(call: bytes) -> bytes:
     """Call a function, or run a coroutine function to its end; return its packed outcome."""
-    return outcome_of(lambda: _run(call))[0]
+    before = capture()
+    packed, _ = outcome_of(lambda: _run(call))
+    if reason := put_back(before):
+        stop_soon(reason)
+    return packed
 
 
 def pack_calls(
@@ -147,14 +153,18 @@ def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) 
 
             def once(call: bytes = call) -> Any:
                 args, kwargs = _load(call)
-                return _awaited(function(*args, **kwargs))
+                return _alone(function, args, kwargs)
 
+            before = capture()
             packed, error = outcome_of(once)
+            stuck = put_back(before)
             if isinstance(error, PreemptedError):
                 raise error
             seconds = time.perf_counter() - start
             failure = "" if error is None else in_words(error)
             report(Outcome(number, packed, seconds, failure, *_Here.place))
+            if stuck:
+                raise PreemptedError(f"No other job should run here: {stuck}.", reason=stuck)
 
     call_with(overrides, run)
 
@@ -225,10 +235,12 @@ def _run(call: bytes) -> Any:
     from quacc.settings import call_with
 
     overrides, function, args, kwargs = _load(call)
-    return call_with(overrides, lambda: _awaited(function(*args, **kwargs)))
+    return call_with(overrides, lambda: _alone(function, args, kwargs))
 
 
-def _awaited(outcome: Any) -> Any:
+def _alone(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a function in a context of its own, which has NumPy's handling of errors, too."""
+    outcome = contextvars.copy_context().run(function, *args, **kwargs)
     return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
 
 

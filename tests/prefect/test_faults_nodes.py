@@ -6,7 +6,9 @@ docs/faults.md has a row for each of these tests.
 import asyncio
 import errno
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -17,6 +19,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from quacc.errors import CalculationError, JobsFailedError
 from quacc.prefect import as_task, fan_out, make_runner
+from quacc.prefect import slurm as words
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -192,3 +195,48 @@ def test_a_thousand_items_of_which_three_hundred_fail(tmp_path):
     assert failed.value.results == [item for item in range(1000) if item not in wrong]
     assert sorted(counted(log)) == list(range(1000))  # physics is not tried again
     assert len(str(failed.value)) < 30_000
+
+
+def slowly(item):
+    time.sleep(0.5)
+    return os.environ["SLURM_JOB_ID"]
+
+
+@pytest.mark.slurm
+def test_a_controller_that_is_silent_while_jobs_are_submitted(
+    tmp_path_factory, monkeypatch, devcluster, on_slurm
+):
+    """It takes the jobs nevertheless, and sbatch has no answer: none is submitted twice."""
+    slurm = devcluster.DevCluster(tmp_path_factory.mktemp("slurm"))
+    slurm.timeout = 2
+    with slurm:
+        monkeypatch.setenv("SLURM_CONF", str(slurm.config))
+        controller = int((slurm.folder / "run" / "slurmctld.pid").read_text())
+
+        @flow(task_runner=make_runner(on_slurm, max_jobs=2))
+        def campaign():
+            os.kill(controller, signal.SIGSTOP)
+            wake = threading.Timer(15, os.kill, (controller, signal.SIGCONT))
+            wake.start()
+            try:
+                return fan_out(slowly, range(20)).results()
+            finally:
+                wake.join()
+
+        assert 1 <= len(set(campaign())) <= 2
+        listed = slurm.call("squeue", "-h", "-t", "all", "-o", "%A %T").splitlines()
+        assert 1 <= len(listed) <= 2
+        assert {line.split()[1] for line in listed} <= {"CANCELLED", "COMPLETING"}
+
+
+@pytest.mark.slurm
+def test_jobs_that_wait_for_a_flow_that_was_killed(slurm):
+    """The next flow cancels them."""
+    tag = words.tag_of("a process that is gone")
+    options = ("-o", "/dev/null", "--wrap", "sleep 300")
+    slurm.call("sbatch", "-J", f"quacc-{tag}-x-0", *options)
+    slurm.call("sbatch", "-J", "quacc", *options)
+    assert len(words.cancel_named(tag)) == 1
+    time.sleep(1)
+    left = slurm.call("squeue", "-h", "-o", "%j", "-t", "running,pending")
+    assert left == "quacc"

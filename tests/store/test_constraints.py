@@ -36,7 +36,10 @@ from ase.constraints import (
     MirrorTorque,
 )
 from ase.db import connect
+from ase.io.jsonio import decode as ase_decode
+from typer.testing import CliRunner
 
+from quacc.cli.main import app
 from quacc.errors import InputError, StoreError
 from quacc.recipes.emt.core import relax_job
 from quacc.store import Store
@@ -253,6 +256,16 @@ def test_through_postgresql_and_back(url: str) -> None:
     for constraint in ALL:
         for use in (copy.deepcopy, used):
             assert_comes_back(Store(url), holder(use(constraint)))
+
+
+def test_an_exported_file_has_them_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results.db")
+    store.add([stored(holder(FixBondLengths([[0, 1]], bondlengths=[1.6])), key_of(1))])
+    file = tmp_path / "all.json"
+    command = ["results", "export", str(file), "--store", str(tmp_path / "results.db")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (result,) = ase_decode(file.read_text(), always_array=False)
+    assert result["atoms"].constraints[0].bondlengths == [1.6]
 
 
 def test_plain_ase_reads_them(tmp_path: Path) -> None:
