@@ -19,8 +19,8 @@ from prefect.utilities.callables import parameters_to_args_kwargs
 from pydantic import PrivateAttr
 
 from quacc.errors import InputError
-from quacc.prefect.known import Known, key_only
-from quacc.prefect.once import TURNS, store_now
+from quacc.prefect.known import key_only
+from quacc.prefect.once import TURNS, look_up, store_now
 from quacc.recipes.common.verbs import bare
 from quacc.runners.calculation import Calculation
 
@@ -88,7 +88,7 @@ class _DatabaseStore(ResultStore):
         calculation = self._calculation
         if calculation is None or calculation.key != key:  # others' policies may have been added
             return False
-        self._found = Known().find([calculation])[0]
+        self._found = look_up(calculation)
         if self._found is None:
             return False
         self.release_lock(key)  # a transaction around this one would hold it to its own end

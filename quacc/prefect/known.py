@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 class Known:
     """The results of quacc's own jobs, for one run of a flow; safe to use from all threads."""
 
-    def __init__(self) -> None:
-        self._keeping = Keeping()
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._keeping = Keeping(store)
 
     def find(self, calculations: Sequence[Calculation]) -> list[Any]:
         """Return the stored result of each calculation; None if it has to be computed.
@@ -40,7 +41,9 @@ class Known:
             logger.warning("A stored result cannot be read: %s", error)
 
         try:
-            stored = Store().find({one.key for one in calculations}, on_damage=tell)
+            stored = (self._store or Store()).find(
+                {one.key for one in calculations}, on_damage=tell
+            )
         except StoreError as error:  # costs only time
             logger.warning("Stored results cannot be looked up: %s", error)
             return [None] * len(calculations)

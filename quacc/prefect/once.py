@@ -12,6 +12,7 @@ from typing import Any
 from quacc.errors import ParameterError, StoreError
 from quacc.prefect.known import Known, key_only
 from quacc.recipes.common.verbs import bare, innermost, recipe_of, stand_for
+from quacc.runners.calculation import Calculation
 from quacc.store import RejectedError, Store
 from quacc.store.journal import Entry
 from quacc.store.keeper import Keeper
@@ -53,8 +54,7 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
             return job(*args, **kwargs)
         TURNS.take(calculation.key)
         try:
-            _keeper(Store()).catch_up()
-            result = None if refresh else Known().find([calculation])[0]
+            result = None if refresh else look_up(calculation)
             if result is None:
                 result = job(*args, **kwargs)
                 store_now(result, replace=refresh)
@@ -107,8 +107,16 @@ _keepers: dict[str, Keeper] = {}
 _writing = threading.Lock()
 
 
+def look_up(calculation: Calculation) -> Any:
+    """Return the stored result, also if a run before had to set it aside; None if there is none."""
+    store = Store()
+    _keeper(store).catch_up()
+    return Known(store).find([calculation])[0]
+
+
 def _keeper(store: Store) -> Keeper:
-    return _keepers.setdefault(repr(store), Keeper(store))
+    place = repr(store)
+    return _keepers.get(place) or _keepers.setdefault(place, Keeper(store))
 
 
 def store_now(result: Any, *, replace: bool = False) -> None:

@@ -83,8 +83,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return _plain_array(value)
     if isinstance(value, str):
-        if "\0" in value:
-            raise _RefusedError("is a text with a NUL character, which cannot be stored.")
         return str(value)
     if isinstance(value, list | tuple):
         items = [_inside(item, i) for i, item in enumerate(value)]
@@ -141,7 +139,7 @@ def _untupled(value: Any) -> Any:
 
 
 def _text(name: Any) -> str:
-    if not isinstance(name, str) or name in _TAGS or "\0" in name:
+    if not isinstance(name, str) or name in _TAGS:
         raise _RefusedError(f"has the key {name!r}; the keys of a result must be plain texts.")
     return str(name)
 

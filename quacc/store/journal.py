@@ -48,6 +48,8 @@ class Pending:
     keys: list[str] = field(default_factory=list)
     damaged: int = 0
     """Bytes that are no whole record."""
+    unreadable: list[str] = field(default_factory=list)
+    """Why files cannot be read."""
 
 
 class Journal:
@@ -82,11 +84,16 @@ class Journal:
         """Return what waits to be brought in."""
         found = Pending()
         for path in self.files():
-            with suppress(FileNotFoundError), _locked(path, create=False) as descriptor:
+            try:
+                with _locked(path, create=False) as descriptor:
+                    for rows, record, damaged in _read(descriptor):
+                        found.damaged += damaged
+                        found.keys += [rows[-1].key if rows else "?"] if record else []
                 found.files.append(path)
-                for rows, _, damaged in _read(descriptor):
-                    found.damaged += damaged
-                    found.keys += [rows[-1].key] if rows else []
+            except FileNotFoundError:  # another process has brought it in
+                continue
+            except OSError as error:
+                found.unreadable.append(str(error))
         return found
 
     def bring_in(
@@ -114,7 +121,7 @@ class Journal:
                     continue
                 except OSError as error:
                     logger.error("Results that were set aside cannot be read: %s", error)
-                    continue
+                    left = {}
                 rejected |= left
                 self._tried[path] = _state(path)
         return rejected

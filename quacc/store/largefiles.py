@@ -41,7 +41,7 @@ class LargeFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):
-                if name_of(path.read_bytes()) == name:
+                if name_of(_read(path)) == name:
                     return
             partial = self.folder / f"{_PARTIAL}{os.getpid()}-{name}"
             try:
@@ -62,7 +62,7 @@ class LargeFiles:
             raise StoreError(f"{name!r:.80} is not the name of a file.")
         path = self.folder / name
         try:
-            content = path.read_bytes()
+            content = _read(path)
         except FileNotFoundError:
             raise StoreError(f"it is in the file {path}, which is no longer there") from None
         except OSError as error:
@@ -89,6 +89,12 @@ class LargeFiles:
         with suppress(OSError):
             self.folder.rmdir()  # if it is empty
         return freed
+
+
+def _read(path: Path) -> bytes:
+    # Opening a named pipe could wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        return stream.read()
 
 
 def beside(url: str) -> str:

@@ -111,7 +111,9 @@ def _content(content: bytes, reduced: Any, form: Format) -> tuple[bytes | str, A
 
 
 def _is_text(data: str) -> bool:
-    """Return whether PostgreSQL takes it: not half characters, which stand for odd bytes."""
+    """Return whether PostgreSQL takes it: no NUL, nor half characters, which stand for bytes."""
+    if "\\u0000" in data:
+        return False
     if "\\ud" in data:
         try:
             json.dumps(json.loads(data), ensure_ascii=False).encode()

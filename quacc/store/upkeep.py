@@ -69,6 +69,7 @@ def check(store: Store) -> tuple[int, list[str]]:
         problems.append(
             f"{len(pending.keys)} results wait in {files}: run `quacc results recover`."
         )
+    problems += [f"The journal cannot be read: {reason}." for reason in pending.unreadable]
     if pending.damaged:
         problems.append(f"{pending.damaged} bytes of the journal are no whole result.")
     return len(keys), problems

@@ -90,7 +90,6 @@ def test_the_columns_are_those_that_ase_writes(store: Store, tmp_path: Path) -> 
         ({"__ndarray__": 2}, "has the key '__ndarray__'"),
         (np.array([object()]), "array of object"),
         (EMT(), "of type EMT"),
-        ("a\0b", "NUL"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(store: Store, value: Any, complaint: str) -> None:

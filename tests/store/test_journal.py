@@ -17,6 +17,7 @@ from quacc.errors import StoreError
 from quacc.settings import change_settings
 from quacc.store import Store, Writer
 from quacc.store.journal import Journal
+from quacc.store.upkeep import check
 
 sys.path.insert(0, str(Path(__file__).parent))
 from store_cases import assert_same, everything, key_of, make, workflow
@@ -137,6 +138,7 @@ def test_a_journal_that_others_can_have_written_is_not_read(
     assert list(store.select()) == []
     assert "may be written by other users" in caplog.text
     assert path.exists()
+    assert "may be written by other users" in check(store)[1][0]
     path.chmod(0o600)
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)

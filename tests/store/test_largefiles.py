@@ -146,13 +146,22 @@ def test_postgresql_takes_what_json_cannot(url: str, tmp_path: Path) -> None:
 
     store = Store(url)
     odd = make(bulk("Cu"), key_of("odd"), source="/data/caf\udce9.cif")
+    null = make(bulk("Cu"), key_of("null"), note="a\0b", names=np.array(["\0c"]), **{"d\0": 1})
     even = make(bulk("Cu"), key_of("even"), source="\\ud800 😀")
     large = trajectory(key_of("large"))
     with change_settings(results_dir=tmp_path):
-        store.add([odd, even, large])
-        assert len(files(store)) == 2
-        for result in (odd, even, large):
+        store.add([odd, even, large, null])
+        assert len(files(store)) == 3
+        for result in (odd, even, large, null):
             assert_same(result, store.get(result["key"]))
-        assert check(store) == (3, [])
-        store.remove([odd["key"], large["key"]])
+        assert check(store) == (4, [])
+        store.remove([odd["key"], large["key"], null["key"]])
         assert files(store) == []
+
+
+def test_sqlite_takes_what_json_cannot(store: Store) -> None:
+    odd = make(bulk("Cu"), key_of("odd"), source="/data/caf\udce9.cif", note="a\0b")
+    odd["atoms"].info["source"] = "caf\udce9"
+    store.add([odd])
+    assert files(store) == []
+    assert_same(odd, store.get(odd["key"]))
