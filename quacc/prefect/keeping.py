@@ -6,8 +6,10 @@ import logging
 import threading
 from typing import Any
 
-from quacc.errors import StoreError
+from quacc.errors import QuaccError, StoreError
+from quacc.settings import get_settings
 from quacc.store import RejectedError, Store, Writer
+from quacc.store.seal import seal
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class Keeping:
                 self._writer = Writer(self._store or Store(), interval=self._interval).__enter__()
             try:
                 self.count += 1
-                self._writer.put(result, replace=replace)
+                kept, own = sealed(result)
+                self._writer.put(kept, replace=replace or own)
             except RejectedError as error:
                 self.count -= 1
                 self._report(error)
@@ -78,3 +81,15 @@ class Keeping:
     def _report(self, error: Exception) -> None:
         self.problem = f"Results could not be stored in the database: {error}"
         logger.error("%s", self.problem)
+
+
+def sealed(result: Any) -> tuple[Any, bool]:
+    """Return the result as it is stored, and whether it replaces what others have written."""
+    own = get_settings().trust == "own"
+    if "provenance" not in result:  # a workflow's, whose parts vouch for it
+        return result, False
+    try:
+        return seal(result, sign=own), own
+    except QuaccError as error:  # costs only time
+        logger.error("The result %s is stored without a signature: %s", result["key"][:10], error)
+        return result, own

@@ -12,14 +12,14 @@ from typing import Any
 
 from ase import Atoms
 
-from quacc.errors import MissingProgramError, QuaccError, StoreError
+from quacc.errors import MissingProgramError, StoreError
 from quacc.prefect.keeping import Keeping
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
 from quacc.schemas import Result
 from quacc.settings import get_settings
 from quacc.store import Store
-from quacc.store.seal import is_own, is_whole, remove_seal, seal
+from quacc.store.seal import is_own, is_whole, remove_seal
 
 logger = logging.getLogger(__name__)
 
@@ -71,20 +71,11 @@ class Known:
             Nothing could be stored for some minutes.
         """
         if isinstance(result, Mapping) and {"key", "provenance", "results"} <= result.keys():
-            own = get_settings().trust == "own"  # then it replaces what others have written
-            self._keeping.put(_sealed(result, sign=own), replace=replace or own)
+            self._keeping.put(result, replace=replace)
 
     def close(self) -> None:
         """Write what is waiting."""
         self._keeping.close()
-
-
-def _sealed(result: Mapping[str, Any], *, sign: bool) -> Mapping[str, Any]:
-    try:
-        return seal(result, sign=sign)
-    except QuaccError as error:  # costs only time
-        logger.error("The result %s is stored without a signature: %s", result["key"][:10], error)
-        return result
 
 
 def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:

@@ -23,7 +23,7 @@ from prefect_dask import DaskTaskRunner
 
 from quacc.calculators.emt import CODE
 from quacc.errors import ParameterError, PreemptedError, StructureError
-from quacc.prefect import as_task, cached
+from quacc.prefect import as_task, cached, fan_out
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.known import Known, key_only
 from quacc.recipes.emt.core import md_job, relax_job, static_job
@@ -32,9 +32,10 @@ from quacc.recipes.mopac import core as mopac
 from quacc.runners.calculation import only_keys
 from quacc.runners.deadline import carry_on, stop_soon
 from quacc.runners.static import run_static
-from quacc.settings import get_settings
+from quacc.settings import change_settings, get_settings
 from quacc.store import Store
 from quacc.store.key import calculation_key
+from quacc.store.seal import remove_seal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from store_cases import assert_same
@@ -157,7 +158,9 @@ def test_cached_computes_once_and_looks_like_the_job():
     relax = cached(partial(relax_job, fmax=0.1))
     first, second = relax("Cu"), relax("Cu")
     assert_same(first, second)
-    assert_same(Store().get(first["key"])["provenance"], first["provenance"])
+    stored = Store().get(first["key"])
+    remove_seal(stored)
+    assert_same(stored["provenance"], first["provenance"])
     assert relax.__name__ == "relax_job"
     assert "relax_cell" in relax.__signature__.parameters
     with pytest.raises(ParameterError, match="fmax"):
@@ -219,6 +222,18 @@ def test_what_was_preempted_is_not_stored_as_finished():
         carry_on()
     assert list(Store().select()) == []
     assert cached(md_job)("Cu", steps=3)["steps"] == 3
+
+
+def test_what_is_stored_on_any_road_is_signed():
+    @flow
+    def both():
+        return fan_out(static_job, ["Al"]).results()
+
+    with change_settings(trust="own"):
+        results = [cached(static_job)("Cu"), *both()]
+        assert all("signature" in Store().get(one["key"])["provenance"] for one in results)
+        again = [cached(static_job)("Cu"), *both()]
+    assert_same(again, results)
 
 
 def test_what_cannot_be_stored_is_returned_and_spoils_nothing_else(caplog):
