@@ -224,6 +224,7 @@ def test_what_was_preempted_is_not_stored_as_finished():
     assert cached(md_job)("Cu", steps=3)["steps"] == 3
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_what_is_stored_on_any_road_is_signed():
     @flow
     def both():
