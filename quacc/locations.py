@@ -7,6 +7,36 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from quacc.errors import SettingsError
+
+
+def home() -> Path:
+    """Return the home folder.
+
+    Raises
+    ------
+    SettingsError
+        The environment variable HOME is no absolute path, or there is none and the system knows
+        no home folder of this user either: ``~`` would be the root or the current folder.
+    """
+    folder = os.path.expanduser("~")
+    if os.environ.get("HOME") == "" or not os.path.isabs(folder):
+        given = os.environ.get("HOME")
+        what = "is not set" if given is None else f"is {given!r}"
+        raise SettingsError(
+            f"The environment variable HOME {what}, so there is no home folder for settings, "
+            "results and certificates. Set it to an absolute path, such as a folder on the "
+            "project's disk: export HOME=/path."
+        )
+    return Path(folder)
+
+
+def expand_user(path: str) -> str:
+    """Return a path whose ``~`` is replaced; see :func:`home`."""
+    if path == "~" or path.startswith("~/"):
+        return str(home()) + path[1:]
+    return os.path.expanduser(path)
+
 
 def is_url(location: str | Path) -> bool:
     """Tell a server from a file."""
@@ -17,7 +47,7 @@ def check_location(location: str | Path) -> str | Path:
     """Return the URL, or the absolute path; a ValueError says why it can be neither."""
     if isinstance(location, str) and is_url(location):
         return _check_url(location)
-    path = os.path.expanduser(location)
+    path = expand_user(os.fspath(location))
     if path.startswith("~"):
         raise ValueError(f"there is no user {path.split('/')[0][1:]!r} here")
     if not path.endswith(".db"):

@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from quacc.errors import SettingsError, suggest
-from quacc.locations import check_location, is_url, redact, require_text
+from quacc.locations import check_location, expand_user, home, is_url, redact, require_text
 from quacc.ownfiles import read_trusted
 
 R = TypeVar("R")
@@ -36,7 +36,7 @@ R = TypeVar("R")
 def _absolute(value: Any) -> Any:
     if not isinstance(value, str | os.PathLike):
         return value  # pydantic complains
-    path = os.path.expanduser(os.path.expandvars(value))
+    path = expand_user(os.path.expandvars(value))
     if unset := re.search(r"\$(\w+|\{.*?\})", path):
         raise ValueError(f"the environment variable {unset.group()} is not set here")
     if not os.path.isabs(path):  # workers and child processes start in other folders
@@ -183,6 +183,23 @@ def call_with(changes: Mapping[str, Any], fn: Callable[..., R], /, *args: Any, *
         _own.reset(token)
 
 
+def as_environment() -> dict[str, str]:
+    """Return what the settings file and environment variables set, as environment variables.
+
+    Values are as they were written: ``~`` and variables are for the machine that reads them. The
+    results database, ``store``, is not among them.
+    """
+    found = {
+        f"QUACC_{name.replace('.', '__')}".upper(): (
+            value if isinstance(value, str) else json.dumps(value, default=str)
+        )
+        for name, value in _flat(read_file())
+        if value is not None
+    }
+    found |= {name: text for name, text in os.environ.items() if name.startswith("QUACC_")}
+    return {name: text for name, text in sorted(found.items()) if name != "QUACC_STORE"}
+
+
 def _changes() -> dict[str, Any]:
     own = _own.get()
     return _merge(*_active) if own is None else _merge(own)
@@ -212,7 +229,7 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_file() -> Path:
     """Return the path of the settings file; it need not exist."""
-    return Path.home() / ".quacc.yaml"
+    return home() / ".quacc.yaml"
 
 
 def read_file() -> dict[Any, Any]:

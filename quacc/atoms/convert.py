@@ -156,7 +156,7 @@ def keep_lost(path: Path, images: Sequence[Atoms]) -> None:
     The charge and multiplicity in the input of another program are kept in ``info``; the moments of
     a magnetic CIF are refused.
     """
-    if "cif" in path.suffix.lower() and "_atom_site_moment" in path.read_text(errors="replace"):
+    if "cif" in path.suffix.lower() and "_atom_site_moment" in path.read_text("utf-8", "replace"):
         raise StructureError(
             f"{str(path)!r} has magnetic moments, which ASE does not read. Take them out of the "
             "file, and give them with atoms.set_initial_magnetic_moments()."

@@ -347,7 +347,7 @@ _NOISE = "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may
 
 
 def _read(file: Path) -> str:
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def _candidates(folder: Path, symbol: str) -> list[str]:
@@ -384,7 +384,7 @@ def _sha256(file: str, changed: int) -> str:
 @cache
 def _functional(file: Path, changed: int) -> str | None:
     """Return the functional of a pseudopotential in the UPF format, as the file names it."""
-    text = file.read_text(errors="replace")
+    text = file.read_text("utf-8", "replace")
     patterns = (r'functional="\s*([^"]*?)\s*"', r"(?m)^\s*(.*?)\s+Exchange-Correlation functional")
     found = [match for pattern in patterns if (match := re.search(pattern, text))]
     name = " ".join(found[0].group(1).split()) if found else None

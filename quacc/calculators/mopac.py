@@ -119,7 +119,7 @@ _ENDED = '.mop" ended normally on'
 
 
 def _read(file: Path) -> str:
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def _lines(text: str) -> list[str]:

@@ -40,7 +40,7 @@ def write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
     from ase.io import write
 
     count = 0
-    with file.open("w") as stream:
+    with file.open("w", encoding="utf-8") as stream:
         for result in _results(database, [row for row in rows if row.energy is not None]):
             atoms = result["atoms"]
             values = {n: result["results"].get(n) for n in ("energy", "forces", "stress")}
@@ -53,7 +53,7 @@ def write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
 
 def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
     names = ["key", "formula", "recipe", "calculator", "natoms", "energy", "converged", "created"]
-    with file.open("w", newline="") as stream:
+    with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(names)
         for row in rows:
@@ -74,7 +74,7 @@ def write_json(file: Path, database: Any, rows: list[Any]) -> int:
             return describe(obj) if isinstance(obj, FixConstraint) else super().default(obj)
 
     encode, count = Encoder().encode, 0
-    with file.open("w") as stream:
+    with file.open("w", encoding="utf-8") as stream:
         for result in _results(database, rows):
             stream.write(",\n" if count else "[")
             stream.write(encode(result))

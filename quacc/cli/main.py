@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 import quacc
-from quacc.cli import calculators, cite, recipes, results, run, settings, site
+from quacc.cli import calculators, cite, info, recipes, results, run, settings, site
+from quacc.cli.terminal import never_fail_to_print
 from quacc.errors import JobsFailedError, QuaccError
+from quacc.locations import home
 
 app = typer.Typer(
     name="quacc",
@@ -22,6 +24,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("calculators")(calculators.calculators)
 app.command("cite")(cite.cite)
+app.command("info")(info.info)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(settings.app, name="settings")
@@ -42,7 +45,9 @@ def main() -> None:
     """Run the command; errors that quacc raises on purpose become one message."""
     # What batch systems and `kill` send ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    never_fail_to_print()
     try:
+        home()
         app()
     except JobsFailedError as error:
         typer.echo(f"quacc: {error.message}.", err=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from quacc.prefect.loopback import no_proxy_for_loopback
+
 if TYPE_CHECKING:  # workers import quacc.prefect.worker, and must not load Prefect with it
     from quacc.prefect.fanout import fan_out
     from quacc.prefect.flows import as_flow
@@ -21,6 +23,9 @@ _HOMES = {
     "fan_out": "fanout",
     "make_runner": "runner",
 }
+
+
+no_proxy_for_loopback()  # before anything here, or Prefect, makes a client
 
 
 def __getattr__(name: str) -> Any:

@@ -26,8 +26,10 @@ from distributed import Security
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
 from quacc.errors import MissingProgramError, ParameterError, SubmissionError, require_count
+from quacc.locations import expand_user
 from quacc.prefect.attempts import Cause
 from quacc.prefect.scheduler import WorkScheduler
+from quacc.prefect.slurmenv import for_step
 
 _PATIENCE = 10.0
 """Seconds for workers to end by themselves before Slurm kills them."""
@@ -106,7 +108,7 @@ class AllocationCluster(SpecCluster):
         if interface is None and _one_node_here(os.environ):
             options["host"] = "127.0.0.1"
         command = [
-            *("srun", *step, *srun_options, python, "-m", "distributed.cli.dask_worker"),
+            *("srun", *step, *srun_options, python, "-m", "quacc.prefect.daskworker"),
             *("--nthreads", "1", "--death-timeout", "60"),
             *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
             # Slurm limits the job's memory; Dask's own limit would pause workers for good.
@@ -135,7 +137,7 @@ class AllocationCluster(SpecCluster):
 
     def _tls_options(self, security: Security, folder: str) -> list[str]:
         """Write the workers' certificates; return the options that name the files."""
-        home = Path(folder).expanduser()
+        home = Path(expand_user(folder))
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._keys = tempfile.TemporaryDirectory(prefix="workers-", dir=home)  # mode 0700
         options = []
@@ -190,7 +192,7 @@ class _Step(ProcessInterface):
 
     async def start(self) -> None:
         self.end = await _job_end(os.environ)
-        environment = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning", **os.environ}
+        environment = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning", **for_step(os.environ)}
         if self.end is not None:
             environment["_QUACC_JOB_END"] = str(self.end)
         self.process = await asyncio.create_subprocess_exec(
@@ -263,6 +265,7 @@ def _step(environment: Mapping[str, str], n_workers: int | None) -> list[str]:
         f"--cpus-per-task={cpus}",
         # Programs that workers start with srun need the same cores.
         "--overlap",
+        "--export=ALL",
         "--cpu-bind=none",
         # A worker that ends takes no others with it.
         "--kill-on-bad-exit=0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,6 +19,7 @@ from quacc.errors import ParameterError, suggest
 from quacc.prefect import slurm
 from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.jobqueue import Job, JobQueueCluster, LSFJob, PBSJob, SGEJob, SLURMJob
+from quacc.settings import as_environment
 
 PRELOAD = "quacc.prefect.worker"
 """What every worker loads first."""
@@ -53,11 +55,18 @@ def batch_keywords(
         "--preload",
         PRELOAD,
     ]
+    # The user's own Dask file may say otherwise, for other clusters.
+    kwargs.setdefault("nanny", True)
+    kwargs.setdefault("death_timeout", 60)
+    kwargs["worker_command"] = "distributed.cli.dask_worker"
     # The scheduler runs whatever it is sent, and listens on the cluster's network.
     kwargs.setdefault("security", True)
     kwargs.setdefault("shared_temp_directory", KEYS)
     kwargs["job_script_prologue"] = [
         *_tell_end(job_class, kwargs.get("walltime")),
+        # Not every queueing system, nor every way to submit, passes the environment on. Lines
+        # of the user's own come later, and win.
+        *(f"export {name}={shlex.quote(text)}" for name, text in as_environment().items()),
         *kwargs.get("job_script_prologue", []),
     ]
     kwargs["scheduler_options"] = {

@@ -55,6 +55,11 @@ class ReportingJob:
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # With an own worker_command, dask-jobqueue leaves out the number of workers.
+        template: str = vars(self)["_command_template"]
+        self._command_template = template.replace(
+            "-m distributed.cli.dask_worker ", "-m quacc.prefect.daskworker ", 1
+        )
         self._submitted, self._refused, self._excluded = submitted, refused, excluded
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from distributed.deploy.cluster import Cluster
 from tornado.ioloop import PeriodicCallback
 
+from quacc.locations import expand_user
 from quacc.prefect import slurm
 from quacc.prefect.attempts import Cause
 from quacc.prefect.batchcluster import BatchCluster
@@ -60,7 +61,7 @@ class SlurmCluster(BatchCluster, SLURMCluster):
             from quacc.settings import get_settings
 
             log_directory = str(get_settings().results_dir / "slurm-logs")
-        self.logs = Path(log_directory).expanduser().absolute()
+        self.logs = Path(expand_user(log_directory)).absolute()
         self._pool = Pool(pending_timeout, worker_timeout)
         self._states: dict[str, JobState] = {}
         self._looking = asyncio.Lock()
@@ -74,6 +75,12 @@ class SlurmCluster(BatchCluster, SLURMCluster):
         await super()._start()
         self._look_often = PeriodicCallback(self._look, LOOK_EVERY * 1000)
         self._look_often.start()
+
+    @property
+    def unused_variables(self) -> list[str]:
+        """Return the environment's ``SBATCH_*`` variables that jobs are submitted without."""
+        job: SlurmJob = self._dummy_job
+        return job.environment()[1]
 
     async def cause_of(self, worker: str) -> tuple[Cause, str]:
         """Return why a worker was lost, for decisions and for people."""

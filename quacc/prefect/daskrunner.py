@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import dask
 import distributed
 from distributed.scheduler import KilledWorker
 from prefect import Task
@@ -46,14 +45,17 @@ from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.blame import Blame
 from quacc.prefect.caching import InResultsDatabase
+from quacc.prefect.cluster import SlurmCluster
+from quacc.prefect.daskconfig import configured
 from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.jobqueue import Job
 from quacc.prefect.keys import make_folder
 from quacc.prefect.known import Known, calculation_of
 from quacc.prefect.lifecycle import InterruptedJob, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
+from quacc.prefect.loopback import no_proxy_for_loopback
 from quacc.prefect.patience import PatientTaskRunner
-from quacc.prefect.scheduler import CONFIG, WorkScheduler
+from quacc.prefect.scheduler import WorkScheduler
 from quacc.prefect.tasks import wants_no_cache
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import bare, recipe_of
@@ -109,6 +111,7 @@ class DaskRunner(DaskTaskRunner):
 
     def __enter__(self) -> DaskRunner:
         refuse_on_worker("A task runner of make_runner", "plain jobs")
+        no_proxy_for_loopback()
         super().__enter__()
         self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
@@ -219,8 +222,8 @@ class DaskRunner(DaskTaskRunner):
             kwargs = kwargs | {"shared_temp_directory": str(self._keys)}
         logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
         make_cluster: Any = self.resolved_cluster_class or self.cluster_class
-        with dask.config.set(CONFIG):
-            cluster = self._exit_stack.enter_context(make_cluster(**kwargs))
+        self._exit_stack.enter_context(configured())
+        cluster = self._exit_stack.enter_context(make_cluster(**kwargs))
         self._cluster = cluster
         if self.adapt_kwargs:
             cluster.adapt(**self.adapt_kwargs)
@@ -228,6 +231,11 @@ class DaskRunner(DaskTaskRunner):
         self._tell(f"The Dask dashboard is at {client.dashboard_link}")
         if hasattr(cluster, "on_problem"):
             cluster.report = self._tell
+            if isinstance(cluster, SlurmCluster) and (names := cluster.unused_variables):
+                self._tell(
+                    f"Jobs are submitted without {', '.join(names)}: quacc says in the job script "
+                    "what they are to be."
+                )
             cluster.on_problem = self._cannot_work
             if cluster.problem:
                 self._cannot_work(cluster.problem)

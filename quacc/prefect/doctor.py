@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from quacc.errors import SettingsError, suggest
 from quacc.prefect.probe import folder_problem
 from quacc.prefect.site import Site, job_script
 from quacc.prefect.slurm import walltime_seconds
+from quacc.prefect.slurmenv import for_sbatch
+from quacc.prefect.slurmjob import script_options
+from quacc.prefect.surroundings import surroundings
 from quacc.settings import get_settings
 
 _COMMANDS = {
@@ -88,6 +92,7 @@ def examine(site: Site, wait: float = 600) -> Generator[Finding, None, None]:
 
 
 def _from_here(site: Site) -> Iterator[Finding]:
+    yield from (Finding(f"{name}: {text}", None) for name, text in surroundings(os.environ))
     if site.scheduler != "local":
         try:
             site.require_complete()
@@ -286,8 +291,10 @@ def _rehearsal(site: Site) -> Finding:
     """Let Slurm judge the job script, without a job."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "job.sh"
-        script.write_text(job_script(site))
-        done = call("sbatch", "--test-only", str(script))
+        script.write_text(job_script(site), "utf-8")
+        done = call(
+            "sbatch", "--test-only", str(script), env=environment(script.read_text("utf-8"))
+        )
     if done.returncode == 0:
         return Finding("Slurm would accept the job script.")
     return refused(done)
@@ -303,7 +310,12 @@ def refused(done: subprocess.CompletedProcess[str]) -> Finding:
     return Finding(f"Slurm refuses the job script: {message}.", False, remedy)
 
 
-def call(*words: str) -> subprocess.CompletedProcess[str]:
+def environment(script: str) -> dict[str, str]:
+    """Return the environment that jobs with this script are submitted in."""
+    return for_sbatch(os.environ, script_options(script))[0]
+
+
+def call(*words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of the queueing system's commands; one that hangs has failed."""
     try:
         return subprocess.run(
@@ -313,6 +325,7 @@ def call(*words: str) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="replace",
             timeout=60,
+            env=env,
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -18,21 +18,6 @@ from quacc.prefect.attempts import Cause
 from quacc.prefect.spawn import WorkNanny
 from quacc.runners.remote import Outcome
 
-CONFIG = {
-    # A lost calculation comes back to the flow, which decides what becomes of it.
-    "distributed.scheduler.allowed-failures": 0,
-    # A worker gets a calculation when it is free, so that none waits on one that dies.
-    "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.deploy.lost-worker-timeout": "1s",
-    # Dask watches itself closely, at a few per cent of every core; calculations pay for it.
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "2s",
-    "distributed.worker.memory.monitor-interval": "500ms",
-    "distributed.scheduler.work-stealing": False,  # no worker holds what another could do
-}
-"""What Dask is to do otherwise than by default, while a cluster starts."""
-
 _HEARTBEAT = 2.0
 """Seconds between two signs of life of a worker."""
 

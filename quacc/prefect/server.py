@@ -30,6 +30,7 @@ from prefect.settings import (
 )
 
 from quacc.errors import SettingsError
+from quacc.prefect.loopback import no_proxy_for_loopback
 
 _PROGRAM = """
 import os, signal, sys, threading
@@ -68,6 +69,7 @@ def prefect_api() -> Iterator[bool]:
     SettingsError
         The configured API does not answer.
     """
+    no_proxy_for_loopback()  # a script may have named a proxy since
     if PREFECT_API_URL.value():
         _check_api()
         yield False

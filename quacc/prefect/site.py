@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from quacc.errors import ParameterError, SettingsError, suggest
+from quacc.locations import expand_user, home
 from quacc.ownfiles import read_trusted
 from quacc.prefect.slurm import walltime_seconds
 from quacc.settings import get_settings, parse
@@ -232,7 +233,7 @@ class Site(BaseModel):
         """Return a path as it is on this machine."""
         filled = path.replace("{account}", self.account or "{account}")
         filled = re.sub(r"\$USER\b", getpass.getuser(), filled)  # not set in every shell
-        expanded = os.path.expanduser(os.path.expandvars(filled))
+        expanded = expand_user(os.path.expandvars(filled))
         if unset := re.search(r"\$\w+|\$?\{\w+\}", expanded):
             raise SettingsError(
                 f"The site {self.name} has the folder {path!r}, but {unset.group()} is not set "
@@ -336,7 +337,7 @@ def job_script(site: Site, explicit: Mapping[str, Any] | None = None) -> str:
 
 def user_folder() -> Path:
     """Return the folder of a person's own profiles; it need not exist."""
-    return Path.home() / ".config" / "quacc" / "sites"
+    return home() / ".config" / "quacc" / "sites"
 
 
 def site_names() -> dict[str, Path]:

@@ -197,7 +197,7 @@ async def _call(*command: str) -> tuple[str, str]:
 def tail(log: Path, lines: int = 15) -> str:
     """Return the last lines of a job's log, or what is wrong with it."""
     try:
-        text = log.read_text(errors="replace").rstrip()
+        text = log.read_text("utf-8", "replace").rstrip()
     except OSError as error:
         return f"(no log: {error})"
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"

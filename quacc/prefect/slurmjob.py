@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -10,14 +12,17 @@ from quacc.prefect.batchcluster import ReportingJob
 from quacc.prefect.jobqueue import SLURMJob
 from quacc.prefect.processes import signature
 from quacc.prefect.slurm import tag_of
+from quacc.prefect.slurmenv import for_sbatch
 
 _ALIASES = {
     "-A": "--account",
+    "-C": "--constraint",
     "-c": "--cpus-per-task",
     "-J": "--job-name",
     "-n": "--ntasks",
     "-o": "--output",
     "-p": "--partition",
+    "-q": "--qos",
     "-t": "--time",
     "-x": "--exclude",
 }
@@ -95,6 +100,22 @@ class SlurmJob(ReportingJob, SLURMJob):
         listed = ",".join([*(_words(line)[1] for line in own), *sorted(nodes)])
         kept = [line for line in lines if line not in own]
         self.job_header = "\n".join([*kept, f"#SBATCH --exclude={listed}"])
+
+    def environment(self) -> tuple[dict[str, str], list[str]]:
+        """Return the environment for ``sbatch``, and the variables that it lacks."""
+        return for_sbatch(os.environ, script_options(self.job_header))
+
+    async def _submit_job(self, script_filename: str) -> str:
+        environment, _ = self.environment()
+        told: str = await self._call(
+            [*shlex.split(self.submit_command), script_filename], env=environment
+        )
+        return told
+
+
+def script_options(script: str) -> set[str]:
+    """Return the long options of the ``#SBATCH`` lines in a job script."""
+    return {_option(line) for line in script.splitlines() if line.startswith("#SBATCH ")}
 
 
 def _option(line: str) -> str:

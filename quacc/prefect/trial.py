@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from quacc.prefect import probe
-from quacc.prefect.doctor import Finding, address, call, refused
+from quacc.prefect.doctor import Finding, address, call, environment, refused
 from quacc.prefect.pool import JobState
 from quacc.prefect.site import Site, job_script
 from quacc.prefect.slurm import in_words, walltime_seconds
@@ -53,7 +53,7 @@ def try_job(site: Site, wait: float) -> Iterator[Finding]:
         token, nonce = secrets.token_urlsafe(32), secrets.token_hex(16)
         host = address(site)
         port = stack.enter_context(_listening(host, token))
-        (results / "nonce").write_text(nonce)
+        (results / "nonce").write_text(nonce, "utf-8")
         questions = {
             "host": host,
             "port": port,
@@ -64,15 +64,16 @@ def try_job(site: Site, wait: float) -> Iterator[Finding]:
             "scratch": bool(site.scratch),
             "launcher": shlex.split(site.launcher_command())[0] if site.launcher else "",
         }
-        (folder / "questions.json").write_text(json.dumps(questions))
+        (folder / "questions.json").write_text(json.dumps(questions), "utf-8")
         shutil.copyfile(probe.__file__, folder / "probe.py")
-        (folder / "job.sh").write_text(_script(site, folder))
+        (folder / "job.sh").write_text(_script(site, folder), "utf-8")
         output = str(folder / "output.txt")
         minutes = max(1, min(_LONGEST, walltime_seconds(site.walltime)) // 60)
         stack.callback(_cancel, name)
         done = call(
             *["sbatch", "--parsable", "-J", name, "-N", "1", "-t", str(minutes)],
             *["-o", output, "-e", output, str(folder / "job.sh")],
+            env=environment(_script(site, folder)),
         )
         if done.returncode:
             yield refused(done)
@@ -80,7 +81,7 @@ def try_job(site: Site, wait: float) -> Iterator[Finding]:
         job = done.stdout.strip().split(";")[0]
         yield from _follow(job, folder, wait)
         if (folder / "findings.json").exists():
-            found = json.loads((folder / "findings.json").read_text())
+            found = json.loads((folder / "findings.json").read_text("utf-8"))
             yield from _judge(site, found, host)
 
 
@@ -149,7 +150,7 @@ def _course(job: str, folder: Path) -> Iterator[Finding]:
         return
     yield Finding(f"The node sees {folder.parent}.")
     if (folder / "failed").exists():
-        for line in (folder / "failed").read_text().splitlines():
+        for line in (folder / "failed").read_text("utf-8", "replace").splitlines():
             status, _, command = line.partition(" ")
             yield Finding(
                 f"The prologue's command `{command}` failed with status {status}.{printed}",
@@ -284,7 +285,7 @@ def _end(job: str) -> str:
 
 def _tail(file: Path) -> str:
     try:
-        lines = file.read_text(errors="replace").strip().splitlines()[-3:]
+        lines = file.read_text("utf-8", "replace").strip().splitlines()[-3:]
     except OSError:
         return ""
     return f" It printed: {' / '.join(lines)}" if lines else ""

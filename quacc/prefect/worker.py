@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing.process
 import os
 import signal
 import socket
@@ -99,6 +100,9 @@ def dask_setup(worker: Worker) -> None:
     _keep_freed_memory()
     if worker.state.nthreads == 1:
         own_process()
+    # Dask starts workers as daemons, which may start no processes. They end all the same: the
+    # nanny's process still knows this one as a daemon.
+    multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     _end_programs_with_this_process()
     # Slurm sends SIGTERM some seconds before SIGKILL, at the end of the walltime and when a
     # job is cancelled or preempted, and so does Dask's nanny to a worker with too much memory.
@@ -158,3 +162,11 @@ def _end_programs_with_this_process() -> None:
         start_new_session=True,
     )
     _kept.append(watchdog)
+    os.register_at_fork(after_in_child=lambda: _leave_to_worker(watchdog))
+
+
+def _leave_to_worker(watchdog: subprocess.Popen[bytes]) -> None:
+    """In a process that a calculation has forked: die of SIGTERM, and with the worker."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if watchdog.stdin is not None:
+        watchdog.stdin.close()  # an open end here would hide that the worker's own is gone

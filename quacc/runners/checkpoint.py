@@ -18,6 +18,7 @@ from uuid import uuid4
 import ase
 
 from quacc.errors import PreemptedError, StoreError
+from quacc.locations import expand_user
 from quacc.ownfiles import read_own, why_foreign
 from quacc.runners.deadline import job_end, stopping, the_margin
 
@@ -381,9 +382,9 @@ def _results_dir() -> Path:
     """
     if "quacc.settings" not in sys.modules and "_QUACC_CHANGED_SETTINGS" not in os.environ:
         path = os.environ.get("QUACC_RESULTS_DIR")
-        if not path and not os.path.exists(os.path.expanduser("~/.quacc.yaml")):
+        if not path and not os.path.exists(expand_user("~/.quacc.yaml")):
             path = "~/quacc_results"
-        path = os.path.expanduser(os.path.expandvars(path or ""))
+        path = expand_user(os.path.expandvars(path or ""))
         if os.path.isabs(path) and "$" not in path:
             return Path(path)
     from quacc.settings import get_settings

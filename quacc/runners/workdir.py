@@ -167,7 +167,7 @@ class Workdir:
         """Move the files of a failed calculation to the results, with a report; return where."""
         try:
             report = "".join(traceback.format_exception(error))
-            (self.path / "error.txt").write_text(report)
+            (self.path / "error.txt").write_text(report, "utf-8", "backslashreplace")
             self._move(_failed(self.target))
         except OSError:  # the failure itself matters more; the files stay where they are
             return str(self.path)

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from quacc.errors import StoreError
-from quacc.locations import is_url, redact
+from quacc.errors import SettingsError, StoreError
+from quacc.locations import home, is_url, redact
 from quacc.ownfiles import why_foreign
 from quacc.store.codec import decode, to_binary
 from quacc.store.columns import Columns
@@ -141,9 +141,9 @@ class Journal:
             yield Path(f"{self._location}.journal-{user}")
             digest = hashlib.sha256(os.fsencode(self._location)).hexdigest()[:12]
             name = f"{Path(self._location).stem}-{digest}"
-        with suppress(RuntimeError):  # nobody has a home
-            home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-            yield Path(home, "quacc", f"{name}.journal")
+        with suppress(SettingsError):  # there is no home
+            state = os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state"
+            yield Path(state, "quacc", f"{name}.journal")
         yield Path(tempfile.gettempdir(), f"quacc-journal-{user}", f"{name}.journal")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from quacc.errors import StoreError
+from quacc.locations import expand_user
 from quacc.ownfiles import read_own, why_foreign
 from quacc.schemas import Result
 from quacc.store.checksum import checksum
@@ -76,7 +77,7 @@ def is_own(stored: Mapping[str, Any]) -> bool:
 
 
 def _signature(result: Mapping[str, Any]) -> str:
-    mac = hmac.new(_signing_key(os.path.expanduser(_KEY)), digestmod=hashlib.sha256)
+    mac = hmac.new(_signing_key(expand_user(_KEY)), digestmod=hashlib.sha256)
     _feed(mac.update, result)
     return mac.hexdigest()
 

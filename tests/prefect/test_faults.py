@@ -14,7 +14,6 @@ from pathlib import Path
 from uuid import UUID
 
 import cloudpickle
-import dask
 import psutil
 import pytest
 from ase.build import bulk
@@ -28,6 +27,7 @@ from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.cluster import SlurmCluster
+from quacc.prefect.daskconfig import CONFIG
 from quacc.prefect.slurmjob import SlurmJob
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
@@ -246,13 +246,13 @@ def test_a_worker_that_is_killed(slurm, on_slurm, strike, tmp_path, uninterrupte
         strike(make_runner(on_slurm), long_md, log, kill)
 
 
-def test_a_worker_that_is_stopped(slurm, on_slurm, strike, tmp_path, uninterrupted):
+def test_a_worker_that_is_stopped(slurm, on_slurm, strike, tmp_path, uninterrupted, monkeypatch):
     def stop(seen):
         os.kill(seen["pid"], signal.SIGSTOP)
 
     log = tmp_path / "log"
-    with dask.config.set({"distributed.scheduler.worker-ttl": "5s"}):
-        result, seen = strike(make_runner(on_slurm), long_md, log, stop)
+    monkeypatch.setitem(CONFIG, "distributed.scheduler.worker-ttl", "5s")
+    result, seen = strike(make_runner(on_slurm), long_md, log, stop)
     same(result, uninterrupted["long_md"])
     assert not psutil.pid_exists(seen["pid"])
 
