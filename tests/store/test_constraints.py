@@ -245,7 +245,7 @@ def assert_comes_back(store: Store, atoms: Atoms) -> None:
                 np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("constraint", ALL, ids=repr)
+@pytest.mark.parametrize("constraint", ALL, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("use", [copy.deepcopy, used])
 def test_through_the_database_and_back(tmp_path: Path, constraint: Any, use: Any) -> None:
     assert_comes_back(Store(tmp_path / "results.db"), holder(use(constraint)))
