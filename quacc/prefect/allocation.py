@@ -115,6 +115,7 @@ class AllocationCluster(SpecCluster):
             *("--memory-limit", "0"),
             *(("--interface", interface) if interface else ()),
             *(word for module in preload for word in ("--preload", module)),
+            *("--preload-nanny", "quacc.prefect.deaths"),
             *(self._tls_options(security, shared_temp_directory) if security else ()),
         ]
         super().__init__(
@@ -130,10 +131,8 @@ class AllocationCluster(SpecCluster):
             return Cause.WALLTIME, f"Slurm job {self.job_id} ends"
         if excuse := self.scheduler.excuse(worker):
             return Cause.SILENCE, excuse
-        return Cause.CRASH, (
-            f"its process was killed in Slurm job {self.job_id}, most often because it used too "
-            "much memory"
-        )
+        how = await self.scheduler.how_it_died(worker)
+        return Cause.CRASH, f"{how}, in Slurm job {self.job_id}"
 
     def _tls_options(self, security: Security, folder: str) -> list[str]:
         """Write the workers' certificates; return the options that name the files."""

@@ -24,6 +24,9 @@ from quacc.settings import as_environment
 PRELOAD = "quacc.prefect.worker"
 """What every worker loads first."""
 
+NANNY_PRELOAD = "quacc.prefect.deaths"
+"""What the parent process of every worker loads."""
+
 KEYS = "~/.cache/quacc"
 """Where the certificates of all runs are, each in a folder of its own."""
 
@@ -54,6 +57,8 @@ def batch_keywords(
         "127.0.0.1:0",
         "--preload",
         PRELOAD,
+        "--preload-nanny",
+        NANNY_PRELOAD,
     ]
     # The user's own Dask file may say otherwise, for other clusters.
     kwargs.setdefault("nanny", True)

@@ -164,13 +164,9 @@ class BatchCluster(JobQueueCluster):
         end = time.monotonic() + _BACK_AFTER
         while time.monotonic() < end:
             if any(str(one.name) == worker for one in self.scheduler.workers.values()):
-                return Cause.CRASH, f"{self._killed()} in {job}"
+                return Cause.CRASH, f"{await self.scheduler.how_it_died(worker)}, in {job}"
             await asyncio.sleep(0.5)
         return Cause.OUTSIDE, f"{job} is gone"
-
-    def _killed(self) -> str:
-        limit = self._dummy_job.worker_process_memory
-        return f"its process was killed, most often because it used more than its {limit} of memory"
 
     def _job_submitted(self, name: str, job_id: str) -> None:
         self.job_ids[name] = job_id

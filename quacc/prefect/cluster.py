@@ -111,12 +111,15 @@ class SlurmCluster(BatchCluster, SLURMCluster):
             return Cause.WALLTIME, told
         if state.state in ("FAILED", "OUT_OF_MEMORY"):
             alone = self.workers_of_job == 1
+            if death := self.scheduler.death(worker):
+                told = f"{death}; {told}"
             return Cause.CRASH if alone else Cause.SHARED, told
         if state.state == "COMPLETED":
             return Cause.SILENCE, told
         if state.state != "RUNNING" or not back:
             return Cause.OUTSIDE, f"{told}, but its worker is gone"
-        return Cause.CRASH, f"{self._killed()}, in Slurm job {job_id}"
+        how = await self.scheduler.how_it_died(worker)
+        return Cause.CRASH, f"{how}, in Slurm job {job_id}"
 
     def has_other_nodes(self, places: Collection[str]) -> bool:
         """Return whether the partition has other nodes that are up."""

@@ -8,7 +8,7 @@ from typing import Any
 from prefect.utilities.importtools import from_qualified_name
 
 from quacc.errors import ParameterError, require_count, require_positive
-from quacc.prefect.batch import KEYS, PRELOAD, batch_keywords
+from quacc.prefect.batch import KEYS, NANNY_PRELOAD, PRELOAD, batch_keywords
 from quacc.prefect.batchcluster import BatchCluster
 from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.daskrunner import DaskRunner
@@ -161,4 +161,5 @@ def _local(secure: bool) -> dict[str, Any]:
         # sent: TLS with certificates made for this run keeps them out.
         "security": True if secure else None,
         "preload": [PRELOAD, _QUIET],
+        "preload_nanny": [NANNY_PRELOAD],
     }

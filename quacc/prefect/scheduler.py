@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
@@ -49,6 +50,8 @@ class WorkScheduler(Scheduler):
         """Take what workers stream of a chunk: None when it begins, then its outcomes, and what
         became of it as a whole, packed."""
         self.stream_handlers["quacc-news"] = self._take_news
+        self._deaths: dict[str, str] = {}  # how worker processes ended, by the worker's name
+        self.handlers["quacc_died"] = self._take_death
         self._starts = _Starts()
         self.add_plugin(self._starts)
 
@@ -115,6 +118,21 @@ class WorkScheduler(Scheduler):
             for one in news:
                 sink(Outcome(**one["outcome"]) if "outcome" in one else one.get("end"))
 
+    async def _take_death(self, worker: str, text: str) -> None:
+        self._deaths[worker] = text
+
+    def death(self, worker: str) -> str | None:
+        """Return how a worker's process ended, if its nanny has told; to be asked once."""
+        return self._deaths.pop(worker, None)
+
+    async def how_it_died(self, worker: str) -> str:
+        """Return how a worker's process ended, for people; its nanny may need a moment to tell."""
+        for _ in range(20):
+            if death := self.death(worker):
+                return death
+            await asyncio.sleep(0.1)
+        return "its process was killed, or ended by itself"
+
     def excuse(self, worker: str) -> str | None:
         """Return why this scheduler has just ended a worker; None if it has not."""
         when, why = self._excuses.get(worker, (-math.inf, ""))
@@ -177,4 +195,4 @@ class WorkLocalCluster(LocalCluster):
         """Return why a worker was lost, for decisions and for people."""
         if excuse := self.scheduler.excuse(worker):
             return Cause.SILENCE, excuse
-        return Cause.CRASH, "its process was killed, most often because it used too much memory"
+        return Cause.CRASH, await self.scheduler.how_it_died(worker)

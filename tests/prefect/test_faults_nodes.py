@@ -17,9 +17,10 @@ import pytest
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from quacc.errors import CalculationError, JobsFailedError
+from quacc.errors import CalculationError, JobsFailedError, LostWorkerError
 from quacc.prefect import as_task, fan_out, make_runner
 from quacc.prefect import slurm as words
+from quacc.prefect.deaths import in_words
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -240,3 +241,49 @@ def test_jobs_that_wait_for_a_flow_that_was_killed(slurm):
     time.sleep(1)
     left = slurm.call("squeue", "-h", "-o", "%j", "-t", "running,pending")
     assert left == "quacc"
+
+
+def dies(how):
+    if how == "exit":
+        os._exit(7)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("exit", r"ended by itself with exit status 7(; it used [\d.]+MiB of .* of memory.*)?\.$"),
+        ("KILL", r"was killed by SIGKILL(; it used [\d.]+MiB of .* of memory.*)?\.$"),
+    ],
+)
+def test_a_worker_that_ends_is_not_said_to_have_used_too_much_memory(how, message):
+    @flow(task_runner=make_runner())
+    def campaign():
+        return task(dies).submit(how).result()
+
+    with pytest.raises(LostWorkerError, match=message):
+        campaign()
+
+
+@pytest.mark.slurm
+def test_a_worker_that_ends_in_a_slurm_job(slurm, on_slurm):
+    @flow(task_runner=make_runner(on_slurm))
+    def campaign():
+        return task(dies).submit("exit").result()
+
+    with pytest.raises(LostWorkerError, match=r"exit status 7.*Slurm job \d+"):
+        campaign()
+
+
+def test_how_processes_end_in_words():
+    known = {"memory": 0, "limit": None, "ended_by_nanny": False, "ended_by_kernel": False}
+    assert in_words(7, **known) == "its process ended by itself with exit status 7"
+    assert in_words(-9, **known) == "its process was killed by SIGKILL"
+    assert in_words(-200, **known) == "its process was killed by signal 200"
+    seen = known | {"memory": 2**30, "limit": 2**31}
+    assert in_words(-9, **seen).endswith(
+        "; it used 1.00GiB of 2.00GiB of memory when it was last seen"
+    )
+    assert "more than its 2.00GiB of memory" in in_words(0, **seen | {"ended_by_nanny": True})
+    assert "by the kernel, because" in in_words(-9, **seen | {"ended_by_kernel": True})
