@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +25,8 @@ from distributed import Security
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
 from quacc.errors import MissingProgramError, ParameterError, SubmissionError, require_count
-from quacc.locations import expand_user
 from quacc.prefect.attempts import Cause
+from quacc.prefect.keys import make_folder
 from quacc.prefect.scheduler import WorkScheduler
 from quacc.prefect.slurmenv import for_step
 
@@ -95,7 +94,7 @@ class AllocationCluster(SpecCluster):
         self.on_problem: Callable[[SubmissionError], None] = lambda problem: None
         self.report: Callable[[str], None] = lambda text: None
         self.job_id = os.environ["SLURM_JOB_ID"]
-        self._keys: tempfile.TemporaryDirectory[str] | None = None
+        self._keys: Path | None = None
         security = Security.temporary() if secure else None
         options: dict[str, Any] = {
             "protocol": "tls://" if secure else "tcp://",
@@ -108,7 +107,7 @@ class AllocationCluster(SpecCluster):
         if interface is None and _one_node_here(os.environ):
             options["host"] = "127.0.0.1"
         command = [
-            *("srun", *step, *srun_options, python, "-m", "quacc.prefect.daskworker"),
+            *("srun", *step, *srun_options, python, "-P", "-m", "quacc.prefect.daskworker"),
             *("--nthreads", "1", "--death-timeout", "60"),
             *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
             # Slurm limits the job's memory; Dask's own limit would pause workers for good.
@@ -136,13 +135,11 @@ class AllocationCluster(SpecCluster):
 
     def _tls_options(self, security: Security, folder: str) -> list[str]:
         """Write the workers' certificates; return the options that name the files."""
-        home = Path(expand_user(folder))
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._keys = tempfile.TemporaryDirectory(prefix="workers-", dir=home)  # mode 0700
+        self._keys = make_folder(folder)
         options = []
         for name, content in security.get_tls_config_for_role("worker").items():
             if name in ("ca_file", "cert", "key"):
-                file = Path(self._keys.name, f"{name}.pem")
+                file = Path(self._keys, f"{name}.pem")
                 file.write_text(content)
                 options += [f"--tls-{name.replace('_', '-')}", str(file)]
         return options
@@ -170,7 +167,7 @@ class AllocationCluster(SpecCluster):
                 self.scheduler.close_worker(address)
         await super()._close()
         if self._keys is not None:
-            self._keys.cleanup()
+            shutil.rmtree(self._keys, ignore_errors=True)
 
 
 class _Step(ProcessInterface):

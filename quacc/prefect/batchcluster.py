@@ -58,7 +58,7 @@ class ReportingJob:
         # With an own worker_command, dask-jobqueue leaves out the number of workers.
         template: str = vars(self)["_command_template"]
         self._command_template = template.replace(
-            "-m distributed.cli.dask_worker ", "-m quacc.prefect.daskworker ", 1
+            "-m distributed.cli.dask_worker ", "-P -m quacc.prefect.daskworker ", 1
         )
         self._submitted, self._refused, self._excluded = submitted, refused, excluded
 

@@ -62,6 +62,7 @@ class SlurmCluster(BatchCluster, SLURMCluster):
 
             log_directory = str(get_settings().results_dir / "slurm-logs")
         self.logs = Path(expand_user(log_directory)).absolute()
+        self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)  # others' logs are not for all
         self._pool = Pool(pending_timeout, worker_timeout)
         self._states: dict[str, JobState] = {}
         self._looking = asyncio.Lock()

@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import dask
 import distributed
 from distributed.scheduler import KilledWorker
 from prefect import Task
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_HOME
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
@@ -40,6 +42,7 @@ from quacc.errors import (
     TimeLimitError,
     is_machines,
 )
+from quacc.prefect import guard
 from quacc.prefect.attempts import Attempts, Cause, Verdict
 from quacc.prefect.batch import job_seconds
 from quacc.prefect.batchcluster import BatchCluster
@@ -48,14 +51,15 @@ from quacc.prefect.caching import InResultsDatabase
 from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.daskconfig import configured
 from quacc.prefect.frozen import frozen, frozen_items
-from quacc.prefect.jobqueue import Job
-from quacc.prefect.keys import make_folder
+from quacc.prefect.jobqueue import Job, JobQueueCluster
+from quacc.prefect.keys import make_folder, make_private
 from quacc.prefect.known import Known, calculation_of
 from quacc.prefect.lifecycle import InterruptedJob, Watch
 from quacc.prefect.loads import Load, compute, compute_elsewhere
 from quacc.prefect.loopback import no_proxy_for_loopback
 from quacc.prefect.patience import PatientTaskRunner
-from quacc.prefect.scheduler import WorkScheduler
+from quacc.prefect.scheduler import SILENT, WorkScheduler
+from quacc.prefect.spawn import make_scratch
 from quacc.prefect.tasks import wants_no_cache
 from quacc.prefect.worker import compute_chunk
 from quacc.recipes.common.verbs import bare, recipe_of
@@ -82,6 +86,8 @@ _LEAVING = 1.0
 """Seconds until the scheduler knows that a worker takes no more work."""
 
 logger = logging.getLogger(__name__)
+
+guard.install()
 
 
 class DaskRunner(DaskTaskRunner):
@@ -112,12 +118,18 @@ class DaskRunner(DaskTaskRunner):
     def __enter__(self) -> DaskRunner:
         refuse_on_worker("A task runner of make_runner", "plain jobs")
         no_proxy_for_loopback()
+        if guard.is_loaded():
+            from quacc.prefect.server import require_password
+
+            require_password()
+        make_private(PREFECT_HOME.value())
         super().__enter__()
         self._engine = PatientTaskRunner(max_workers=_ENGINE_THREADS)
         self._engine.__enter__()
         self._watch = Watch(self.interrupt)
         self._suspects = threading.Lock()
         self._keys: Path | None = None  # folder of this run's certificates
+        self._scratch: Path | None = None  # folder of the scheduler, and of workers here
         self._known = Known()
         self.retired: set[str] = set()
         """Nodes, or local workers, that are used no more: they fail whatever runs there."""
@@ -142,8 +154,8 @@ class DaskRunner(DaskTaskRunner):
             super().__exit__(*args)
         finally:
             self._known.close()
-            if self._keys:
-                shutil.rmtree(self._keys, ignore_errors=True)
+            for folder in filter(None, (self._keys, self._scratch)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def interrupt(self, reason: str | QuaccError) -> None:
         """End all calculations, from any thread; those that are submitted later end at once."""
@@ -222,13 +234,21 @@ class DaskRunner(DaskTaskRunner):
             kwargs = kwargs | {"shared_temp_directory": str(self._keys)}
         logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells every step
         make_cluster: Any = self.resolved_cluster_class or self.cluster_class
+        secure = bool(kwargs.get("security") or kwargs.get("secure"))
+        batch = isinstance(make_cluster, type) and issubclass(make_cluster, JobQueueCluster)
+        self._scratch = make_scratch(None if batch else kwargs.get("local_directory"))
+        private = {"temporary-directory": str(self._scratch)}
+        if not batch and "local_directory" in kwargs:
+            kwargs = kwargs | {"local_directory": str(self._scratch)}
         self._exit_stack.enter_context(configured())
-        cluster = self._exit_stack.enter_context(make_cluster(**kwargs))
+        with dask.config.set(private | (SILENT if secure else {})):
+            cluster = self._exit_stack.enter_context(make_cluster(**kwargs))
         self._cluster = cluster
         if self.adapt_kwargs:
             cluster.adapt(**self.adapt_kwargs)
         client = self._exit_stack.enter_context(PrefectDaskClient(cluster, **self.client_kwargs))
-        self._tell(f"The Dask dashboard is at {client.dashboard_link}")
+        if not secure:
+            self._tell(f"The Dask dashboard is at {client.dashboard_link}")
         if hasattr(cluster, "on_problem"):
             cluster.report = self._tell
             if isinstance(cluster, SlurmCluster) and (names := cluster.unused_variables):

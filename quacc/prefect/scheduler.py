@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+import dask
 from distributed import LocalCluster
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
@@ -18,6 +19,12 @@ from distributed.scheduler import Scheduler, TaskState
 from quacc.prefect.attempts import Cause
 from quacc.prefect.spawn import WorkNanny
 from quacc.runners.remote import Outcome
+
+SILENT: dict[str, list[str]] = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+"""Dashboard, metrics and the like answer everybody who can reach the loopback."""
 
 _HEARTBEAT = 2.0
 """Seconds between two signs of life of a worker."""
@@ -42,6 +49,8 @@ class WorkScheduler(Scheduler):
     """A scheduler that hands every calculation only to a free worker."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not dask.config.get("distributed.scheduler.http.routes"):
+            kwargs["dashboard"] = False
         super().__init__(*args, **kwargs)
         self._excuses: dict[str, tuple[float, str]] = {}  # when a worker was ended here, and why
         self.left: set[str] = set()  # names of workers that went because their job ends
@@ -54,6 +63,12 @@ class WorkScheduler(Scheduler):
         self.handlers["quacc_died"] = self._take_death
         self._starts = _Starts()
         self.add_plugin(self._starts)
+
+    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+        """Let Dask's pages be seen, if there are any."""
+        super().start_http_server(*args, **kwargs)
+        if not dask.config.get("distributed.scheduler.http.routes"):
+            self.http_server.stop()
 
     def is_rootish(self, ts: TaskState) -> bool:
         """Tell that a task waits in the scheduler's queue, not in a worker's."""

@@ -8,14 +8,24 @@ script defines is sent to them by value.
 
 from __future__ import annotations
 
-from multiprocessing import context, popen_spawn_posix, spawn
+import tempfile
+from multiprocessing import context, popen_spawn_posix, spawn, util
+from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import dask
 from distributed.nanny import Nanny
 
+from quacc.prefect.keys import make_folder
+
 _METHOD = "quacc-spawn"
+
+# Otherwise "python -c", which starts workers and what tracks their resources, would import the
+# standard library's modules from the current folder, where others may have written some. Workers
+# are given this process's sys.path.
+_flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+util._args_from_interpreter_flags = lambda: [*_flags(), "-P"]  # type: ignore[attr-defined]
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
@@ -48,6 +58,21 @@ class _Context(context.SpawnContext):
 
 
 context._concrete_contexts[_METHOD] = _Context()  # type: ignore[attr-defined]
+
+
+def make_scratch(base: str | None) -> Path:
+    """Return a new folder of this user's alone for Dask's files, which are on ``sys.path``.
+
+    Dask's own has a known name, in a temporary folder that may be everybody's: whoever makes it
+    first can change what workers import.
+
+    Parameters
+    ----------
+    base
+        Where it is to be, instead of where Dask would make its own.
+    """
+    base = base or dask.config.get("temporary-directory") or tempfile.gettempdir()
+    return make_folder(str(base), "quacc-worker-")
 
 
 class WorkNanny(Nanny):

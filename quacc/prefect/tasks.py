@@ -14,11 +14,14 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from quacc.errors import ParameterError, can_pass
+from quacc.prefect import guard
 from quacc.prefect.caching import InResultsDatabase
 from quacc.prefect.frozen import frozen, frozen_arguments
 from quacc.recipes.common.verbs import bare, innermost, recipe_of
 from quacc.runners.raised import is_signal, sendable
 from quacc.runners.remote import refuse_on_worker
+
+guard.install()
 
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""

@@ -19,6 +19,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
+import dask
 from distributed.comm import CommClosedError
 from distributed.core import Status
 from distributed.worker import Worker, get_worker
@@ -91,6 +92,8 @@ def dask_setup(worker: Worker) -> None:
     set_place(os.environ.get("SLURMD_NODENAME") or socket.gethostname(), worker.address)
     # A flow that a job calls would start a server of its own here, open to everybody.
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    if not dask.config.get("distributed.worker.http.routes"):
+        worker.http_server.stop()
     # A worker with much in memory would be paused for good, and one that leaves go on; the
     # nanny's limit remains.
     worker.memory_manager.memory_pause_fraction = False

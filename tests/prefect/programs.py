@@ -148,11 +148,15 @@ class Server:
 
         from quacc.prefect.server import _PROGRAM
 
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(self.port)],
-            stdin=subprocess.PIPE,
-            env=os.environ | {"PREFECT_HOME": str(self.home)} | self.env,
-        )
+        with socket.socket() as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it starts again
+            held.bind(("127.0.0.1", self.port))
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(held.fileno())],
+                pass_fds=[held.fileno()],
+                stdin=subprocess.PIPE,
+                env=os.environ | {"PREFECT_HOME": str(self.home)} | self.env,
+            )
         end = time.monotonic() + 120
         while time.monotonic() < end and self.process.poll() is None:
             try:
