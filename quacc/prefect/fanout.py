@@ -31,6 +31,7 @@ from quacc.errors import (
 from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.dispatcher import Dispatcher
+from quacc.prefect.forgotten import end_also_forgotten
 from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.keeping import Keeping
 from quacc.prefect.manyflows import ManyFlows
@@ -171,6 +172,7 @@ class FanOut:
                 "fan_out belongs inside a Prefect flow, whose task runner computes. In a plain "
                 "loop, quacc.prefect.cached(job) takes results from the database, too."
             )
+        end_also_forgotten(context.client)
         runner = innermost_runner(context.task_runner)
         if self._options["time_limit"] is not None and not isinstance(runner, DaskRunner):
             raise ParameterError(

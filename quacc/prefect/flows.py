@@ -20,6 +20,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from quacc.errors import StoreError
 from quacc.prefect.artifacts import show_outcome
 from quacc.prefect.calls import Job, is_result
+from quacc.prefect.forgotten import end_also_forgotten
 from quacc.prefect.keeping import Keeping
 from quacc.prefect.lifecycle import pass_on
 from quacc.prefect.questions import ASKED, question
@@ -64,6 +65,8 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
     @functools.wraps(serial)
     def run(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
+        if context := FlowRunContext.get():
+            end_also_forgotten(context.client)
         store = Store()
         store.check_writable()
         with _Storing(store) as storing:

@@ -42,6 +42,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Cancelled, Crashed
 
 from quacc.prefect import orphans
+from quacc.prefect.forgotten import end_also_forgotten
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Watch:
                 if run in self._contexts:
                     return
                 self._contexts[run] = context
+                end_also_forgotten(context.client)
                 if self._thread is None:
                     url = str(context.client.api_url).rstrip("/")
                     self._thread = threading.Thread(

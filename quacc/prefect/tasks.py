@@ -53,7 +53,7 @@ def as_task(
         return job if refresh is None else job.with_options(refresh_cache=refresh)
     job = bare(job)
     function = innermost(job)
-    name = function.__name__.removesuffix("_job")
+    name = short_name(function).removesuffix("_job")
 
     def announce(*args: Any, **kwargs: Any) -> None:
         given = _arguments(job, args, kwargs)
@@ -165,9 +165,15 @@ def _listed(argument: Any) -> Any:
 
 def full_name(function: Callable[..., Any]) -> str:
     """Return ``emt.relax_job`` for a recipe of quacc's, the plain name for others."""
-    module = (function.__module__ or "").split(".")  # None for what exec() made
+    module = (getattr(function, "__module__", None) or "").split(".")  # None for what exec() made
     code = f"{module[2]}." if module[:2] == ["quacc", "recipes"] else ""
-    return f"{code}{function.__name__}"
+    return f"{code}{short_name(function)}"
+
+
+def short_name(function: Any) -> str:
+    """Return a function's name; that of its class where it has none, as callable objects do."""
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) and name else type(function).__name__
 
 
 def _arguments(job: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:

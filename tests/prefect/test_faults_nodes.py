@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import cloudpickle
+import dask
 import pytest
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
@@ -21,6 +24,8 @@ from quacc.errors import CalculationError, JobsFailedError, LostWorkerError
 from quacc.prefect import as_task, fan_out, make_runner
 from quacc.prefect import slurm as words
 from quacc.prefect.deaths import in_words
+from quacc.store import Store
+from tests.prefect.programs import Script, Server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -287,3 +292,98 @@ def test_how_processes_end_in_words():
     )
     assert "more than its 2.00GiB of memory" in in_words(0, **seen | {"ended_by_nanny": True})
     assert "by the kernel, because" in in_words(-9, **seen | {"ended_by_kernel": True})
+
+
+class Model:
+    """A callable object, which has no name."""
+
+    def __call__(self, item, factor=1):
+        if item == 1:
+            raise ValueError("no energy")
+        return factor * item
+
+
+@pytest.mark.parametrize(
+    ("job", "name"),
+    [
+        (Model(), "Model"),
+        (partial(Model(), factor=2), "Model"),
+        (lambda x: 1 / (x - 1), "<lambda>"),
+    ],
+)
+def test_jobs_without_a_name_are_named_in_messages(job, name):
+    @flow(task_runner=ThreadPoolTaskRunner())
+    def campaign():
+        assert as_task(job).submit(2).result() in (1, 2, 4)
+        return fan_out(job, range(3)).results()
+
+    with pytest.raises(JobsFailedError, match=f"{name}: 1 of 3 structures failed"):
+        campaign()
+
+
+@pytest.mark.parametrize("how", ["deleted", "exchanged"])
+def test_prefects_database_is_deleted_in_mid_run(tmp_path, how):
+    lines = """
+        def campaign_flow(structure, relax=relax_job):
+            print("run", FlowRunContext.get().flow_run.id, flush=True)
+            submit(relax, structure).result()
+            print("started", flush=True)
+            while not Path("gone").exists():
+                time.sleep(0.1)
+            return submit(relax, "Ag").result()
+
+        print("ENDED", as_flow(campaign_flow, task_runner=make_runner())("Cu")["converged"])
+    """
+    with Server(tmp_path / "prefect") as server, Script(lines, env=server.env) as program:
+        program.wait_for("started")
+        server.kill()
+        for file in server.home.glob("prefect.db*"):
+            file.unlink()
+        server.start()
+        if how == "deleted":
+            for file in server.home.glob("prefect.db*"):
+                file.unlink()
+        Path("gone").touch()
+        assert program.wait(seconds=120) == 0, program.told()
+    assert "no longer knows the flow run" in program.told()
+    assert "ENDED True" in program.told()
+    assert "ObjectNotFound" not in program.told()
+    assert {row.recipe for row in Store().select()} == {"emt.relax_job"}
+
+
+def with_its_process(item, log, pids):
+    (pids / str(os.getpid())).touch()
+    log_call(log, item)
+    time.sleep(0.2)
+    return item
+
+
+@pytest.mark.parametrize("seconds", [2, 12])
+def test_a_worker_that_is_stopped_and_continued(tmp_path, seconds):
+    """For less time than Dask waits for a sign of life, and for more."""
+    log, pids = tmp_path / "log", tmp_path / "pids"
+    pids.mkdir()
+
+    def stop():
+        while not list(pids.iterdir()):
+            time.sleep(0.1)
+        process = int(next(pids.iterdir()).name)
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(seconds)
+        with suppress(ProcessLookupError):  # Dask has ended it
+            os.kill(process, signal.SIGCONT)
+
+    @flow(task_runner=make_runner())
+    def campaign():
+        thread = threading.Thread(target=stop)
+        thread.start()
+        try:
+            return fan_out(with_its_process, range(60), log=log, pids=pids).results()
+        finally:
+            thread.join()
+
+    with dask.config.set({"distributed.scheduler.worker-ttl": "5s"}):
+        assert campaign() == list(range(60))
+    # What was being computed when a worker was given up is computed again, and nothing else.
+    assert len(counted(log)) <= 60 + (seconds > 5)
+    assert set(counted(log)) == set(range(60))
