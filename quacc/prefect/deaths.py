@@ -6,6 +6,7 @@ scheduler, so that a person reads what is known, and no guess.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from distributed.nanny import Nanny
 from tornado.ioloop import PeriodicCallback
 
 _LOOK = 500.0  # ms
+
+_WAIT = 2.0  # s, for the scheduler
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -42,8 +45,9 @@ def dask_setup(nanny: Nanny) -> None:
             ended_by_kernel=_kernel_kills() > seen["kills"],
         )
         seen.update(memory=0, pid=0, kills=_kernel_kills())
-        with suppress(OSError):
-            await nanny.scheduler.quacc_died(worker=str(nanny.name), text=text)
+        with suppress(OSError):  # also a TimeoutError: the flow may be gone
+            report = nanny.scheduler.quacc_died(worker=str(nanny.name), text=text)
+            await asyncio.wait_for(report, _WAIT)
         await exited(exitcode)
 
     nanny._on_worker_exit = tell
