@@ -64,7 +64,7 @@ if __name__ == "__main__":
     lost = threading.Event()
     with AllocationCluster(**json.loads(sys.argv[1])) as cluster:
         cluster.on_problem = lambda problem: lost.set()
-        keys = Path(cluster._keys.name)
+        keys = cluster._keys
         told = {"address": cluster.scheduler.address, "modes": [oct(keys.stat().st_mode)]}
         if len(sys.argv) > 2:
             assert cluster.problem or lost.wait(60)
