@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -327,16 +328,19 @@ def _bytes(atoms: Atoms) -> list[bytes | None]:
 # The files are among the arguments so that a program that has changed is asked again.
 @cache
 def _ask(command: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> str:
-    return subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-        timeout=PATIENCE,
-        check=False,
-    ).stdout
+    program, *words = command
+    with tempfile.TemporaryDirectory(prefix="quacc-") as folder:  # pw.x leaves a file named CRASH
+        return subprocess.run(
+            [os.path.abspath(program) if os.sep in program else program, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE,
+            check=False,
+        ).stdout
 
 
 @cache

@@ -2,13 +2,14 @@
 
 import hashlib
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from quacc.calculators import code_names, get_code, wrong_command
+from quacc.calculators import base, code_names, get_code, wrong_command
 from quacc.errors import InputError, MissingProgramError, ParameterError, StructureError
 from quacc.recipes.emt import core as emt
 from quacc.recipes.lj import core as lj
@@ -272,3 +273,17 @@ def test_mopac_explains_a_failure(tmp_path, output, log, told):
 @pytest.mark.mopac
 def test_mopac_tells_its_version():
     assert get_code("mopac").version()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("espresso", marks=pytest.mark.espresso),
+        pytest.param("mopac", marks=pytest.mark.mopac),
+    ],
+)
+def test_asking_for_the_version_leaves_nothing_in_the_current_folder(name):
+    """pw.x, which wants input, wrote a file named CRASH."""
+    base._ask.cache_clear()
+    assert get_code(name).version()[0].isdigit()
+    assert list(Path.cwd().iterdir()) == []
