@@ -39,7 +39,8 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
     ParameterError
         The function is no job of quacc's, so nothing tells which of its results are equal.
     """
-    job = bare(job)
+    if not hasattr(innermost(job), "submit"):  # a task is no job
+        job = bare(job)
     if recipe_of(job) is None:
         name = getattr(job, "__name__", None) or repr(job)
         raise ParameterError(

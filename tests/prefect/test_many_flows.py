@@ -210,8 +210,6 @@ def test_unconverged_workflows_are_not_served():
         lambda job: partial(cached(partial(job, fmax=0.02))),
         lambda job: task(cached(job)),
         lambda job: as_task(cached(job)),
-        lambda job: cached(as_task(job)),
-        lambda job: cached(task(job)),
     ],
 )
 def test_a_cached_job_or_a_task_of_it_is_the_job(wrap):
