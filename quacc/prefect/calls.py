@@ -14,7 +14,7 @@ from quacc.prefect.loads import load_task
 from quacc.prefect.tasks import as_task, formula
 from quacc.recipes.common.verbs import bare, recipe_of
 from quacc.runners.calculation import Calculation
-from quacc.runners.remote import pack_arguments
+from quacc.runners.remote import pack_arguments, unpack_arguments
 from quacc.schemas import Result
 
 
@@ -63,6 +63,12 @@ class Call:
             return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
         except TypeError:
             return 1
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments, packed or not."""
+        if self.packed is None:
+            return self.args, dict(self.kwargs)
+        return unpack_arguments(self.packed)
 
     def pack(self) -> bytes:
         """Return the arguments as bytes, which are all that is kept of them from now on."""

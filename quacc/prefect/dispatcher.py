@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import heapq
+import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,17 +36,24 @@ from quacc.errors import (
 from quacc.prefect.blame import Blame, Judgement
 from quacc.prefect.calls import Call, Counts, Job
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
+from quacc.prefect.claims import Claims
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.known import Known, as_asked, key_only
 from quacc.prefect.lifecycle import PERIOD
 from quacc.prefect.loads import ItemsFailedError, Load
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import innermost_runner, width_of
+from quacc.runners.calculation import Calculation
 from quacc.runners.raised import in_words, is_signal
 from quacc.runners.remote import Outcome, unpack
 
+logger = logging.getLogger(__name__)
+
 _DELAY = 5.0
 """Seconds until an item is tried again whose error can pass."""
+
+_ELSEWHERE = 1.0
+"""Seconds until an item is looked up again that another flow computes."""
 
 _RETIRED = 1.0
 """Seconds after which a bad place gets no more work."""
@@ -68,6 +77,8 @@ class Dispatcher:
         Compute also what is in the database.
     time_limit
         For each call (s).
+    claims
+        Keeps other flows from computing the same at the same time.
     """
 
     def __init__(
@@ -78,8 +89,10 @@ class Dispatcher:
         batch: int | None = None,
         refresh: bool = False,
         time_limit: float | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.packing = Packing(batch)
+        self._claims = None if refresh else claims
         self.counts = Counts()
         self._deliver = deliver
         self._keep = keep
@@ -98,6 +111,7 @@ class Dispatcher:
         self._runner: DaskRunner | None = None
         self._held: dict[int, Exception] = {}  # failures that may be a machine's
         self.stopped = False
+        self._told = False
         self._lock = threading.RLock()
 
     @property
@@ -166,6 +180,8 @@ class Dispatcher:
     def turn(self, wait: float = 0.0) -> None:
         """Start what can start, and take what has ended; wait for something to end (s)."""
         with self._lock:
+            if self._claims is not None:
+                self._claims.beat()
             self._start()
             try:
                 event = self._events.get(timeout=wait) if wait else self._events.get_nowait()
@@ -217,9 +233,41 @@ class Dispatcher:
         while chunk := self.packing.next():
             self._submit(chunk)
 
+    def _leave_out(self, chunk: Chunk) -> None:
+        """Take out of a chunk what other flows have computed since, or compute at the moment."""
+        calls = {call.key: call for item in chunk.items if (call := self._calls[item.id]).key}
+        if self._claims is None or not calls:
+            return
+        taken = self._claims.take(calls)
+        there = self._known.stored(calls)
+        again: dict[str, Calculation] = {}
+        for key in there:
+            args, kwargs = calls[key].arguments()
+            calculation = key_only(calls[key].job.function, args, kwargs)
+            if calculation is not None:
+                again[key] = calculation
+        found = self._known.find([*again.values()]) if again else []
+        results = dict(zip(again, found, strict=True))
+        for key, call in calls.items():
+            result = results.get(key)
+            if result is not None:
+                self._claims.leave(key)
+                self.packing.ended(chunk, call.number, None)
+                self._finish(call, result, None, computed=False)
+            elif key in taken:
+                self.packing.ended(chunk, call.number, None)
+                pause = _ELSEWHERE * (1 + random.random())
+                heapq.heappush(self._later, (time.monotonic() + pause, call.number))
+        if taken and not self._told:
+            self._told = True
+            logger.warning(
+                "Another flow is computing some of the same; what it has in progress is waited for."
+            )
+
     def _submit(self, chunk: Chunk) -> None:
         packed: dict[int, bytes] = {}
-        for item in chunk.items:
+        self._leave_out(chunk)
+        for item in list(chunk.left.values()):
             call = self._calls[item.id]
             args = call.args
             try:
@@ -351,11 +399,15 @@ class Dispatcher:
                 self._failed(self._calls[number], _copy(error), node, worker)
             self.packing.closed(load.chunk)
 
-    def _finish(self, call: Call, value: Any, error: Exception | None) -> None:
+    def _finish(
+        self, call: Call, value: Any, error: Exception | None, *, computed: bool = True
+    ) -> None:
         """End a call, and those that wait for the same key."""
         del self._calls[call.number]
         others = self._waiting.pop(call.key, []) if call.key else []
-        if error is None:
+        if error is not None and call.key and self._claims is not None:
+            self._claims.leave(call.key)
+        if error is None and computed:
             self._keep(call, value)
             if self._refresh and call.key:
                 self._computed.add(call.key)
@@ -367,7 +419,11 @@ class Dispatcher:
                 self._deliver(other, as_asked(copy.deepcopy(value), other.calculation), None)
             else:
                 self._end(other, None, _copy(error) if error else None)
-        self._end(call, value, error)
+        if computed:
+            self._end(call, value, error)
+        else:
+            self.counts.cached += 1
+            self._deliver(call, value, None)
 
     def _end(self, call: Call, value: Any, error: Exception | None) -> None:
         if error is None:

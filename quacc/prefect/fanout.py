@@ -29,6 +29,7 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.prefect.calls import Call, Counts, Job, is_result
+from quacc.prefect.claims import Claims
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.dispatcher import Dispatcher
 from quacc.prefect.forgotten import end_also_forgotten
@@ -233,11 +234,12 @@ class FanOut:
             store.check_writable()
         with (
             _old_objects_left_alone(),
+            closing(Claims()) as claims,  # others may have what it took once that is stored
             closing(Keeping(store, interval=_INTERVAL)) as keeping,
             Progress(self._job.task.name, self._total) as progress,
         ):
             kind = ManyFlows if self._of_flows else Dispatcher
-            work = kind(self._deliver, partial(self._keep, keeping), **self._options)
+            work = kind(self._deliver, partial(self._keep, keeping), claims=claims, **self._options)
             self.counts = work.counts
             more, end = True, True
             try:

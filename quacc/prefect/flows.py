@@ -258,6 +258,7 @@ class _Storing:
                 self.changed.wait_for(lambda: self.ended == self.submitted)
         self.closed = True
         self.keeping.close()
+        self.packer.claims.close()
         if error and self.problem:
             error.add_note(self.problem)
         elif error and not isinstance(error, Exception):

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -59,6 +59,13 @@ class Known:
             else:
                 found.append(None)
         return found
+
+    def stored(self, keys: Iterable[str]) -> set[str]:
+        """Return those of the keys that the database has; quick, and says no more."""
+        try:
+            return Store().known(keys)
+        except StoreError:  # costs only time
+            return set()
 
     def keep(self, result: Any, *, replace: bool = False) -> None:
         """Store a result of a job of quacc's soon; what cannot be stored is logged.

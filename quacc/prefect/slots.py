@@ -9,6 +9,7 @@ from typing import Any
 from prefect.futures import PrefectFuture
 
 from quacc.prefect.calls import Call, Job
+from quacc.prefect.claims import Claims
 from quacc.prefect.dispatcher import Dispatcher
 from quacc.prefect.frozen import frozen_arguments
 
@@ -56,7 +57,10 @@ class Packer:
     """
 
     def __init__(self, keep: Callable[[Any], None], tell: Callable[[int, int], None]) -> None:
-        self._dispatcher = Dispatcher(self._deliver, lambda call, value: keep(value))
+        self.claims = Claims()
+        self._dispatcher = Dispatcher(
+            self._deliver, lambda call, value: keep(value), claims=self.claims
+        )
         self._tell = tell
         self._slots: dict[int, Slot] = {}
         self._count = 0

@@ -108,6 +108,12 @@ def pack_arguments(args: Any, kwargs: Any) -> bytes:
     return packed
 
 
+def unpack_arguments(packed: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what :func:`pack_arguments` was given."""
+    args, kwargs = _load(packed)
+    return args, kwargs
+
+
 @dataclass
 class Outcome:
     """What became of one call."""

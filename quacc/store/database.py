@@ -156,6 +156,13 @@ class Store:
         """
         return self._load(keys, on_damage)[0]
 
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Return those of the (whole) keys that results have."""
+        with open_database(self._location, write=False) as database:
+            if database is None:
+                return set()
+            return {key for (key,) in by_key(database, "unique_id", list(keys))}
+
     def asked(self, questions: Iterable[str]) -> dict[str, str]:
         """Return the keys of the workflows' results that answer questions, by these.
 
