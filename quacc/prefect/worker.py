@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -165,11 +166,20 @@ def _end_programs_with_this_process() -> None:
         start_new_session=True,
     )
     _kept.append(watchdog)
-    os.register_at_fork(after_in_child=lambda: _leave_to_worker(watchdog))
+    forks = threading.local()  # a calculation may fork in several threads at once
 
+    def before() -> None:
+        # A SIGTERM for a child that has this process's handler still would be lost, and who
+        # sent it (Pool.terminate) wait for ever.
+        forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
-def _leave_to_worker(watchdog: subprocess.Popen[bytes]) -> None:
-    """In a process that a calculation has forked: die of SIGTERM, and with the worker."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if watchdog.stdin is not None:
-        watchdog.stdin.close()  # an open end here would hide that the worker's own is gone
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forks.mask)
+
+    def in_child() -> None:
+        if watchdog.stdin is not None:
+            watchdog.stdin.close()  # an open end here would hide that the worker's own is gone
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, forks.mask)
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)

@@ -271,6 +271,22 @@ def pools(structure):
     return found
 
 
+def ended_at_once(_):
+    """Return how many of the forked processes outlive a SIGTERM that comes at once."""
+    import multiprocessing
+    import time
+
+    left = 0
+    for _ in range(300):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        child.terminate()
+        child.join(5)
+        left += child.is_alive()
+        child.kill()
+    return left
+
+
 def fatal(folder):
     """Leave a process behind, and die."""
     import multiprocessing
@@ -291,6 +307,10 @@ def pools_flow(job, structure):
 class TestProcesses:
     def test_a_job_starts_processes_on_a_local_worker(self):
         assert pools_flow.with_options(task_runner=make_runner())(pools, "Cu") == [[[1, 2]] * 6]
+
+    def test_a_process_that_is_ended_while_it_starts_ends(self):
+        flow = pools_flow.with_options(task_runner=make_runner())
+        assert flow(ended_at_once, "Cu") == [0]
 
     @pytest.mark.slurm
     def test_a_job_starts_processes_in_a_slurm_job(self, on_slurm):
