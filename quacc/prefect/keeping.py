@@ -38,6 +38,7 @@ class Keeping:
         self._interval = interval
         self._lock = threading.Lock()
         self._writer: Writer | None = None
+        self._own = only_own()
 
     def put(self, result: Any, *, replace: bool = False) -> None:
         """Store a result soon.
@@ -54,8 +55,8 @@ class Keeping:
                 self._writer = Writer(self._store or Store(), interval=self._interval).__enter__()
             try:
                 self.count += 1
-                kept, own = sealed(result)
-                self._writer.put(kept, replace=replace or own)
+                kept = sealed(result, sign=self._own)
+                self._writer.put(kept, replace=replace or (self._own and "provenance" in result))
             except RejectedError as error:
                 self.count -= 1
                 self._report(error)
@@ -83,13 +84,20 @@ class Keeping:
         logger.error("%s", self.problem)
 
 
-def sealed(result: Any) -> tuple[Any, bool]:
-    """Return the result as it is stored, and whether it replaces what others have written."""
-    own = get_settings().trust == "own"
+def only_own() -> bool:
+    """Return whether only results that this user has signed are served.
+
+    The settings take a millisecond: ask once, not for each result.
+    """
+    return get_settings().trust == "own"
+
+
+def sealed(result: Any, *, sign: bool) -> Any:
+    """Return a result as it is stored; one that is signed replaces what others have written."""
     if "provenance" not in result:  # a workflow's, whose parts vouch for it
-        return result, False
+        return result
     try:
-        return seal(result, sign=own), own
+        return seal(result, sign=sign)
     except QuaccError as error:  # costs only time
         logger.error("The result %s is stored without a signature: %s", result["key"][:10], error)
-        return result, own
+        return result

@@ -13,11 +13,10 @@ from typing import Any
 from ase import Atoms
 
 from quacc.errors import MissingProgramError, StoreError
-from quacc.prefect.keeping import Keeping
+from quacc.prefect.keeping import Keeping, only_own
 from quacc.recipes.common.verbs import recipe_of
 from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
 from quacc.schemas import Result
-from quacc.settings import get_settings
 from quacc.store import Store
 from quacc.store.seal import is_own, is_whole, remove_seal
 
@@ -47,11 +46,11 @@ class Known:
         except StoreError as error:  # costs only time
             logger.warning("Stored results cannot be looked up: %s", error)
             return [None] * len(calculations)
-        wanted = Counter(one.key for one in calculations)
+        wanted, own = Counter(one.key for one in calculations), only_own()
         found: list[Any] = []
         for calculation in calculations:
             result = stored.get(calculation.key)
-            if result is not None and _is_usable(result, calculation):
+            if result is not None and _is_usable(result, calculation, own):
                 if wanted[calculation.key] > 1:
                     result = copy.deepcopy(result)
                 remove_seal(result)
@@ -128,8 +127,8 @@ def _calculation(
     return calculation if calculation and calculation.recipe == recipe else None
 
 
-def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
-    """Tell whether a stored result is what the calculation would give."""
+def _is_usable(stored: Mapping[str, Any], calculation: Calculation, own: bool) -> bool:
+    """Return whether a stored result is what the calculation would give, and this user's own."""
     if not (
         Result.__required_keys__ <= stored.keys()
         and isinstance(stored["atoms"], Atoms)
@@ -141,7 +140,7 @@ def _is_usable(stored: Mapping[str, Any], calculation: Calculation) -> bool:
     ):
         return False
     if is_whole(stored):
-        return get_settings().trust == "all" or is_own(stored)
+        return not own or is_own(stored)
     logger.warning(
         "The stored result %s is not what %s computed, and is not used. Remove it with "
         "`quacc results rm %s`.",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from quacc.errors import ParameterError, StoreError
-from quacc.prefect.keeping import sealed
+from quacc.prefect.keeping import only_own, sealed
 from quacc.prefect.known import Known, key_only
 from quacc.recipes.common.verbs import bare, innermost, recipe_of, stand_for
 from quacc.runners.calculation import Calculation
@@ -134,7 +134,8 @@ def store_now(result: Any, *, replace: bool = False) -> None:
     """
     store = Store()
     try:
-        kept, own = sealed(result)
+        own = only_own()
+        kept = sealed(result, sign=own)
         mine = _Waiting(store._rows(kept, replace=replace or own), store)
     except RejectedError as error:
         logger.error("A result could not be stored in the database: %s", error)

@@ -170,9 +170,11 @@ class _Temporary(_Server):
         """Start the server, and let whatever Prefect does under the present settings log in."""
         settings = get_current_settings()
         password = SecretStr(self.password)
-        settings.api.auth_string = settings.server.api.auth_string = password
-        with temporary_settings(_TUNING):
-            super().start(timeout)
+        if settings.api.auth_string != password:
+            settings.api.auth_string = settings.server.api.auth_string = password
+        if not self.running:  # Prefect asks for it at every event
+            with temporary_settings(_TUNING):
+                super().start(timeout)
 
 
 server_module.SubprocessASGIServer = _Temporary  # type: ignore[misc]
