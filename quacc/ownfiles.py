@@ -1,9 +1,10 @@
-"""Files that nobody else can have written: read, and made."""
+"""Files and folders that nobody else can have written or replaced."""
 
 from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
 
 
@@ -61,8 +62,56 @@ def read_trusted(path: Path, *, anyones: bool = False) -> bytes:
     """
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
-        if not anyones and status.st_uid not in (0, os.geteuid()):
+        if not anyones and not _is_trusted(status.st_uid):
             raise PermissionError(f"it belongs to another user (number {status.st_uid})")
         if status.st_mode & stat.S_IWOTH:
             raise PermissionError("every user may write to it: run chmod o-w")
         return stream.read()
+
+
+def why_unsafe(folder: Path, *, anyones: bool = False) -> str | None:
+    """Return why somebody else could replace what is in a folder, or the folder; None if not.
+
+    Shared folders such as ``/tmp`` are safe where their owner is root and nobody can rename what
+    is another's (the "sticky" bit).
+
+    Parameters
+    ----------
+    anyones
+        It may belong to another user, because this one has named it.
+    """
+    folder = folder.resolve()
+    if not anyones and is_foreign(folder):
+        return f"it belongs to another user (number {folder.stat().st_uid})"
+    for one in (folder, *folder.parents):
+        mode = one.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"everybody may rename what is in {one}"
+    return None
+
+
+def why_untrusted(folder: Path) -> str | None:
+    """Return why somebody else may have written what is in a folder; None if not."""
+    if folder.resolve().stat().st_mode & stat.S_IWOTH:
+        return "everybody may write into it"
+    return why_unsafe(folder)
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether something exists that belongs neither to this user nor to root."""
+    return path.exists() and not _is_trusted(path.stat().st_uid)
+
+
+def _is_trusted(owner: int) -> bool:
+    return owner in (0, os.geteuid()) or owner == _root_outside()
+
+
+@cache
+def _root_outside() -> int:
+    """Return as whom root appears in a container that knows this user alone."""
+    try:
+        if Path("/proc/self/uid_map").read_text().split()[2] != "4294967295":
+            return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, IndexError):  # another system
+        pass
+    return 0

@@ -16,7 +16,7 @@ from distributed.cli import dask_worker
 
 from quacc.errors import SettingsError
 from quacc.prefect.daskconfig import configure
-from quacc.prefect.keys import why_untrusted
+from quacc.ownfiles import why_untrusted
 from quacc.prefect.spawn import WorkNanny, make_scratch
 
 

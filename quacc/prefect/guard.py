@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from quacc.errors import SettingsError
-from quacc.prefect.keys import is_foreign
+from quacc.ownfiles import is_foreign
 
 _SERVER = "prefect.server.api.server"
 

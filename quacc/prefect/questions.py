@@ -17,6 +17,7 @@ from quacc.errors import QuaccError, StoreError
 from quacc.prefect.known import key_only
 from quacc.recipes.common.verbs import bare, innermost, recipe_of
 from quacc.schemas import FlowResult
+from quacc.settings import get_settings
 from quacc.store import Store
 from quacc.store.key import digest
 
@@ -123,8 +124,11 @@ def _of_value(value: Any) -> Any:
 def answered(questions: Iterable[str]) -> dict[str, Any]:
     """Return the results of workflows that the database has, by what was asked for.
 
-    Only those that are converged and whole.
+    Only those that are converged and whole, and where everybody's are trusted: no workflow's row
+    is signed, while its jobs' are, which are then looked up one by one.
     """
+    if get_settings().trust == "own":
+        return {}
     store = Store()
     try:
         keys = store.asked(set(questions))

@@ -35,7 +35,8 @@ from prefect.settings import (
 from pydantic import SecretStr
 
 from quacc.errors import SettingsError
-from quacc.prefect.keys import make_private, why_untrusted
+from quacc.ownfiles import why_untrusted
+from quacc.prefect.keys import make_private
 from quacc.prefect.loopback import no_proxy_for_loopback
 
 _PROGRAM = """

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from quacc.errors import ParameterError, SettingsError
+from quacc.ownfiles import why_unsafe
 
 CopyFiles = str | os.PathLike[str] | Mapping[Any, Any]
 """An earlier result or its folder (all files), or ``{folder: [names or patterns]}``."""
@@ -119,7 +120,7 @@ class Workdir:
     Raises
     ------
     SettingsError
-        One of the two folders cannot be written to.
+        One of the two folders cannot be written to, or everybody may rename what is in the first.
     """
 
     def __init__(self, name: str, copies: Sequence[Path]) -> None:
@@ -130,6 +131,12 @@ class Workdir:
         self.compress = settings.compress
         _make_writable(settings.results_dir, "results_dir")
         _make_writable(settings.scratch, "scratch_dir")
+        if reason := why_unsafe(settings.scratch, anyones=True):
+            raise SettingsError(
+                f"Somebody else could replace a calculation's files in {settings.scratch}: "
+                f"{reason}. Take the permission away with `chmod o-w`, or name another folder: "
+                "`quacc settings set scratch_dir FOLDER`."
+            )
         self.path = Path(tempfile.mkdtemp(prefix=f"{name[:100]}-", dir=settings.scratch))
         for file in copies:
             target = self.path / file.name.removesuffix(".gz")

@@ -210,11 +210,23 @@ def test_an_odd_number_of_electrons_is_a_doublet(name, request):
 @pytest.mark.tblite
 def test_jobs_that_follow_one_another_compute_one_state():
     from quacc.recipes.tblite.molecules import molecule_flow
+    from quacc.recipes.tblite.neb import neb_flow
+    from quacc.recipes.tblite.qha import qha_flow
+    from quacc.recipes.tblite.vacancy import vacancy_flow
 
     with pytest.raises(InputError, match="'unpaired electrons': 2"):
         molecule_flow("H2O", relax_kwargs={"multiplicity": 3})
     with pytest.raises(InputError, match="'charge': 1"):
         molecule_flow("H2O", freq_kwargs={"charge": 1})
+    ends = [molecule("NH3"), molecule("NH3")]
+    ends[1].positions[:, 2] *= -1
+    with pytest.raises(InputError, match="'unpaired electrons': 2"):
+        neb_flow(*ends, relax_kwargs={"multiplicity": 3})
+    silicon = bulk("Si")
+    with pytest.raises(InputError, match="'charge': 1"):
+        qha_flow(silicon, static_kwargs={"charge": 1})
+    with pytest.raises(InputError, match="'unpaired electrons': 2"):
+        vacancy_flow(silicon, supercell=(2, 2, 2), neb_kwargs={"multiplicity": 3})
 
 
 @pytest.mark.mopac

@@ -20,6 +20,7 @@ from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.prefect.eos import eos_flow as tracked_eos
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow as tracked_slabs
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+from quacc.settings import change_settings
 from quacc.store import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -181,6 +182,20 @@ def test_what_is_asked_knows_all_that_counts(monkeypatch):
 
     monkeypatch.setattr(module, "VERSION", 2, raising=False)
     assert question(eos_flow, [atoms], {}) not in {None, asked}
+
+
+def test_where_only_own_results_are_trusted_workflows_are_made_of_their_jobs():
+    items = crystals(2)
+    with change_settings(trust="own"):
+        first, counts = many(eos_flow, items)
+        assert counts.computed == 2
+        forged = Store().get(first[0]["key"])
+        forged["bulk_modulus"] *= 2
+        Store().add([forged], replace=True)
+        again, _ = many(eos_flow, items)
+    assert [one["bulk_modulus"] for one in again] == [one["bulk_modulus"] for one in first]
+    served, _ = many(eos_flow, items)
+    assert served[0]["bulk_modulus"] == forged["bulk_modulus"]  # where everybody's are trusted
 
 
 def test_a_file_is_known_by_what_is_in_it(tmp_path):

@@ -39,6 +39,17 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_the_work(setting):
             Workdir("Cu-x-key", [])
 
 
+def test_a_folder_in_which_everybody_may_rename_is_refused(tmp_path):
+    base = tmp_path / "shared"
+    base.mkdir()
+    base.chmod(0o777)
+    with change_settings(scratch_dir=base):
+        with pytest.raises(SettingsError, match=r"everybody may rename what is in .*chmod o-w"):
+            Workdir("Cu-x-key", [])
+        base.chmod(0o1777)  # as /tmp is
+        Workdir("Cu-x-key", []).discard()
+
+
 def test_files_that_cannot_be_moved_stay_and_are_told(tmp_path):
     results = tmp_path / "results"
     with change_settings(results_dir=results):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.match import check_match
-from quacc.recipes.common.verbs import Job, check, gather_each, submit
+from quacc.recipes.common.verbs import Job, check, check_state, gather_each, submit
 from quacc.recipes.common.workflow import NEB, RELAX, finish, keywords
 from quacc.schemas import FlowResult
 
@@ -82,12 +82,11 @@ def neb_flow(
     ends = [as_atoms(initial), as_atoms(final)]
     exchange = bool(neb_kwargs.get("exchange", False))
     check_match(*ends, exchange=exchange)
-    check(neb_job, ends[0], final=ends[1], **neb_kwargs)
+    band = check(neb_job, ends[0], final=ends[1], **neb_kwargs)
     jobs: list[Any] = []
     structures: list[Any] = list(ends)
     if relax_job is not None:
-        for end in ends:
-            check(relax_job, end, **relax_kwargs)
+        check_state(band, *(check(relax_job, end, **relax_kwargs) for end in ends))
         futures = [submit(relax_job, end, **relax_kwargs) for end in ends]
         jobs = gather_each(futures, ["initial", "final"], "neb_flow")
         structures = [job["atoms"] for job in jobs]

@@ -21,7 +21,7 @@ from quacc.errors import (
 )
 from quacc.extras import check_free
 from quacc.recipes.common.phonons import Lattice, check_crystal
-from quacc.recipes.common.verbs import Job, check, gather, gather_each, submit
+from quacc.recipes.common.verbs import Job, check, check_state, gather, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -134,10 +134,10 @@ def qha_flow(
     check_crystal(given)
     check_free(given, "a crystal that expands", symmetry=False)
     repeats = repeats_for(given, supercell, min_length)
-    if relax_job is not None:
-        check(relax_job, given, **relax_kwargs)
+    relaxation = relax_job and check(relax_job, given, **relax_kwargs)
     first = Lattice(given, repeats, displacement).displaced[0]
     calculation = check(static_job, first, **static_kwargs)
+    check_state(relaxation, calculation)
     if calculation and calculation.code.energy_is_enthalpy:
         raise ParameterError(
             f"The energies of {calculation.code.title} are enthalpies at 298.15 K, with the energy "

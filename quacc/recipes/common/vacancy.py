@@ -13,7 +13,7 @@ from quacc.atoms.convert import StructureLike
 from quacc.atoms.modify import bare_supercell, repeats_for
 from quacc.errors import StructureError, require_count
 from quacc.extras import check_free, check_neutral
-from quacc.recipes.common.verbs import Job, check, gather_each, submit
+from quacc.recipes.common.verbs import Job, check, check_state, gather_each, submit
 from quacc.recipes.common.workflow import NEB, RELAX, check_start, finish, keywords, start
 from quacc.schemas import FlowResult
 
@@ -97,8 +97,10 @@ def vacancy_flow(
         raise StructureError(f"The cell has {len(given)} atoms, so none number {atom}.")
     repeats = repeats_for(given, supercell, min_length)
     initial, final, _ = _ends(given, repeats, atom)
-    check(relax_job, initial, **relax_kwargs)
-    check(neb_job, initial, final=final, **neb_kwargs)
+    check_state(
+        check(relax_job, initial, **relax_kwargs),
+        check(neb_job, initial, final=final, **neb_kwargs),
+    )
     reference, jobs = start(atoms, relax_job, relax_kwargs)
 
     initial, final, hop = _ends(reference, repeats, atom)
