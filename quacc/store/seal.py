@@ -98,6 +98,9 @@ _COMMON = Result.__required_keys__
 
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
     """Hash a value: the same for the same content, whichever database it comes from."""
+    if type(value) in _PLAIN:
+        update(repr(value).encode() + b",")
+        return
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Atoms):
@@ -106,8 +109,9 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
     elif hasattr(value, "todict") and not isinstance(value, Mapping):
         value = value.todict()
     if isinstance(value, np.ndarray):
-        update(f"{value.dtype.name}{value.shape}".encode())
-        update(value.astype(value.dtype.newbyteorder("="), copy=False).tobytes())
+        update(f"{_name(value.dtype)}{value.shape}".encode())
+        native = value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+        update(native.tobytes())
     elif isinstance(value, Mapping):
         update(b"{%d" % len(value))
         for name in sorted(value):
@@ -119,6 +123,14 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
             _feed(update, item)
     else:
         update(repr(value).encode() + b",")
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@cache
+def _name(dtype: np.dtype) -> str:
+    return dtype.name  # which NumPy puts together anew each time
 
 
 @cache
