@@ -15,8 +15,8 @@ import dask
 from distributed.cli import dask_worker
 
 from quacc.errors import SettingsError
-from quacc.prefect.daskconfig import configure
 from quacc.ownfiles import why_untrusted
+from quacc.prefect.daskconfig import configure
 from quacc.prefect.spawn import WorkNanny, make_scratch
 
 
