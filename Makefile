@@ -4,14 +4,19 @@ BIN := .venv/bin
 
 .PHONY: demo test lint docs constraints clean
 
+# uv takes seconds where pip takes minutes; pip does it where uv cannot be had.
+define install
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet \
+		--python $(BIN)/python --constraint constraints.txt --editable $(1) || \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable $(1)
+endef
+
 demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu
 
 # In their order: else the file that takes longest, which has few tests, would be the last.
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-
-
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -26,15 +31,15 @@ docs: .venv/.docs
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(call install,.)
 	touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(call install,".[dev]")
 	touch $@ .venv/.installed
 
 .venv/.docs: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(call install,".[docs]")
 	touch $@
 
 # Pins everything that the tests and the documentation need, by name and version alone.

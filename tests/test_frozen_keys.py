@@ -1,0 +1,198 @@
+"""Keys are what they were: a change here means that nothing stored is ever found again.
+
+The table changes only where the version of a recipe was raised on purpose; write it anew with
+``python tests/test_frozen_keys.py``.
+"""
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import add_adsorbate, bulk, fcc111, molecule
+from ase.constraints import FixAtoms, FixBondLengths
+
+from quacc.calculators import code_names, get_code
+from quacc.errors import InputError
+from quacc.prefect.known import key_only
+from quacc.prefect.questions import question
+from quacc.recipes import common
+from quacc.recipes.emt.core import relax_job
+from quacc.store.key import digest
+
+TABLE = Path(__file__).with_suffix(".json")
+ARGON = {"epsilon": 0.0104, "sigma": 3.4}
+HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (2, 1, 1)}
+
+
+def structures():
+    """Return structures by name, which have between them all that a key knows of one."""
+    slab = fcc111("Al", (1, 1, 3), vacuum=6.0)
+    add_adsorbate(slab, "O", 1.5, "fcc")
+    slab.set_constraint(FixAtoms([0, 1]))
+    heavy = molecule("CH3OH")
+    heavy.set_masses([2.014 if symbol == "H" else None for symbol in heavy.symbols])
+    heavy.set_constraint(FixBondLengths([[0, 1]], bondlengths=[1.4]))
+    radical = molecule("CH3")
+    radical.set_initial_magnetic_moments([1, 0, 0, 0])
+    cation = molecule("NH3")
+    cation.append("H")
+    cation.positions[-1] = [0, 0, 1.2]
+    cation.set_initial_charges([0, 0, 0, 0, 1])
+    moving = bulk("Cu", cubic=True)
+    moving.set_velocities(np.arange(12.0).reshape(4, 3) * 1e-3)
+    boxed = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    return {
+        "Cu": bulk("Cu"),
+        "Ar": bulk("Ar", a=5.3),
+        "slab": slab,
+        "heavy": heavy,
+        "radical": radical,
+        "cation": cation,
+        "moving": moving,
+        "boxed": boxed,
+        "H2O": molecule("H2O"),
+    }
+
+
+JOBS = {
+    "emt": (["Cu", "slab", "heavy", "moving", "H2O"], {}),
+    "lj": (["Ar", "moving"], ARGON),
+    "mopac": (["H2O", "heavy", "radical", "cation"], {}),
+    "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
+    "espresso": (["boxed"], HYDROGEN),
+}
+"""For each calculator, structures and keywords."""
+
+CHANGED = {
+    "relax_job": {"fmax": 0.02, "steps": 7, "optimizer": "FIRE"},
+    "md_job": {"dynamics": "Langevin", "steps": 3, "temperature": 11.0, "seed": 5},
+    "freq_job": {"displacement": 0.02, "thermo": "harmonic", "temperature": 77.0},
+    "neb_job": {"images": 3, "climb": False, "fmax": 0.2},
+    "static_job": {},
+}
+"""Keywords beside a job's defaults."""
+
+ALLOY = bulk("Cu", "fcc", a=3.8, cubic=True)
+ALLOY.symbols[0] = "Au"
+
+AS_IT_IS = {"fmax": 100.0}
+"""Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
+
+MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso")}
+TOOLS = {"__init__", "converge", "phases", "verbs", "workflow", "wulff"}
+
+FLOWS = {
+    "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],
+    "batch": [("batch_flow", (["Cu", "Au"],), {})],
+    "defects": [("defects_flow", ("Cu",), {"supercell": (2, 2, 2)})],
+    "double_relax": [("double_relax_flow", ("Cu", relax_job), {"compare": True})],
+    "elastic": [("elastic_flow", ("Cu",), {"relax_positions": False})],
+    "eos": [("eos_flow", ("Cu",), {}), ("eos_flow", ("Cu",), {"points": 5, "step": 0.02})],
+    "hull": [("hull_flow", (["Cu", "Au", ALLOY],), {})],
+    "md": [("md_flow", ("moving",), {"equilibration": 2, "steps": 20, "sample_every": 1})],
+    "molecules": [
+        ("molecule_flow", ("H2O",), {}),
+        ("reaction_flow", ("2 H2 + O2 -> 2 H2O",), {}),
+    ],
+    "neb": [("neb_flow", ("end", "other end"), {"neb_kwargs": {"images": 3, **AS_IT_IS}})],
+    "phonons": [("phonon_flow", ("Cu",), {"supercell": (2, 2, 2)})],
+    "qha": [("qha_flow", ("Cu",), {"supercell": (2, 2, 2)})],
+    "slabs": [("bulk_to_slabs_flow", ("Cu",), {"min_thickness": 5.0, "min_vacuum": 8.0})],
+    "stacking_fault": [("stacking_fault_flow", ("Cu",), {"points": 4, "min_thickness": 8.0})],
+    "vacancy": [
+        ("vacancy_flow", ("Cu",), {"supercell": (2, 2, 2), "neb_kwargs": {"images": 1, **AS_IT_IS}})
+    ],
+}
+"""For each file, its workflows with arguments and keywords."""
+
+
+def _frozen(code):
+    """Return a version that stays when the program is another one."""
+    return patch.object(type(code), "version", lambda self: "frozen")
+
+
+def job_keys(name):
+    """Return the keys of all jobs of a calculator: with their defaults, and with other keywords."""
+    core = importlib.import_module(f"quacc.recipes.{name}.core")
+    names, keywords = JOBS[name]
+    found, known = {}, structures()
+    with _frozen(get_code(name)):
+        for job, changed in CHANGED.items():
+            if not hasattr(core, job):
+                continue
+            for structure in names:
+                more = {}
+                if job == "neb_job":
+                    more["final"] = known[structure].copy()
+                    more["final"].positions[-1] += 0.3
+                forms = {"": {}, " changed": changed} if changed else {"": {}}
+                if job == "relax_job" and known[structure].pbc.all():
+                    forms[" with its cell"] = {"relax_cell": True}
+                for label, given in forms.items():
+                    kwargs = keywords | more | given
+                    try:
+                        key = key_only(getattr(core, job), (known[structure],), kwargs).key
+                    except InputError:
+                        key = "refused"
+                    found[f"{name}.{job} {structure}{label}"] = key
+    return found
+
+
+def flow_keys(file):
+    """Return the keys of what the workflows of a file are asked for, and of their results."""
+    module = importlib.import_module(f"quacc.recipes.emt.{file}")
+    known = structures() | ends()
+    found = {}
+    with _frozen(get_code("emt")):
+        for number, (name, given, kwargs) in enumerate(FLOWS[file]):
+            flow = getattr(module, name)
+            args = [known.get(one, one) if isinstance(one, str) else one for one in given]
+            if "relax_kwargs" in inspect.signature(flow).parameters:
+                kwargs = kwargs | {"relax_kwargs": AS_IT_IS}
+            found[f"{name} {number} asked"] = question(flow, args, kwargs)
+            result = flow(*args, **kwargs)
+            found[f"{name} {number}"] = result["key"]
+            found[f"{name} {number} jobs"] = digest(result["jobs"])
+    return found
+
+
+def ends():
+    """Return both ends of a hop of an atom on a surface."""
+    initial = fcc111("Cu", (2, 1, 3), vacuum=6.0)
+    initial.set_constraint(FixAtoms(range(6)))
+    final = initial.copy()
+    add_adsorbate(initial, "Au", 1.9, "fcc")
+    add_adsorbate(final, "Au", 1.9, "hcp")
+    return {"end": initial, "other end": final}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=MARKS.get(name, [])) for name in code_names()]
+)
+def test_keys_of_jobs(name):
+    assert job_keys(name) == json.loads(TABLE.read_text())["jobs"][name]
+
+
+@pytest.mark.parametrize("file", sorted(FLOWS))
+def test_keys_of_workflows(file):
+    assert flow_keys(file) == json.loads(TABLE.read_text())["flows"][file]
+
+
+def test_no_job_and_no_workflow_is_missing():
+    core = {name: importlib.import_module(f"quacc.recipes.{name}.core") for name in code_names()}
+    jobs = {name for one in core.values() for name in vars(one) if name.endswith("_job")}
+    assert jobs == set(CHANGED)
+    assert {path.stem for path in Path(common.__file__).parent.glob("*.py")} - set(FLOWS) == TOOLS
+
+
+if __name__ == "__main__":
+    table = {
+        "jobs": {name: job_keys(name) for name in code_names()},
+        "flows": {file: flow_keys(file) for file in sorted(FLOWS)},
+    }
+    TABLE.write_text(json.dumps(table, indent=1) + "\n")
