@@ -17,7 +17,6 @@ from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
 from quacc.calculators import code_names, get_code
-from quacc.errors import InputError
 from quacc.prefect.known import key_only
 from quacc.prefect.questions import question
 from quacc.recipes import common
@@ -135,11 +134,8 @@ def job_keys(name):
                     forms[" with its cell"] = {"relax_cell": True}
                 for label, given in forms.items():
                     kwargs = keywords | more | given
-                    try:
-                        key = key_only(getattr(core, job), (known[structure],), kwargs).key
-                    except InputError:
-                        key = "refused"
-                    found[f"{name}.{job} {structure}{label}"] = key
+                    calculation = key_only(getattr(core, job), (known[structure],), kwargs)
+                    found[f"{name}.{job} {structure}{label}"] = calculation.key
     return found
 
 

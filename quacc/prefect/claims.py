@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quacc.locations import is_url
+from quacc.ownfiles import why_foreign
 from quacc.settings import get_settings
 from quacc.store.largefiles import beside
 
@@ -105,6 +106,8 @@ class Claims:
             name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
             try:
+                if reason := why_foreign(self._folder.lstat()):  # who could claim for ever
+                    raise PermissionError(f"{self._folder} {reason}")
                 descriptor = os.open(self._folder / f".{name}", flags, 0o600)
             except FileNotFoundError:  # another flow has just removed the folder
                 continue

@@ -34,7 +34,7 @@ from quacc.errors import (
     is_machines,
 )
 from quacc.prefect.blame import Blame, Judgement
-from quacc.prefect.calls import Call, Counts, Job
+from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
 from quacc.prefect.claims import Claims
 from quacc.prefect.daskrunner import DaskRunner
@@ -405,7 +405,9 @@ class Dispatcher:
         """End a call, and those that wait for the same key."""
         del self._calls[call.number]
         others = self._waiting.pop(call.key, []) if call.key else []
-        if error is not None and call.key and self._claims is not None:
+        # Nobody is served a failure, or what has not converged: others need not wait for either.
+        served = error is None and not (is_result(value) and value.get("converged") is False)
+        if not served and call.key and self._claims is not None:
             self._claims.leave(call.key)
         if error is None and computed:
             self._keep(call, value)

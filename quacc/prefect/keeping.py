@@ -38,7 +38,7 @@ class Keeping:
         self._interval = interval
         self._lock = threading.Lock()
         self._writer: Writer | None = None
-        self._own = only_own()
+        self._own = False
 
     def put(self, result: Any, *, replace: bool = False) -> None:
         """Store a result soon.
@@ -52,6 +52,7 @@ class Keeping:
         """
         with self._lock:
             if self._writer is None:
+                self._own = only_own()
                 self._writer = Writer(self._store or Store(), interval=self._interval).__enter__()
             try:
                 self.count += 1

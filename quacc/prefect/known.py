@@ -62,7 +62,7 @@ class Known:
     def stored(self, keys: Iterable[str]) -> set[str]:
         """Return those of the keys that the database has; quick, and says no more."""
         try:
-            return Store().known(keys)
+            return (self._store or Store()).known(keys)
         except StoreError:  # costs only time
             return set()
 

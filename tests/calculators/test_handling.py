@@ -211,6 +211,7 @@ def test_an_odd_number_of_electrons_is_a_doublet(name, request):
 def test_jobs_that_follow_one_another_compute_one_state():
     from quacc.recipes.tblite.molecules import molecule_flow
     from quacc.recipes.tblite.neb import neb_flow
+    from quacc.recipes.tblite.phonons import phonon_flow
     from quacc.recipes.tblite.qha import qha_flow
     from quacc.recipes.tblite.vacancy import vacancy_flow
 
@@ -225,6 +226,8 @@ def test_jobs_that_follow_one_another_compute_one_state():
     silicon = bulk("Si")
     with pytest.raises(InputError, match="'charge': 1"):
         qha_flow(silicon, static_kwargs={"charge": 1})
+    with pytest.raises(InputError, match="'charge': 1"):
+        phonon_flow(silicon, static_kwargs={"charge": 1})
     with pytest.raises(InputError, match="'unpaired electrons': 2"):
         vacancy_flow(silicon, supercell=(2, 2, 2), neb_kwargs={"multiplicity": 3})
 

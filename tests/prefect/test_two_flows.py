@@ -15,11 +15,23 @@ from quacc.store import Store
 _CAMPAIGN = """
 import sys
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from quacc.prefect import fan_out
 from quacc.recipes.emt.core import static_job
 from quacc.recipes.emt.eos import eos_flow
+
+energies = []
+inner = EMT.calculate
+
+
+def counted(self, *args, **kwargs):
+    energies.append(1)
+    return inner(self, *args, **kwargs)
+
+
+EMT.calculate = counted
 
 crystals = []
 for index in range(int(sys.argv[2])):
@@ -37,6 +49,7 @@ def campaign():
     work = fan_out(job, crystals, batch=2, **kwargs)
     for count, _ in enumerate(work, 1):
         print("ended", count, flush=True)
+    print("energies", len(energies), flush=True)
     print("computed", work.counts.computed, "cached", work.counts.cached, flush=True)
 
 
@@ -70,9 +83,14 @@ def start(tmp_path, server_for_all):
         process.communicate()
 
 
-def computed(process):
+def ended(process):
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 0, out
+    return out
+
+
+def computed(process):
+    out = ended(process)
     words = out.rpartition("\ncomputed ")[2].split()
     return int(words[0]), int(words[2])
 
@@ -85,6 +103,14 @@ def test_two_at_once_compute_each_once(start):
     assert len(list(Store().select())) == 60
 
 
+def test_two_at_once_compute_the_jobs_of_workflows_once(start):
+    flows = [start("workflows", 12) for _ in range(2)]
+    outputs = [ended(one) for one in flows]
+    # Each workflow has five structures.
+    assert sum(int(out.rpartition("\nenergies ")[2].split()[0]) for out in outputs) == 12 * 5
+    assert len(list(Store().select(recipe="emt.static_job"))) == 12 * 5
+
+
 def test_the_second_finishes_what_a_killed_one_has_begun(start):
     first = start("jobs", 60)
     assert any(line.startswith("ended") for line in first.stdout)
@@ -95,6 +121,14 @@ def test_the_second_finishes_what_a_killed_one_has_begun(start):
     assert one + served == 60
     assert one > 0
     assert not list(Store().select())[60:]
+
+
+def test_a_folder_of_claims_that_others_may_write_is_not_used(tmp_path):
+    folder = tmp_path / "some.db.running"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert Claims(tmp_path / "some.db").take(["a" * 64]) == set()
+    assert list(folder.iterdir()) == []
 
 
 def test_claims_of_the_living_of_failures_and_of_the_dead(tmp_path):

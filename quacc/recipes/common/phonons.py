@@ -15,7 +15,7 @@ from quacc.atoms.convert import StructureLike
 from quacc.atoms.modify import repeats_for
 from quacc.errors import StructureError, require_positive
 from quacc.extras import check_collinear, check_neutral
-from quacc.recipes.common.verbs import Job, check, gather_each, submit
+from quacc.recipes.common.verbs import Job, check, check_state, gather_each, submit
 from quacc.recipes.common.workflow import RELAX, STATIC, check_start, finish, keywords, start
 from quacc.runners.calculation import RELAXED
 from quacc.schemas import FlowResult
@@ -126,7 +126,10 @@ def phonon_flow(
     check_crystal(given)
     repeats = repeats_for(given, supercell, min_length)
     check_start(atoms, relax_job, relax_kwargs, cell=not fixed, crystal=False)
-    check(static_job, Lattice(given, repeats, displacement).displaced[0], **static_kwargs)
+    first = Lattice(given, repeats, displacement).displaced[0]
+    calculation = check(static_job, first, **static_kwargs)
+    if relax_job is not None and not isinstance(atoms, Mapping):
+        check_state(check(relax_job, given, **relax_kwargs), calculation)
     reference, jobs = start(atoms, relax_job, relax_kwargs, cell=not fixed)
 
     lattice = Lattice(reference, repeats, displacement)
