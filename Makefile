@@ -4,9 +4,10 @@ BIN := .venv/bin
 
 .PHONY: demo test lint docs constraints clean
 
-# uv takes seconds where pip takes minutes; pip does it where uv cannot be had.
+# uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
+# makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
 define install
-	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet \
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --compile-bytecode \
 		--python $(BIN)/python --constraint constraints.txt --editable $(1) || \
 		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable $(1)
 endef
