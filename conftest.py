@@ -81,7 +81,7 @@ def _clean_folder(
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """One Prefect server, with authentication, for all tests that ask for it."""
-    from quacc.prefect.server import prefect_api
+    from quacc.prefect.lifecycle.server import prefect_api
 
     with prefect_api() as started:
         assert started

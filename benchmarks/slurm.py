@@ -302,7 +302,7 @@ def laboratory() -> Iterator[Laboratory]:
             del os.environ[name]
         from prefect.settings import get_current_settings
 
-        from quacc.prefect.server import prefect_api
+        from quacc.prefect.lifecycle.server import prefect_api
 
         with devcluster.DevCluster(root / "slurm") as slurm, prefect_api():
             server = get_current_settings().to_environment_variables(exclude_unset=True)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ase.build import add_adsorbate, bulk, fcc100
 
-from quacc.recipes.common.converge import converge
 from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.defects import defects_flow
 from quacc.recipes.emt.elastic import elastic_flow
@@ -18,6 +17,7 @@ from quacc.recipes.emt.qha import qha_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.emt.stacking_fault import stacking_fault_flow
 from quacc.recipes.report import plot
+from quacc.recipes.workflows.converge import converge
 
 
 def alloys() -> list:

@@ -27,8 +27,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from quacc.prefect import fan_out
-from quacc.prefect.artifacts import show_picture, show_table
-from quacc.prefect.server import prefect_api
+from quacc.prefect.lifecycle.server import prefect_api
+from quacc.prefect.show.artifacts import show_picture, show_table
 from quacc.recipes.emt.core import relax_job
 from quacc.util.wflows import make_runner
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect import flow
 
-from quacc.prefect.server import prefect_api
+from quacc.prefect.lifecycle.server import prefect_api
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 from quacc.util.wflows import make_runner
 

@@ -10,17 +10,17 @@ from ase.io import write
 from quacc.atoms import as_atoms
 from quacc.atoms.adsorption import Site, with_adsorbate
 from quacc.atoms.defects import make_defects
-from quacc.atoms.many import read_structures
-from quacc.atoms.match import check_match
+from quacc.atoms.read import read_structures
+from quacc.atoms.same import check_match
 from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError, plain
 from quacc.extras import charge_of, unpaired_of
-from quacc.recipes.common.phonons import Lattice
 from quacc.recipes.emt.core import md_job, neb_job, relax_job, static_job
 from quacc.recipes.emt.defects import defects_flow
 from quacc.recipes.emt.hull import hull_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.lj.elastic import elastic_flow
+from quacc.recipes.workflows.phonons import Lattice
 from quacc.runners.calculation import only_keys
 
 CIF = """data_x

@@ -16,12 +16,12 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
+from quacc.cache.known import key_only
+from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
-from quacc.prefect.known import key_only
-from quacc.prefect.questions import question
-from quacc.recipes import common
+from quacc.key import digest
+from quacc.recipes import workflows as common
 from quacc.recipes.emt.core import relax_job
-from quacc.store.key import digest
 
 TABLE = Path(__file__).with_suffix(".json")
 ARGON = {"epsilon": 0.0104, "sigma": 3.4}
@@ -83,7 +83,7 @@ AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
 MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso")}
-TOOLS = {"__init__", "converge", "phases", "verbs", "workflow", "wulff"}
+TOOLS = {"__init__", "converge"}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from quacc.errors import SettingsError
-from quacc.prefect.site import load_site
 from quacc.settings import get_settings
+from quacc.sites.profile import load_site
 
 
 @pytest.fixture

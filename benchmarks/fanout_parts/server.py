@@ -83,12 +83,12 @@ def running_server(folder: Path) -> Iterator[Server]:
         temporary_settings,
     )
 
-    from quacc.prefect import server
+    from quacc.prefect.lifecycle import server
 
     plain, counting = "prefect.server.api.server:create_app", "fanout_parts.app:create_app"
     if counting not in server._PROGRAM:
         server._PROGRAM = server._PROGRAM.replace(plain, counting)
-        assert counting in server._PROGRAM, "quacc.prefect.server starts another application"
+        assert counting in server._PROGRAM, "another application is started"
     database = Path(tempfile.mkdtemp(prefix="server-", dir=folder)) / "prefect.db"
     url = f"sqlite+aiosqlite:///{database}"
     before = set(psutil.Process().children())

@@ -66,7 +66,7 @@ def write_json(file: Path, database: Any, rows: list[Any]) -> int:
     from ase.constraints import FixConstraint
     from ase.io.jsonio import MyEncoder
 
-    from quacc.store.constraints import describe
+    from quacc.constraints import describe
 
     class Encoder(MyEncoder):
         def default(self, obj: Any) -> Any:

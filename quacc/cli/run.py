@@ -133,7 +133,7 @@ def _tracked(
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
         from quacc.prefect import make_runner
-        from quacc.prefect.server import prefect_api
+        from quacc.prefect.lifecycle.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         runner = make_runner(site=site)
@@ -162,8 +162,8 @@ class _Progress(logging.Handler):
 def _check_calculator(calculator: str) -> None:
     import quacc.recipes
 
-    known = [one.name for one in pkgutil.iter_modules(quacc.recipes.__path__) if one.ispkg]
-    known.remove("common")
+    rooms = [one.name for one in pkgutil.iter_modules(quacc.recipes.__path__) if one.ispkg]
+    known = [room for room in rooms if room not in ("tools", "workflows")]
     if calculator not in known:
         raise InputError(
             f"There are no recipes for the calculator {calculator!r}.{suggest(calculator, known)} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ def list_() -> None:
     from rich.text import Text
 
     from quacc.cli.tables import console
-    from quacc.prefect.site import load_site, site_names, user_folder
+    from quacc.sites.profile import load_site, site_names, user_folder
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("name", "scheduler", "cores", "memory", "GPUs", "walltime", "what", "from"):
@@ -63,7 +64,7 @@ def show(
     from rich.text import Text
 
     from quacc.cli.tables import console
-    from quacc.prefect.site import FIELDS
+    from quacc.sites.profile import FIELDS
 
     site = _load(name, change)
     if yaml:
@@ -87,7 +88,7 @@ def show(
 @app.command()
 def script(name: Name, change: Changes = None) -> None:
     """Print the job script; nothing is submitted."""
-    from quacc.prefect.site import job_script
+    from quacc.sites.profile import job_script
 
     typer.echo(job_script(_load(name, change)).rstrip())
 
@@ -101,9 +102,12 @@ def doctor(
     ] = 600,
 ) -> None:
     """Check a site from here, then with one small job."""
-    from quacc.prefect.doctor import examine
+    from quacc.cli.surroundings import surroundings
+    from quacc.sites.doctor import examine
 
     site = _load(name, change)
+    for what, told in surroundings(os.environ):
+        typer.echo(f"- {what}: {told}")
     wrong = 0
     try:
         with closing(examine(site, wait)) as findings:
@@ -123,7 +127,7 @@ def doctor(
 
 
 def _load(name: str, changes: list[str] | None) -> Any:
-    from quacc.prefect.site import load_site
+    from quacc.sites.profile import load_site
 
     values: dict[str, Any] = {}
     for change in changes or []:

@@ -32,6 +32,27 @@ from prefect.settings import PREFECT_HOME
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
+from quacc.cache.known import Known, calculation_of
+from quacc.cluster.attempts import Attempts, Cause, Verdict
+from quacc.cluster.batch import BatchCluster
+from quacc.cluster.blame import Blame
+from quacc.cluster.certificates import make_folder, make_private
+from quacc.cluster.dask_config import configured
+from quacc.cluster.jobqueue import Job, JobQueueCluster
+from quacc.cluster.keywords import job_seconds
+from quacc.cluster.loopback import no_proxy_for_loopback
+from quacc.cluster.scheduler import SILENT, WorkScheduler
+from quacc.cluster.slurm_cluster import SlurmCluster
+from quacc.cluster.spawn import make_scratch
+from quacc.cluster.transport import (
+    Outcome,
+    pack,
+    refuse_on_worker,
+    run_calls_at_once,
+    run_packed,
+    unpack,
+)
+from quacc.cluster.worker import compute_chunk
 from quacc.errors import (
     LostWorkerError,
     ParameterError,
@@ -42,37 +63,16 @@ from quacc.errors import (
     TimeLimitError,
     is_machines,
 )
-from quacc.prefect import guard
-from quacc.prefect.attempts import Attempts, Cause, Verdict
-from quacc.prefect.batch import job_seconds
-from quacc.prefect.batchcluster import BatchCluster
-from quacc.prefect.blame import Blame
-from quacc.prefect.caching import InResultsDatabase
-from quacc.prefect.cluster import SlurmCluster
-from quacc.prefect.daskconfig import configured
+from quacc.prefect.cache_policy import InResultsDatabase
+from quacc.prefect.chunk_run import Load, compute, compute_elsewhere
+from quacc.prefect.engine import PatientTaskRunner
 from quacc.prefect.frozen import frozen, frozen_items
-from quacc.prefect.jobqueue import Job, JobQueueCluster
-from quacc.prefect.keys import make_folder, make_private
-from quacc.prefect.known import Known, calculation_of
-from quacc.prefect.lifecycle import InterruptedJob, Watch
-from quacc.prefect.loads import Load, compute, compute_elsewhere
-from quacc.prefect.loopback import no_proxy_for_loopback
-from quacc.prefect.patience import PatientTaskRunner
-from quacc.prefect.scheduler import SILENT, WorkScheduler
-from quacc.prefect.spawn import make_scratch
+from quacc.prefect.lifecycle import guard
+from quacc.prefect.lifecycle.watch import InterruptedJob, Watch
 from quacc.prefect.tasks import wants_no_cache
-from quacc.prefect.worker import compute_chunk
-from quacc.recipes.common.verbs import bare, recipe_of
+from quacc.recipes.tools.verbs import bare, recipe_of
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.raised import in_words
-from quacc.runners.remote import (
-    Outcome,
-    pack,
-    refuse_on_worker,
-    run_calls_at_once,
-    run_packed,
-    unpack,
-)
 from quacc.settings import overrides
 
 _ENGINE_THREADS = 512
@@ -119,7 +119,7 @@ class DaskRunner(DaskTaskRunner):
         refuse_on_worker("A task runner of make_runner", "plain jobs")
         no_proxy_for_loopback()
         if guard.is_loaded():
-            from quacc.prefect.server import require_password
+            from quacc.prefect.lifecycle.server import require_password
 
             require_password()
         make_private(PREFECT_HOME.value())

@@ -17,16 +17,16 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from quacc.cache.keeping import Keeping
+from quacc.cache.questions import ASKED, question
+from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import StoreError
-from quacc.prefect.artifacts import show_outcome
-from quacc.prefect.calls import Job, is_result
-from quacc.prefect.forgotten import end_also_forgotten
-from quacc.prefect.keeping import Keeping
-from quacc.prefect.lifecycle import pass_on
-from quacc.prefect.questions import ASKED, question
-from quacc.prefect.slots import Packer, Slot
+from quacc.prefect.fanout.calls import Job, is_result
+from quacc.prefect.fanout.futures import Packer, Slot
+from quacc.prefect.lifecycle.forgotten import end_also_forgotten
+from quacc.prefect.lifecycle.watch import pass_on
+from quacc.prefect.show.artifacts import show_outcome
 from quacc.prefect.tasks import as_task, describe, formula, full_name
-from quacc.runners.remote import refuse_on_worker
 from quacc.schemas import FlowResult
 from quacc.store import Store
 
@@ -47,7 +47,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
     Parameters
     ----------
     serial
-        A plain function, written with the verbs of :mod:`quacc.recipes.common.verbs`, whose
+        A plain function, written with the verbs of :mod:`quacc.recipes.tools.verbs`, whose
         parameters that hold jobs are functions, tasks, or None.
     **options
         Of ``prefect.flow``.

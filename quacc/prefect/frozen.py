@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import BaseAnnotation
 
-from quacc.quickatoms import copy_atoms
+from quacc.fast_atoms import copy_atoms
 
 _CONSTANT = frozenset({str, int, float, bool, complex, bytes, type(None), np.float64, np.int64})
 _SHARED: tuple[type, ...] = (

@@ -7,13 +7,13 @@ from typing import Any
 
 from prefect.utilities.importtools import from_qualified_name
 
+from quacc.cluster.batch import BatchCluster
+from quacc.cluster.jobqueue import JobQueueCluster
+from quacc.cluster.keywords import KEYS, NANNY_PRELOAD, PRELOAD, batch_keywords
+from quacc.cluster.scheduler import WorkLocalCluster
+from quacc.cluster.slurm_cluster import SlurmCluster
 from quacc.errors import ParameterError, require_count, require_positive
-from quacc.prefect.batch import KEYS, NANNY_PRELOAD, PRELOAD, batch_keywords
-from quacc.prefect.batchcluster import BatchCluster
-from quacc.prefect.cluster import SlurmCluster
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.jobqueue import JobQueueCluster
-from quacc.prefect.scheduler import WorkLocalCluster
 
 _QUIET = """
 import logging
@@ -53,7 +53,7 @@ def make_runner(
         ``job_directives_skip``, ``job_extra_directives``, ``python``, and all others of
         dask-jobqueue's documentation. They win over the site's.
     site
-        Name or file of a site's profile; see :mod:`quacc.prefect.site`.
+        Name or file of a site's profile; see :mod:`quacc.sites.profile`.
     inside_allocation
         Compute on the nodes of the Slurm job that the flow itself runs in; of the site, only the
         launcher and the network interface matter then.
@@ -92,13 +92,13 @@ def make_runner(
             "be changed where a site is given."
         )
     if site is not None:
-        from quacc.prefect.site import load_site
+        from quacc.sites.profile import load_site
 
         profile = load_site(site).with_changes(**changes)
         settings = {"launcher": profile.launcher_command()}
         usual = (profile.min_jobs, profile.max_jobs)
     if inside_allocation:
-        from quacc.prefect.allocation import AllocationCluster
+        from quacc.cluster.allocation import AllocationCluster
 
         cluster_class = AllocationCluster
         interface = {"interface": profile.interface} if site is not None else {}

@@ -13,13 +13,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
+from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import ParameterError, can_pass
-from quacc.prefect import guard
-from quacc.prefect.caching import InResultsDatabase
+from quacc.prefect.cache_policy import InResultsDatabase
 from quacc.prefect.frozen import frozen, frozen_arguments
-from quacc.recipes.common.verbs import bare, innermost, recipe_of
+from quacc.prefect.lifecycle import guard
+from quacc.recipes.tools.verbs import bare, innermost, recipe_of
 from quacc.runners.raised import is_signal, sendable
-from quacc.runners.remote import refuse_on_worker
 
 guard.install()
 

@@ -1,6 +1,6 @@
 """Every workflow for every calculator, without a file for each pair.
 
-``quacc.recipes.emt.eos`` is ``quacc/recipes/common/eos.py`` with the jobs of
+``quacc.recipes.emt.eos`` is ``quacc/recipes/workflows/eos.py`` with the jobs of
 ``quacc.recipes.emt.core``, and ``quacc.recipes.emt.prefect.eos`` is that as a Prefect flow. Both
 are made when they are imported. A file of that name takes precedence.
 """
@@ -30,7 +30,11 @@ class Finder(MetaPathFinder):
         if not fullname.startswith(f"{_RECIPES}."):
             return None
         code, *rest = fullname.split(".")[2:]
-        if code == "common" or not rest or find_spec(f"{_RECIPES}.{code}.core") is None:
+        if (
+            code in ("workflows", "tools")
+            or not rest
+            or find_spec(f"{_RECIPES}.{code}.core") is None
+        ):
             return None
         if rest == [_PREFECT]:
             return spec_from_loader(fullname, _Package(), is_package=True)
@@ -38,7 +42,7 @@ class Finder(MetaPathFinder):
         loader: Loader = _Serial() if len(rest) == 1 else _Tracked()
         if len(rest) > 2 or (len(rest) == 2 and rest[0] != _PREFECT):
             return None
-        if find_spec(f"{_RECIPES}.common.{name}") is None:
+        if find_spec(f"{_RECIPES}.workflows.{name}") is None:
             return None
         return spec_from_loader(fullname, loader)
 
@@ -51,7 +55,7 @@ class _Package(Loader):
 class _Serial(Loader):
     def exec_module(self, module: ModuleType) -> None:
         *_, code, name = module.__name__.split(".")
-        common = importlib.import_module(f"{_RECIPES}.common.{name}")
+        common = importlib.import_module(f"{_RECIPES}.workflows.{name}")
         flows = flows_in(common)
         if not flows:
             raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
@@ -64,7 +68,7 @@ class _Serial(Loader):
 class _Tracked(Loader):
     def exec_module(self, module: ModuleType) -> None:
         serial = importlib.import_module(module.__name__.replace(f".{_PREFECT}.", "."))
-        as_flow = importlib.import_module("quacc.prefect").as_flow  # the door to floor 4
+        as_flow = importlib.import_module("quacc.prefect").as_flow  # the door to floor 7
         module.__doc__ = serial.__doc__
         for flow in flows_in(serial):
             setattr(module, flow, as_flow(getattr(serial, flow)))
@@ -87,7 +91,7 @@ def bind(workflow: Callable[..., Any], core: ModuleType, module: str) -> Callabl
     ImportError
         The calculator lacks one of them.
     """
-    from quacc.recipes.common.workflow import OfCode
+    from quacc.recipes.tools.workflow import OfCode
 
     signature = inspect.signature(workflow)
     jobs: dict[str, Callable[..., Any]] = {}

@@ -37,7 +37,7 @@ _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 @cache
 def workflows() -> dict[str, ModuleType]:
     """Return all workflows by name, such as ``eos_flow``, with the module of each."""
-    package = importlib.import_module("quacc.recipes.common")
+    package = importlib.import_module("quacc.recipes.workflows")
     names = [one.name for one in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(f"{package.__name__}.{name}") for name in sorted(names)]
     return {flow: module for module in modules for flow in flows_in(module)}
@@ -53,7 +53,7 @@ def workflow_of(result: Mapping[str, Any]) -> ModuleType:
     """
     name = str(result.get("name", "")).rpartition(".")[2]
     if name == "converge":
-        return importlib.import_module("quacc.recipes.common.converge")
+        return importlib.import_module("quacc.recipes.workflows.converge")
     if name not in workflows():
         raise InputError(
             f"{result.get('name') or 'This'} is no workflow of quacc's. Those that are: "

@@ -33,13 +33,13 @@ from quacc.errors import (
     plain,
 )
 from quacc.extras import honour_info
-from quacc.quickatoms import copy_atoms
+from quacc.fast_atoms import copy_atoms
+from quacc.key import calculation_key
 from quacc.runners.checkpoint import Checkpoint
 from quacc.runners.deadline import stopping
 from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
 from quacc.schemas import Costs, Provenance, Result
 from quacc.store.checksum import checksum
-from quacc.store.key import calculation_key
 
 RELAXED = 0.05
 """Forces (eV/Å) above this mean that a structure is no minimum of the energy, which is told."""

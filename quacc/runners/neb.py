@@ -14,7 +14,7 @@ from ase.mep import NEB
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.match import check_match
+from quacc.atoms.same import check_match
 from quacc.calculators.base import Code
 from quacc.errors import (
     require_bool,

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from quacc.constraints import describe, revive
 from quacc.errors import InputError, StoreError
-from quacc.quickatoms import atoms_from_dict
-from quacc.store.constraints import describe, revive
+from quacc.fast_atoms import atoms_from_dict
 
 _ARRAY, _NUMBER, _COMPLEX = "__ndarray__", "__special_number__", "__complex__"  # as ASE has them
 _OBJECT = "__ase_objtype__"

@@ -18,8 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses
 
+from quacc.constraints import describe
 from quacc.store.codec import Format
-from quacc.store.constraints import describe
 from quacc.store.queries import by_key
 
 _ARRAYS = [

@@ -166,7 +166,7 @@ class Store:
     def asked(self, questions: Iterable[str]) -> dict[str, str]:
         """Return the keys of the workflows' results that answer questions, by these.
 
-        See :mod:`quacc.prefect.questions`.
+        See :mod:`quacc.cache.questions`.
         """
         with open_database(self._location, write=False) as database:
             return {} if database is None else by_question(database, sorted(set(questions)))

@@ -16,12 +16,12 @@ from uuid import uuid4
 import numpy as np
 from ase import Atoms
 
+from quacc.constraints import describe
 from quacc.errors import StoreError
 from quacc.locations import expand_user
 from quacc.ownfiles import read_own, why_foreign
 from quacc.schemas import Result
 from quacc.store.checksum import checksum
-from quacc.store.constraints import describe
 
 _KEY = "~/.config/quacc/signing/key"
 _BYTES = 32

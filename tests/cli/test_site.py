@@ -76,7 +76,7 @@ def test_script_submits_and_makes_nothing(home, tmp_path):
     lines = told.stdout.splitlines()
     assert lines[0] == "#!/usr/bin/env bash"
     assert {"#SBATCH -A m1", "#SBATCH -t 02:00:00", "module load x", "export A=1"} <= set(lines)
-    assert "-P -m quacc.prefect.daskworker" in lines[-1]
+    assert "-P -m quacc.cluster.dask_worker" in lines[-1]
     assert not log.exists()
     assert not Path(os.environ["QUACC_RESULTS_DIR"]).exists()
 

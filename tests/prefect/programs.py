@@ -31,8 +31,9 @@ import cloudpickle
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from quacc.prefect import as_flow, lifecycle, make_runner
-from quacc.recipes.common.verbs import submit
+from quacc.prefect import as_flow, make_runner
+from quacc.prefect.lifecycle import watch as lifecycle
+from quacc.recipes.tools.verbs import submit
 from quacc.recipes.emt.core import relax_job
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -146,7 +147,7 @@ class Server:
     def start(self) -> None:
         import httpx
 
-        from quacc.prefect.server import _PROGRAM
+        from quacc.prefect.lifecycle.server import _PROGRAM
 
         with socket.socket() as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it starts again
@@ -322,7 +323,7 @@ def reporting_to(server: Server | Proxy) -> Iterator[None]:
     """Let this process use a server; Prefect would go on reporting to the one before it."""
     from prefect.settings import temporary_settings
 
-    from quacc.prefect.server import drain
+    from quacc.prefect.lifecycle.server import drain
 
     drain()
     with temporary_settings(server.settings()):

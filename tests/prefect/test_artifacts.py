@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from quacc.errors import ParameterError
-from quacc.prefect.artifacts import artifact_key, show_picture, show_table
+from quacc.prefect.show.artifacts import artifact_key, show_picture, show_table
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

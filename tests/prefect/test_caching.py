@@ -21,11 +21,12 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_dask import DaskTaskRunner
 
+from quacc.cache.known import Known, key_only
 from quacc.calculators.emt import CODE
 from quacc.errors import ParameterError, PreemptedError, StructureError
+from quacc.key import calculation_key
 from quacc.prefect import as_task, cached, fan_out
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.known import Known, key_only
 from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.mopac import core as mopac
@@ -34,7 +35,6 @@ from quacc.runners.deadline import carry_on, stop_soon
 from quacc.runners.static import run_static
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
-from quacc.store.key import calculation_key
 from quacc.store.seal import remove_seal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))

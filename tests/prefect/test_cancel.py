@@ -20,7 +20,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelling
 
 from quacc.prefect import make_runner
-from quacc.prefect.lifecycle import FlowEndedEarly
+from quacc.prefect.lifecycle.watch import FlowEndedEarly
 from quacc.store import Store
 from tests.prefect.programs import Script, states
 

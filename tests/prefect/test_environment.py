@@ -14,11 +14,11 @@ import httpx
 import pytest
 from prefect import flow
 
+from quacc.cluster.dask_config import CONFIG, configured, overridden
+from quacc.cluster.loopback import no_proxy_for_loopback
+from quacc.cluster.slurm_env import for_sbatch
 from quacc.errors import JobsFailedError
 from quacc.prefect import fan_out, make_runner
-from quacc.prefect.daskconfig import CONFIG, configured, overridden
-from quacc.prefect.loopback import no_proxy_for_loopback
-from quacc.prefect.slurmenv import for_sbatch
 from quacc.settings import get_settings
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -27,8 +27,8 @@ from quacc.errors import (
     TimeLimitError,
 )
 from quacc.prefect import as_task, fan_out, make_runner
-from quacc.recipes.common.verbs import gather, submit
 from quacc.recipes.emt.core import relax_job, static_job
+from quacc.recipes.tools.verbs import gather, submit
 from quacc.store import Store
 from tests.prefect.programs import Script, states
 
@@ -313,7 +313,7 @@ def test_it_belongs_inside_a_flow():
 
 
 def test_a_passing_error_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("quacc.prefect.dispatcher._DELAY", 0.1)
+    monkeypatch.setattr("quacc.prefect.fanout.dispatcher._DELAY", 0.1)
 
     def flaky(number, folder):
         mark = Path(folder, str(number))
@@ -432,7 +432,7 @@ def test_a_workflow_with_many_items_is_packed():
 
 CAMPAIGN = """
 from quacc.prefect import fan_out
-from quacc.prefect.server import prefect_api
+from quacc.prefect.lifecycle.server import prefect_api
 from ase.build import bulk
 
 def slow_items():

@@ -23,12 +23,12 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.states import Cancelling
 
+from quacc.cluster.batch import BatchCluster
+from quacc.cluster.dask_config import CONFIG
+from quacc.cluster.slurm_cluster import SlurmCluster
+from quacc.cluster.slurm_job import SlurmJob
 from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
-from quacc.prefect.batchcluster import BatchCluster
-from quacc.prefect.cluster import SlurmCluster
-from quacc.prefect.daskconfig import CONFIG
-from quacc.prefect.slurmjob import SlurmJob
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
@@ -364,7 +364,7 @@ from ase.build import bulk
 from prefect import flow, task
 from prefect.context import FlowRunContext
 from quacc.prefect import make_runner
-from quacc.prefect.server import prefect_api
+from quacc.prefect.lifecycle.server import prefect_api
 from quacc.recipes.emt.core import md_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 

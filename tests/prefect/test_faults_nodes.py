@@ -20,10 +20,10 @@ import pytest
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
+from quacc.cluster import slurm as words
+from quacc.cluster.deaths import in_words
 from quacc.errors import CalculationError, JobsFailedError, LostWorkerError
 from quacc.prefect import as_task, fan_out, make_runner
-from quacc.prefect import slurm as words
-from quacc.prefect.deaths import in_words
 from quacc.store import Store
 from tests.prefect.programs import Script, Server
 

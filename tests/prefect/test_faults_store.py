@@ -25,8 +25,8 @@ from prefect import flow, task
 
 from quacc.errors import StoreError
 from quacc.prefect import as_flow, cached, fan_out
-from quacc.recipes.common.verbs import submit
 from quacc.recipes.emt.core import static_job
+from quacc.recipes.tools.verbs import submit
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store, connection
 

@@ -17,10 +17,10 @@ from prefect.logging.handlers import APILogWorker
 
 from quacc.errors import CalculationError, JobsFailedError, StoreError
 from quacc.prefect import as_flow, as_task
-from quacc.recipes.common.verbs import submit
 from quacc.recipes.emt import slabs
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
+from quacc.recipes.tools.verbs import submit
 from quacc.settings import change_settings
 from quacc.store import Store
 

@@ -16,8 +16,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from quacc.prefect import as_flow, as_task, fan_out, make_runner
 from quacc.prefect.frozen import frozen, frozen_items
-from quacc.recipes.common.verbs import submit
 from quacc.recipes.emt.core import static_job
+from quacc.recipes.tools.verbs import submit
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

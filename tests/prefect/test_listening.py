@@ -14,8 +14,8 @@ import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
 
+from quacc.cluster.certificates import make_folder
 from quacc.prefect import make_runner
-from quacc.prefect.keys import make_folder
 from tests.processes import below, look_at
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("prefect_server")]
@@ -110,7 +110,7 @@ def test_certificates_are_for_the_user_alone_and_for_one_run(on_slurm):
 
 
 def test_certificates_of_a_run_that_was_killed_are_removed_by_the_next(tmp_path):
-    killed = f"from quacc.prefect.keys import make_folder; make_folder({str(tmp_path)!r})"
+    killed = f"from quacc.cluster.certificates import make_folder; make_folder({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", killed], check=True)
     mine = make_folder(tmp_path)
     assert make_folder(tmp_path) != mine

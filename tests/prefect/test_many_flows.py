@@ -10,16 +10,16 @@ from ase.build import bulk
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from quacc.cache.questions import question
 from quacc.errors import JobsFailedError, ParameterError
 from quacc.prefect import as_flow, as_task, cached, fan_out, make_runner
-from quacc.prefect.questions import question
-from quacc.recipes.common.verbs import bare, gather_each, submit
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.elastic import elastic_flow
 from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.emt.prefect.eos import eos_flow as tracked_eos
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow as tracked_slabs
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
+from quacc.recipes.tools.verbs import bare, gather_each, submit
 from quacc.settings import change_settings
 from quacc.store import Store
 
@@ -178,7 +178,7 @@ def test_what_is_asked_knows_all_that_counts(monkeypatch):
     others = [one for one in others if one is not None]
     assert len({asked, *others}) == len(others) + 1
     assert len(others) >= 9
-    import quacc.recipes.common.eos as module
+    import quacc.recipes.workflows.eos as module
 
     monkeypatch.setattr(module, "VERSION", 2, raising=False)
     assert question(eos_flow, [atoms], {}) not in {None, asked}

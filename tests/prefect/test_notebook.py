@@ -16,7 +16,7 @@ from prefect.settings import get_current_settings
 
 from quacc.errors import ParameterError
 from quacc.prefect import make_runner
-from quacc.prefect.notebook import start
+from quacc.prefect.campaign import start
 from quacc.store import Store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -20,13 +20,13 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import temporary_settings
 
-from quacc.prefect.pace import Pace
-from quacc.prefect.progress import Progress
+from quacc.prefect.show.pace import Pace
+from quacc.prefect.show.progress import Progress
 from tests.prefect.programs import Server
 
 PROGRAM = """
 import logging
-from quacc.prefect.progress import Progress
+from quacc.prefect.show.progress import Progress
 
 with Progress("relax", 4) as progress, Progress("static", None) as other:
     print("printed")

@@ -10,13 +10,13 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 from quacc.recipes import report
-from quacc.recipes.common.converge import converge
 from quacc.recipes.emt import defects, eos, hull, phonons
 from quacc.recipes.emt.prefect.defects import defects_flow
 from quacc.recipes.emt.prefect.elastic import elastic_flow
 from quacc.recipes.emt.prefect.eos import eos_flow
 from quacc.recipes.emt.prefect.hull import hull_flow
 from quacc.recipes.emt.prefect.phonons import phonon_flow
+from quacc.recipes.workflows.converge import converge
 from quacc.store import Store
 from quacc.util.wflows import make_runner
 

@@ -22,9 +22,9 @@ from prefect import flow, task
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect_dask import DaskTaskRunner
 
+from quacc.cluster.keywords import job_script
 from quacc.errors import MissingProgramError, ParameterError, StructureError
 from quacc.prefect import make_runner
-from quacc.prefect.batch import job_script
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
 from quacc.settings import change_settings, get_settings
@@ -131,7 +131,7 @@ def test_workers_know_no_prefect(tmp_path):
         "if __name__ == '__main__':\n"
         "    from prefect import flow, task\n"
         "    from quacc.prefect import make_runner\n"
-        "    from quacc.prefect.server import prefect_api\n"
+        "    from quacc.prefect.lifecycle.server import prefect_api\n"
         "    @flow(task_runner=make_runner())\n"
         "    def campaign():\n"
         "        return task(loaded).submit('Cu').result()\n"

@@ -18,9 +18,9 @@ import psutil
 import pytest
 from prefect import flow, task
 
+from quacc.cluster.certificates import make_folder
 from quacc.errors import SettingsError
 from quacc.prefect import make_runner
-from quacc.prefect.keys import make_folder
 from tests.processes import below, look_at
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -287,7 +287,7 @@ def test_a_folder_that_others_can_change_is_refused(owner, mode, shared, tmp_pat
         with pytest.raises(SettingsError, match="Somebody else could replace"):
             make_folder(one)
     node = subprocess.run(
-        [sys.executable, "-P", "-m", "quacc.prefect.daskworker", "tls://127.0.0.1:1"],
+        [sys.executable, "-P", "-m", "quacc.cluster.dask_worker", "tls://127.0.0.1:1"],
         env={**os.environ, "TMPDIR": str(base), "DASK_TEMPORARY_DIRECTORY": str(base)},
         capture_output=True,
         text=True,
@@ -304,7 +304,7 @@ def test_another_users_leftovers_are_left_alone(shared, tmp_path):
         [
             sys.executable,
             "-c",
-            "from quacc.prefect.processes import signature; print(signature())",
+            "from quacc.cluster.processes import signature; print(signature())",
         ],
         capture_output=True,
         text=True,
@@ -334,7 +334,7 @@ except OSError:
 
 
 def test_the_servers_port_is_taken_before_it_starts():
-    from quacc.prefect.server import _Server
+    from quacc.prefect.lifecycle.server import _Server
 
     server = _Server()
     port = server.find_available_port()

@@ -83,7 +83,7 @@ def test_the_efficient_way():
 
 
 def test_make_runner():
-    from quacc.prefect.batch import job_script
+    from quacc.cluster.keywords import job_script
     from quacc.util.wflows import make_runner
 
     cluster_kwargs = {
@@ -123,7 +123,7 @@ def test_make_runner():
         assert line in lines
     assert not [line for line in lines if line.startswith(("#SBATCH -n", "#SBATCH --cpus"))]
     assert lines[-1].startswith(
-        "python -P -m quacc.prefect.daskworker tls://<scheduler> --name <worker> --nthreads 1 "
+        "python -P -m quacc.cluster.dask_worker tls://<scheduler> --name <worker> --nthreads 1 "
         "--memory-limit 3.73GiB --nanny --death-timeout 60"
     )
 

@@ -13,7 +13,8 @@ from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.settings import temporary_settings
 
-from quacc.prefect import fan_out, lifecycle, make_runner
+from quacc.prefect import fan_out, make_runner
+from quacc.prefect.lifecycle import watch as lifecycle
 from tests.prefect.programs import Proxy, Server, reporting_to, states
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -112,7 +112,7 @@ def hold(folder):
 
 def test_jobs_come_and_go_with_the_work(slurm, on_slurm, monkeypatch, tmp_path):
     """A job goes when all of its workers are idle, and never takes a busy one along."""
-    monkeypatch.setattr("quacc.prefect.batchcluster.IDLE_FOR", 2)
+    monkeypatch.setattr("quacc.cluster.batch.IDLE_FOR", 2)
     del on_slurm["n_workers"]
     on_slurm |= {"cores": 2, "memory": "2GB"}
     jobs = {}

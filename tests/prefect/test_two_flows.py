@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from quacc.prefect.claims import Claims
+from quacc.cache.claims import Claims
 from quacc.settings import get_settings
 from quacc.store import Store
 
@@ -145,7 +145,7 @@ def test_claims_of_the_living_of_failures_and_of_the_dead(tmp_path):
 
 
 def test_a_flow_that_is_stopped_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("quacc.prefect.claims._SILENT", 0.2)
+    monkeypatch.setattr("quacc.cache.claims._SILENT", 0.2)
     stopped, other = (Claims(tmp_path / "some.db") for _ in range(2))
     stopped.take(["a" * 64])
     assert other.take(["a" * 64]) == {"a" * 64}

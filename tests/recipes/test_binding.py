@@ -13,9 +13,9 @@ import pytest
 from quacc.calculators import code_names, get_code
 from quacc.errors import StructureError
 from quacc.recipes import binding
-from quacc.recipes.common import eos
 from quacc.recipes.emt import core
 from quacc.recipes.report import workflows
+from quacc.recipes.workflows import eos
 
 PAIRS = [(code, flow) for code in code_names() for flow in workflows()]
 
@@ -35,7 +35,7 @@ def test_all_workflows_are_bound(code, flow):
 
 
 def binding_marker():
-    from quacc.recipes.common.workflow import OfCode
+    from quacc.recipes.tools.workflow import OfCode
 
     return OfCode
 
@@ -51,7 +51,7 @@ def test_signature_and_documentation_are_the_workflows_own():
 
 
 def test_a_calculator_without_the_job_says_so():
-    from quacc.recipes.common.md import md_flow
+    from quacc.recipes.workflows.md import md_flow
 
     core = ModuleType("some.core")
     with pytest.raises(ImportError, match=r"some\.core has no md_job, which md_flow needs"):
@@ -68,7 +68,7 @@ def test_a_calculator_without_the_job_says_so():
         "quacc.recipes.emt.converge",
         "quacc.recipes.emt.prefect.prefect",
         "quacc.recipes.emt.eos.eos",
-        "quacc.recipes.common.prefect",
+        "quacc.recipes.workflows.prefect",
         "quacc.recipes.nothing",
     ],
 )

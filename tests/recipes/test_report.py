@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from quacc.errors import InputError
 from quacc.recipes import report
-from quacc.recipes.common.converge import converge
 from quacc.recipes.emt import core
 from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.batch import batch_flow
@@ -28,6 +27,7 @@ from quacc.recipes.emt.qha import qha_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.emt.stacking_fault import stacking_fault_flow
 from quacc.recipes.emt.vacancy import vacancy_flow
+from quacc.recipes.workflows.converge import converge
 from quacc.store import Store
 
 

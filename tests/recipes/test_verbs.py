@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 
 from quacc.errors import JobsFailedError, ParameterError
-from quacc.recipes.common.verbs import check, gather, gather_each, submit
 from quacc.recipes.emt.core import relax_job
+from quacc.recipes.tools.verbs import check, gather, gather_each, submit
 
 
 def double(number, plus=0):

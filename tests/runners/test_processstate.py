@@ -19,8 +19,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from quacc.cluster.transport import pack, pack_arguments, pack_calls, run_calls, run_packed, unpack
 from quacc.runners.processstate import CHANGED, capture, put_back
-from quacc.runners.remote import pack, pack_arguments, pack_calls, run_calls, run_packed, unpack
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
+from quacc.cache.known import Known, key_only
 from quacc.errors import StoreError
-from quacc.prefect.known import Known, key_only
 from quacc.recipes.emt.core import freq_job, md_job, relax_job, static_job
 from quacc.settings import change_settings
 from quacc.store import Store

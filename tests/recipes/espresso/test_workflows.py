@@ -5,12 +5,12 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 
-from quacc.recipes.common.converge import converge
 from quacc.recipes.espresso.core import static_job
 from quacc.recipes.espresso.elastic import elastic_flow
 from quacc.recipes.espresso.eos import eos_flow
 from quacc.recipes.espresso.molecules import molecule_flow
 from quacc.recipes.espresso.phonons import phonon_flow
+from quacc.recipes.workflows.converge import converge
 
 pytestmark = pytest.mark.espresso
 

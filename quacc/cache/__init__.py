@@ -1,0 +1,1 @@
+"""Which results are known, and the way of new ones into the database."""

@@ -1,0 +1,153 @@
+"""What a workflow is asked for, as one key, so that its result is found again as a whole."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ase import Atoms
+
+from quacc.atoms import as_atoms
+from quacc.atoms.convert import about_name
+from quacc.cache.known import key_only
+from quacc.errors import QuaccError, StoreError
+from quacc.key import digest
+from quacc.recipes.tools.verbs import bare, innermost, recipe_of
+from quacc.schemas import FlowResult
+from quacc.settings import get_settings
+from quacc.store import Store
+
+logger = logging.getLogger(__name__)
+
+ASKED = "asked"
+"""Where a workflow's result has the key of what was asked for, in the database."""
+
+_NOT_ASKED = frozenset({"provenance", "directory", "trajectory", "input_atoms", "costs"})
+
+
+def is_workflow(function: Any) -> bool:
+    """Tell whether a function is a workflow of quacc's, or of the user's by ``as_flow``."""
+    function = innermost(function)
+    return getattr(function, "serial", None) is not None or (
+        (getattr(function, "__module__", None) or "").startswith("quacc.recipes.")
+        and getattr(function, "__name__", "").endswith("_flow")
+    )
+
+
+def serial_of(function: Any) -> Callable[..., Any]:
+    """Return the plain function of a workflow, with what partials around it give."""
+    if isinstance(function, functools.partial):
+        return functools.partial(serial_of(function.func), *function.args, **function.keywords)
+    serial: Callable[..., Any] = getattr(function, "serial", function)
+    return serial
+
+
+def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> str | None:
+    """Return the key of what a workflow is asked for.
+
+    The workflow and its version, structures with all that they carry, all parameters after
+    defaults, and what decides the numbers of the jobs. None where that cannot be told: for
+    workflows and jobs of the user's own, for programs that are not here, and for what the
+    workflow will refuse.
+    """
+    function = innermost(workflow)
+    name = getattr(function, "__name__", "")
+    if getattr(sys.modules.get(function.__module__), name, None) is not function:
+        return None
+    if not function.__module__.startswith("quacc.recipes."):
+        return None
+    try:
+        bound = inspect.signature(workflow).bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        jobs = {key: bare(value) for key, value in given.items() if callable(value)}
+        structure, told = args[0], []
+        if not isinstance(structure, Mapping | list | tuple):
+            # Of a file, what is in it now.
+            structure, told = as_atoms(structure), about_name(structure)
+            given = {key: structure if one is args[0] else one for key, one in given.items()}
+        described = {
+            key: _of_job(jobs[key], structure)
+            if key in jobs
+            else _with_defaults(key, value, jobs)
+            if key.endswith("_kwargs")
+            else _of_value(value)
+            for key, value in given.items()
+        }
+        return digest([function.__module__, name, _version(function), described, told])
+    # Whatever is wrong, the workflow says it, and better.
+    except (QuaccError, TypeError, ValueError, LookupError):
+        return None
+
+
+def _version(function: Callable[..., Any]) -> int:
+    module = sys.modules[inspect.unwrap(function).__module__]
+    return int(getattr(module, "VERSION", 1))
+
+
+def _of_job(job: Callable[..., Any], structure: Any) -> Any:
+    """Return what decides the numbers of a job: the key that it would have with its defaults."""
+    calculation = key_only(job, (structure,), {})
+    if calculation is None:
+        raise LookupError
+    return calculation.key
+
+
+def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
+    """Return a job's keywords, its own defaults included."""
+    kwargs = {} if kwargs is None else dict(kwargs)
+    wanted = f".{name.removesuffix('_kwargs')}_job"
+    for job in jobs.values():
+        if (recipe_of(job) or "").endswith(wanted):
+            parameters = list(inspect.signature(job).parameters.values())[1:]
+            defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+            return defaults | kwargs
+    return kwargs
+
+
+def _of_value(value: Any) -> Any:
+    """Return a form of an argument in which all counts that the workflow may pass on."""
+    if isinstance(value, Atoms):
+        arrays = {name: array for name, array in value.arrays.items() if name != "positions"}
+        return [value, arrays, dict(value.info), value.get_celldisp()]
+    if isinstance(value, Mapping):
+        return {key: _of_value(one) for key, one in value.items() if key not in _NOT_ASKED}
+    if isinstance(value, list | tuple):
+        return [_of_value(one) for one in value]
+    return value
+
+
+def answered(questions: Iterable[str]) -> dict[str, Any]:
+    """Return the results of workflows that the database has, by what was asked for.
+
+    Only those that are converged and whole, and where everybody's are trusted: no workflow's row
+    is signed, while its jobs' are, which are then looked up one by one.
+    """
+    if get_settings().trust == "own":
+        return {}
+    store = Store()
+    try:
+        keys = store.asked(set(questions))
+        found = store.find(keys.values(), on_damage=_tell)
+    except StoreError as error:  # costs only time
+        logger.warning("Stored results cannot be looked up: %s", error)
+        return {}
+    results: dict[str, Any] = {}
+    for asked, key in keys.items():
+        result = found.get(key)
+        if (
+            result is not None
+            and result.pop(ASKED, None) == asked
+            and FlowResult.__required_keys__ <= result.keys()
+            and result["converged"] is True
+        ):
+            results[asked] = result
+    return results
+
+
+def _tell(key: str, error: StoreError) -> None:
+    logger.warning("A stored result cannot be read: %s", error)

@@ -1,0 +1,1 @@
+"""Dask workers and batch jobs; nothing here knows Prefect."""

@@ -1,0 +1,227 @@
+"""Slurm's commands and its words."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from quacc.cluster.pool import JobState
+from quacc.errors import ParameterError
+
+_FIELDS = {
+    "invalid partition": "queue",
+    "account": "account",
+    "partition": "queue",
+    "qos": "job_extra_directives (-q)",
+    "feature": "job_extra_directives (-C)",
+    "constraint": "job_extra_directives (-C)",
+    "time limit": "walltime",
+    "memory": "memory, or job_mem",
+    "cpu count": "cores, or job_cpu",
+    "node count": "job_extra_directives (-N)",
+    "node configuration": "cores, memory, or what job_extra_directives asks for",
+    "gres": "job_extra_directives (--gpus…)",
+}
+"""Words in a refusal, and the keyword of ``cluster_kwargs`` to change."""
+
+_REASONS = {
+    "Priority": "other jobs go first",
+    "Resources": "the nodes are busy",
+    "ReqNodeNotAvail": "the nodes are down or reserved, such as for maintenance",
+    "PartitionDown": "the partition is down",
+    "PartitionTimeLimit": "the walltime is longer than the partition allows; ask for less",
+    "PartitionNodeLimit": "it asks for more nodes, or more on a node, than the partition has",
+    "BadConstraints": "no node has what it asks for",
+    "QOSMaxJobsPerUserLimit": "you have as many jobs as the quality of service allows",
+    "AssocGrpCPUMinutesLimit": "the account's hours are used up",
+    "AssocMaxJobsLimit": "the account has as many jobs as it may",
+    "Dependency": "it waits for another job",
+    "BeginTime": "Slurm starts it again only after some minutes",
+    "JobHeldUser": "it is held; `scontrol release` lets it go",
+    "JobHeldAdmin": "an administrator holds it",
+    "Licenses": "it waits for a licence",
+}
+
+_UP = frozenset({"idle", "mixed", "allocated", "completing", "planned", "idle~", "idle#"})
+"""States of nodes that take jobs, now or later."""
+
+_PASSING = (
+    "unable to contact slurm controller",
+    "socket timed out",
+    "temporarily unable",
+    "transport endpoint",
+    "connection refused",
+    "submitjob",  # QOSMaxSubmitJobPerUserLimit and its like
+    "slurm controller not responding",
+)
+"""Refusals that may be over when a job is submitted again."""
+
+
+def field_to_change(refusal: str) -> str | None:
+    """Return the keyword that a refusal of sbatch is about, if its words tell."""
+    told = refusal.lower()
+    return next((field for words, field in _FIELDS.items() if words in told), None)
+
+
+def can_pass(refusal: str) -> bool:
+    """Tell whether Slurm may accept the same job later."""
+    return any(words in refusal.lower() for words in _PASSING)
+
+
+def is_unanswered(refusal: str) -> bool:
+    """Return whether Slurm may have done what it was asked for, and could not say so."""
+    return can_pass(refusal) and "submitjob" not in refusal.lower()
+
+
+def in_words(state: JobState) -> str:
+    """Return a queue's state for a person: ``PENDING (Resources: the nodes are busy)``."""
+    reason = state.reason if state.reason not in ("", "None") else ""
+    words = _REASONS.get(re.split("[,:]", reason)[0])
+    told = f"{reason}: {words}" if words else reason
+    return f"{state.state} ({told})" if told else state.state
+
+
+async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
+    """Ask the queue for the states of jobs, in one call; unknown ones are left out.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    wanted = list(job_ids)
+    if not wanted:
+        return {}
+    # Of a single unknown id, squeue says so and fails; of one among several it says nothing.
+    out, told = await _call("squeue", "-h", "-t", "all", "-o", "%i|%T|%r", "-j", ",".join(wanted))
+    if told and "Invalid job id" not in told:
+        raise OSError(told)
+    found = {}
+    for line in out.splitlines():
+        job_id, state, reason = line.split("|", 2)
+        found[job_id] = JobState(state, reason)
+    return found
+
+
+def nodes_up(partition: str | None) -> set[str] | None:
+    """Return the nodes of a partition that take jobs; None where Slurm does not answer."""
+    where = ["-p", partition] if partition else []
+    try:
+        out = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%N %T", *where],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = (line.split() for line in out.splitlines())
+    return {node for node, state in found if state in _UP}
+
+
+async def cancel(job_ids: Iterable[str]) -> None:
+    """Cancel jobs, in one call; those that are over are left alone.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    if wanted := list(job_ids):
+        _, told = await _call("scancel", "--quiet", *wanted)
+        if can_pass(told):
+            raise OSError(told)
+
+
+def tag_of(process: str) -> str:
+    """Return what the names of all jobs of a process have in them, given its signature."""
+    return hashlib.sha256(process.encode()).hexdigest()[:10]
+
+
+async def named(tag: str) -> dict[str, str]:
+    """Return the ids of one's own jobs with this in their names, by name.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    out, told = await _call(*_NAMES)
+    if told:
+        raise OSError(told)
+    return _with_tag(out, tag)
+
+
+def cancel_named(tag: str) -> list[str]:
+    """Cancel one's own jobs with this in their names; return their ids."""
+    if shutil.which("squeue") is None:
+        return []
+    with suppress(OSError, subprocess.SubprocessError):
+        options: Any = {"stdin": subprocess.DEVNULL, "text": True, "timeout": 30}
+        out = subprocess.run(_NAMES, capture_output=True, check=True, **options).stdout
+        if ids := list(_with_tag(out, tag).values()):
+            subprocess.run(["scancel", "--quiet", *ids], capture_output=True, **options)
+        return ids
+    return []
+
+
+_NAMES = ("squeue", "-h", "--me", "-o", "%A %j")
+
+
+def _with_tag(listed: str, tag: str) -> dict[str, str]:
+    jobs = [line.split(maxsplit=1) for line in listed.splitlines()]
+    return {job[1]: job[0] for job in jobs if len(job) == 2 and tag in job[1]}
+
+
+async def _call(*command: str) -> tuple[str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, error = await process.communicate()
+    told = error.decode(errors="replace").strip()
+    return out.decode(errors="replace"), (told or "it failed") if process.returncode else ""
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines of a job's log, or what is wrong with it."""
+    try:
+        text = log.read_text("utf-8", "replace").rstrip()
+    except OSError as error:
+        return f"(no log: {error})"
+    return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+
+
+def walltime_seconds(walltime: str) -> int:
+    """Return a walltime as Slurm writes it, ``D-HH:MM:SS`` or parts of that, in seconds.
+
+    Raises
+    ------
+    ParameterError
+    """
+    days, dash, rest = walltime.strip().rpartition("-")
+    parts = rest.split(":")
+    try:
+        numbers = [int(part) for part in parts]
+        whole_days = int(days) if dash else 0
+    except ValueError:
+        numbers, whole_days = [], 0
+    if not 1 <= len(numbers) <= 3 or min(numbers) < 0:
+        raise ParameterError(f"walltime must be HH:MM:SS or D-HH:MM:SS, not {walltime!r}.")
+    if dash:  # days-hours[:minutes[:seconds]]
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+    else:  # minutes, minutes:seconds, or hours:minutes:seconds
+        minutes_first = [*numbers, 0] if len(numbers) == 1 else numbers
+        hours, minutes, seconds = [0, *minutes_first][-3:]
+    return ((whole_days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,1 @@
+"""Many items in few task runs."""

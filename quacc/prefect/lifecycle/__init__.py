@@ -1,0 +1,1 @@
+"""How runs and servers begin and end."""

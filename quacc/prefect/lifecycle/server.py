@@ -1,0 +1,219 @@
+"""One Prefect server for one run, where none is configured."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.server.api import server as server_module
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_API_AUTH_STRING,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE,
+    get_current_settings,
+    temporary_settings,
+)
+from pydantic import SecretStr
+
+from quacc.cluster.certificates import make_private
+from quacc.cluster.loopback import no_proxy_for_loopback
+from quacc.errors import SettingsError
+from quacc.ownfiles import why_untrusted
+
+_PROGRAM = """
+import os, signal, sys, threading
+
+def end_with_parent():
+    sys.stdin.buffer.read()  # returns when the process that holds the other end is gone
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+os.umask(0o077)  # the database, wherever it is, holds what flows were given
+
+import socket, uvicorn
+
+server = uvicorn.Server(
+    uvicorn.Config(
+        "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
+    )
+)
+server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+if not server.started:
+    sys.exit(3)
+"""
+
+_TUNING = {
+    # Prefect's 20 s are too short for a loaded login node.
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
+    PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    # With its defaults the server drops records when tasks end quickly.
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE: 100,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE: 100,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL: 1,
+}
+
+
+@contextmanager
+def prefect_api() -> Iterator[bool]:
+    """Make sure that there is a Prefect API inside the ``with`` block.
+
+    Yields False where one is configured (``PREFECT_API_URL``, or ``prefect cloud login``).
+    Else starts one server, for this process and all its workers, on the loopback, with a
+    password that is never shown, and yields True. It ends with the block, or with the process
+    in whatever way that ends. Its records stay in Prefect's own database, where
+    ``prefect server start`` shows them later.
+
+    Raises
+    ------
+    SettingsError
+        The configured API does not answer.
+    """
+    no_proxy_for_loopback()  # a script may have named a proxy since
+    if PREFECT_API_URL.value():
+        _check_api()
+        yield False
+        return
+    server = _Server()
+    with temporary_settings(
+        _TUNING
+        | {
+            PREFECT_API_AUTH_STRING: server.password,
+            PREFECT_SERVER_API_AUTH_STRING: server.password,
+        }
+    ):
+        try:
+            server.start()
+            with temporary_settings({PREFECT_API_URL: server.api_url}):
+                try:
+                    yield True
+                finally:  # what was reported must arrive before the server goes
+                    drain()
+        finally:
+            server.stop()
+
+
+def drain() -> None:
+    """Wait until everything that this process reports has arrived."""
+    # In a thread: where an event loop runs, as in notebooks, they would return coroutines.
+    with ThreadPoolExecutor(1) as pool:
+        for worker in (APILogWorker, EventsWorker):
+            pool.submit(worker.drain_all).result()
+
+
+class _Server(SubprocessASGIServer):
+    """Prefect's temporary server, which neither Ctrl-C nor its parent's death surprises."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Server:
+        return object.__new__(cls)  # Prefect would hand the same one to a second flow
+
+    def __init__(self, port: int | None = None) -> None:
+        super().__init__(port)
+        if not hasattr(self, "password"):
+            self.password = f"quacc:{secrets.token_urlsafe(32)}"
+            self._socket = socket.socket()
+            self._socket.close()
+
+    def find_available_port(self) -> int:
+        """Take a port, which the server is given open: nobody else can answer there before it."""
+        self._socket = _listener(0)
+        return int(self._socket.getsockname()[1])
+
+    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+        home = PREFECT_HOME.value().absolute()
+        make_private(home)
+        held = self._socket if self._socket.fileno() >= 0 else _listener(self.port or 0)
+        with held:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno())],
+                pass_fds=[held.fileno()],
+                stdin=subprocess.PIPE,
+                # A Ctrl-C in the terminal is for the flow, which reports its end to this server.
+                start_new_session=True,
+                # Prefect's migrations look for modules in the current folder.
+                cwd=home if why_untrusted(Path.cwd()) else None,
+                env={
+                    **os.environ,
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                    **get_current_settings().to_environment_variables(exclude_unset=True),
+                    "PREFECT_HOME": str(home),
+                },
+            )
+
+
+class _Temporary(_Server):
+    """The server that Prefect starts where a flow runs without an API, with a password, too."""
+
+    def __new__(cls, port: int | None = None, *args: Any, **kwargs: Any) -> _Temporary:
+        return SubprocessASGIServer.__new__(cls, port)  # the same one for all
+
+    def start(self, timeout: int | None = None) -> None:
+        """Start the server, and let whatever Prefect does under the present settings log in."""
+        settings = get_current_settings()
+        password = SecretStr(self.password)
+        if settings.api.auth_string != password:
+            settings.api.auth_string = settings.server.api.auth_string = password
+        if not self.running:  # Prefect asks for it at every event
+            with temporary_settings(_TUNING):
+                super().start(timeout)
+
+
+server_module.SubprocessASGIServer = _Temporary  # type: ignore[misc]
+
+
+def _listener(port: int) -> socket.socket:
+    held = socket.socket()
+    held.bind(("127.0.0.1", port))
+    return held
+
+
+def require_password() -> None:
+    """Refuse a temporary server that Prefect started before quacc was imported.
+
+    Raises
+    ------
+    SettingsError
+        It is open to everybody on this machine.
+    """
+    server = SubprocessASGIServer._instances.get(None)
+    if not PREFECT_API_URL.value() and server and not isinstance(server, _Temporary):
+        raise SettingsError(
+            f"Prefect has started a temporary server at {server.address} that shows everybody on "
+            "this machine what flows are given. Import quacc.prefect before the first flow runs, "
+            "or set PREFECT_API_URL."
+        )
+
+
+def _check_api() -> None:
+    error: Exception | None
+    try:
+        with get_client(sync_client=True) as client:
+            error = client.api_healthcheck()
+    except (RuntimeError, httpx.HTTPError) as failure:
+        error = failure
+    if error is not None:
+        raise SettingsError(
+            f"The Prefect API at {PREFECT_API_URL.value()} does not answer ({error}). Start that "
+            "server, correct PREFECT_API_URL or `prefect config set PREFECT_API_URL=…`, or unset "
+            "it to get a server for this run alone."
+        )
