@@ -46,7 +46,7 @@ from quacc.recipes.emt.core import relax_job
 from quacc.store import Store
 from quacc.store.codec import SQLITE, decode, plain
 
-sys.path.insert(0, str(Path(__file__).parent / "store"))
+sys.path.insert(0, str(Path(__file__).parent))
 from store_cases import key_of, make
 
 
