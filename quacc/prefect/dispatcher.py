@@ -362,9 +362,13 @@ class Dispatcher:
     def _end_of(self, load: Load, future: PrefectFuture[Any]) -> None:
         """Take the end of a task run."""
         del self._loads[load.chunk.id]
-        future.wait()  # else its state would be asked from the API
-        state: Any = future.state
-        value = state.result(raise_on_failure=False, _sync=True)
+        try:
+            future.wait()  # else its state would be asked from the API
+            state: Any = future.state
+            value = state.result(raise_on_failure=False, _sync=True)
+        # Whatever Prefect could not do; nobody would end the items if this ended here.
+        except (httpx.HTTPError, PrefectException, ConcurrencySlotAcquisitionError) as error:
+            value = error
         outcomes = value.outcomes if isinstance(value, ItemsFailedError) else value
         if isinstance(outcomes, list):
             for outcome in outcomes:
