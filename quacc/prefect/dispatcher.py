@@ -366,8 +366,8 @@ class Dispatcher:
             future.wait()  # else its state would be asked from the API
             state: Any = future.state
             value = state.result(raise_on_failure=False, _sync=True)
-        # Whatever Prefect could not do; nobody would end the items if this ended here.
-        except (httpx.HTTPError, PrefectException, ConcurrencySlotAcquisitionError) as error:
+        # Whatever Prefect's engine raises; nobody would end the items if this went on.
+        except Exception as error:
             value = error
         outcomes = value.outcomes if isinstance(value, ItemsFailedError) else value
         if isinstance(outcomes, list):
