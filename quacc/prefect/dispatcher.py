@@ -33,13 +33,13 @@ from quacc.errors import (
     can_pass,
     is_machines,
 )
+from quacc.prefect import lifecycle
 from quacc.prefect.blame import Blame, Judgement
 from quacc.prefect.calls import Call, Counts, Job, is_result
 from quacc.prefect.chunks import DEATHS, Chunk, Packing
 from quacc.prefect.claims import Claims
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.known import Known, as_asked, key_only
-from quacc.prefect.lifecycle import PERIOD
 from quacc.prefect.loads import ItemsFailedError, Load
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import innermost_runner, width_of
@@ -388,7 +388,7 @@ class Dispatcher:
             if self._faults >= _FAULTS:
                 self.stopped = True
                 raise error
-            time.sleep(PERIOD)
+            time.sleep(lifecycle.PERIOD)
             self.packing.closed(load.chunk)
         elif can_pass(error):
             for number in self.packing.died(load.chunk, streamed=load.streamed):
