@@ -129,13 +129,7 @@ class Outcome:
     """The address of the Dask worker that computed it, if one did."""
 
 
-def run_calls(
-    calls: bytes,
-    budget: float,
-    report: Callable[[Outcome], object],
-    *,
-    begin: Callable[[], object] = lambda: None,
-) -> None:
+def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) -> None:
     """Call a function many times, one call after the other.
 
     Parameters
@@ -146,8 +140,6 @@ def run_calls(
         After this time (s) no other call is begun.
     report
         Told of every call that has ended.
-    begin
-        Called when the function has been loaded.
 
     Raises
     ------
@@ -158,7 +150,6 @@ def run_calls(
 
     begun = time.monotonic()
     overrides, function, numbered = _load(calls)
-    begin()
 
     def run() -> None:
         for number, call in numbered:

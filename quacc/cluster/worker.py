@@ -84,8 +84,8 @@ def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = Fa
         if len(waiting) == 1:  # else somebody is on the way
             worker.loop.add_callback(worker.loop.call_later, _GATHER, send)
 
-    # That it begins is told when the function is loaded, which may have to import a lot.
-    tell_now(end=outcome_of(lambda: run_calls(calls, budget, tell, begin=tell_now))[0])
+    tell_now()  # that it begins
+    tell_now(end=outcome_of(lambda: run_calls(calls, budget, tell))[0])
 
 
 def dask_setup(worker: Worker) -> None:

@@ -187,7 +187,7 @@ class Server:
 
 
 class Proxy:
-    """Stands before a server, and makes it slow, rate-limiting, or gone, as the test says.
+    """Stands before a server; makes it slow, rate-limiting, broken, or gone, as the test says.
 
     Websockets pass through while it is not gone.
     """
@@ -198,8 +198,10 @@ class Proxy:
         """Every request waits so long (s)."""
         self.limits = False
         """Every request is answered with 429."""
+        self.fails: Counter[bytes] = Counter()
+        """How many more requests for each path are answered with 500."""
         self.requests: Counter[str] = Counter()
-        """How many were "passed" on and "refused" so far."""
+        """How many were "passed" on, "refused", and "failed" so far."""
         self._port = _free_port()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -270,12 +272,18 @@ class Proxy:
                 return
             if length := re.search(rb"content-length: *(\d+)", request, re.IGNORECASE):
                 request += await reader.readexactly(int(length[1]))
-            self.requests["refused" if self.limits else "passed"] += 1
+            path = request.split(maxsplit=2)[1]
             if self.limits:
+                self.requests["refused"] += 1
                 writer.write(
                     b"HTTP/1.1 429 Slow down\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
                 )
+            elif self.fails[path] > 0:
+                self.requests["failed"] += 1
+                self.fails[path] -= 1
+                writer.write(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
             else:
+                self.requests["passed"] += 1
                 await asyncio.sleep(self.delay)
                 to_server.write(request)
 

@@ -10,6 +10,7 @@ import cloudpickle
 import pytest
 from ase.build import bulk
 from prefect import flow
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.settings import temporary_settings
 
@@ -20,6 +21,9 @@ from tests.prefect.programs import Proxy, Server, reporting_to, states
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 COUNT = 300
+
+SLOTS = b"/api/v2/concurrency_limits/increment-with-lease"
+"""What a task run asks before it starts."""
 
 
 def volume(atoms):
@@ -84,6 +88,24 @@ def test_a_fan_out_completes_and_the_server_knows(trouble, server, monkeypatch, 
     assert {job.rpartition(": ")[2] for job in jobs} == {"Completed"}
     assert sum(map(items_of, jobs)) == COUNT
     assert proxy.requests["passed"] < 100
+
+
+def test_a_server_that_fails_to_start_task_runs(server, monkeypatch):
+    """It is asked five times; then the flow ends with its error, and does not hang."""
+    monkeypatch.setattr(lifecycle, "PERIOD", 0.5)
+
+    @flow(task_runner=make_runner())
+    def campaign():
+        return fan_out(volume, [bulk("Cu")]).results()
+
+    with Proxy(server) as proxy, reporting_to(proxy):
+        proxy.fails[SLOTS] = 100
+        with pytest.raises(ConcurrencySlotAcquisitionError, match="500 Internal"):
+            campaign()
+        assert proxy.requests["failed"] == 5
+        proxy.fails[SLOTS] = 4
+        assert campaign() == [bulk("Cu").get_volume()]
+    assert proxy.requests["failed"] == 5 + 4
 
 
 def items_of(job):

@@ -41,7 +41,7 @@ from quacc.errors import (
 from quacc.prefect.chunk_run import ItemsFailedError, Load
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.fanout.calls import Call, Counts, Job, is_result
-from quacc.prefect.lifecycle.watch import PERIOD
+from quacc.prefect.lifecycle import watch
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import innermost_runner, width_of
 from quacc.runners.calculation import Calculation
@@ -362,9 +362,13 @@ class Dispatcher:
     def _end_of(self, load: Load, future: PrefectFuture[Any]) -> None:
         """Take the end of a task run."""
         del self._loads[load.chunk.id]
-        future.wait()  # else its state would be asked from the API
-        state: Any = future.state
-        value = state.result(raise_on_failure=False, _sync=True)
+        try:
+            future.wait()  # else its state would be asked from the API
+            state: Any = future.state
+            value = state.result(raise_on_failure=False, _sync=True)
+        # Whatever Prefect's engine raises; nobody would end the items if this went on.
+        except Exception as error:
+            value = error
         outcomes = value.outcomes if isinstance(value, ItemsFailedError) else value
         if isinstance(outcomes, list):
             for outcome in outcomes:
@@ -384,7 +388,7 @@ class Dispatcher:
             if self._faults >= _FAULTS:
                 self.stopped = True
                 raise error
-            time.sleep(PERIOD)
+            time.sleep(watch.PERIOD)
             self.packing.closed(load.chunk)
         elif can_pass(error):
             for number in self.packing.died(load.chunk, streamed=load.streamed):
