@@ -133,7 +133,12 @@ class VibResult(Result):
     hessian: NDArray[Any]
     """(3n, 3n) in eV/Å² for the n atoms that move."""
     thermo: dict[str, Any]
-    """See :func:`quacc.runners.vibrations.run_vibrations`."""
+    """``model``, ``temperature``, ``zero_point_energy``, ``entropy`` (eV/K) and, for an ideal gas,
+    ``pressure``, ``geometry``, ``symmetry_number``, ``spin``, ``enthalpy``, ``gibbs_energy``; for
+    harmonic, ``internal_energy``, ``helmholtz_energy``. Energies include the potential energy (eV);
+    where the code's energy is an enthalpy at 298.15 K (``Code.energy_is_enthalpy``, MOPAC), only
+    the difference to zero-point and thermal energy at 298.15 K is added, as in MOPAC's own THERMO
+    (http://openmopac.net/manual/thermochemistry.html)."""
 
 
 class FlowResult(TypedDict):

@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
-from quacc.cache.known import key_only
+from quacc.cache.known import calculation_of
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.key import digest
@@ -134,7 +134,7 @@ def job_keys(name):
                     forms[" with its cell"] = {"relax_cell": True}
                 for label, given in forms.items():
                     kwargs = keywords | more | given
-                    calculation = key_only(getattr(core, job), (known[structure],), kwargs)
+                    calculation = calculation_of(getattr(core, job), (known[structure],), kwargs)
                     found[f"{name}.{job} {structure}{label}"] = calculation.key
     return found
 

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, reference_states
 from quacc.atoms.check import check_structure
 from quacc.errors import StructureError, suggest
 from quacc.extras import honour_info
+from quacc.fast_atoms import copy_atoms
 
 StructureLike = Atoms | Mapping[str, Any] | str | os.PathLike[str]
 """Atoms, the result of a job, the path of a file, or a name such as Cu or H2O."""
@@ -45,15 +46,22 @@ def as_atoms(structure: StructureLike) -> Atoms:
     StructureError
         It is none of these, or :func:`quacc.atoms.check.check_structure` refuses it.
     """
+    atoms = unchecked(structure)
+    check_structure(atoms)
+    return atoms
+
+
+def unchecked(structure: StructureLike) -> Atoms:
+    """Return the same as :func:`as_atoms`, whether or not the structure makes sense."""
     if isinstance(structure, Atoms):
-        atoms = structure.copy()  # leaves the calculator behind
+        atoms = copy_atoms(structure)  # leaves the calculator behind
     elif isinstance(structure, Mapping):
         if not isinstance(structure.get("atoms"), Atoms):
             raise StructureError(
                 "The dictionary given as a structure has no Atoms under 'atoms': its keys are "
                 f"{', '.join(map(repr, structure)) or 'none'}. Pass the result of a quacc job."
             )
-        atoms = structure["atoms"].copy()
+        atoms = copy_atoms(structure["atoms"])
     elif isinstance(structure, str | os.PathLike):
         atoms = _from_text(os.fspath(structure))
     else:
@@ -63,7 +71,6 @@ def as_atoms(structure: StructureLike) -> Atoms:
             "or 'H2O'."
         )
     honour_info(atoms)
-    check_structure(atoms)
     return atoms
 
 

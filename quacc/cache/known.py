@@ -7,15 +7,14 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import AbstractContextManager
 from typing import Any
 
 from ase import Atoms
 
 from quacc.cache.keeping import Keeping, only_own
 from quacc.errors import MissingProgramError, StoreError
-from quacc.recipes.tools.verbs import recipe_of
-from quacc.runners.calculation import Calculation, Found, only_checking, only_keys
+from quacc.runners.calculation import Calculation
+from quacc.runners.job import planned
 from quacc.schemas import Result
 from quacc.store import Store
 from quacc.store.seal import is_own, is_whole, remove_seal
@@ -30,7 +29,7 @@ class Known:
         self._store = store
         self._keeping = Keeping(store)
 
-    def find(self, calculations: Sequence[Calculation]) -> list[Any]:
+    def find(self, calculations: Sequence[Calculation[Any]]) -> list[Any]:
         """Return the stored result of each calculation; None if it has to be computed.
 
         Only results that are converged and whole; each is the caller's own.
@@ -84,50 +83,41 @@ class Known:
         self._keeping.close()
 
 
-def calculation_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
-    """Return the calculation that a call would make, if it is all that the function does.
+def calculation_of(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    check: bool = False,
+) -> Calculation[Any] | None:
+    """Return the calculation that a call would compute, if it is all that the function does.
 
-    None for functions that are no jobs of quacc's, and for codes that are not installed on this
+    None for functions that are no quacc jobs, and for codes that are not installed on this
     machine, since they may be on the workers'.
+
+    Parameters
+    ----------
+    check
+        Whether it must pass its checks. Otherwise it only has a key, which is quicker.
 
     Raises
     ------
     InputError
         The job refuses its arguments.
     """
-    return _calculation(only_checking, function, args, kwargs)
-
-
-def key_only(function: Callable[..., Any], args: Any, kwargs: Any) -> Calculation | None:
-    """Return the same, for its key: quicker, because the structure is not checked.
-
-    Raises
-    ------
-    InputError
-        There is no key; not for every input that the job refuses.
-    """
-    return _calculation(only_keys, function, args, kwargs)
-
-
-def _calculation(
-    until: Callable[[], AbstractContextManager[Found]],
-    function: Callable[..., Any],
-    args: Any,
-    kwargs: Any,
-) -> Calculation | None:
-    recipe = recipe_of(function)
-    if recipe is None:
+    calculation = planned(function, args, kwargs)
+    if calculation is None:
         return None
     try:
-        with until() as found:
-            function(*args, **kwargs)
+        if check:
+            calculation.check()
+        _ = calculation.key
     except MissingProgramError:  # the worker decides, and says it better
         return None
-    calculation = found.calculation
-    return calculation if calculation and calculation.recipe == recipe else None
+    return calculation
 
 
-def _is_usable(stored: Mapping[str, Any], calculation: Calculation, own: bool) -> bool:
+def _is_usable(stored: Mapping[str, Any], calculation: Calculation[Any], own: bool) -> bool:
     """Return whether a stored result is what the calculation would give, and this user's own."""
     if not (
         Result.__required_keys__ <= stored.keys()
@@ -149,7 +139,7 @@ def _is_usable(stored: Mapping[str, Any], calculation: Calculation, own: bool) -
     return False
 
 
-def as_asked(stored: Any, calculation: Calculation) -> Any:
+def as_asked(stored: Any, calculation: Calculation[Any]) -> Any:
     """Return a stored result with what this caller's structure carries, and no key counts.
 
     Whoever computed it first may have had other tags, other ``info``, other arrays.

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from quacc.cache.keeping import only_own, sealed
-from quacc.cache.known import Known, key_only
+from quacc.cache.known import Known, calculation_of
 from quacc.errors import ParameterError, StoreError
-from quacc.recipes.tools.verbs import bare, innermost, recipe_of, stand_for
+from quacc.recipes.tools.verbs import bare, innermost, stand_for
 from quacc.runners.calculation import Calculation
+from quacc.runners.job import plan_of
 from quacc.store import RejectedError, Store
 from quacc.store.journal import Entry
 from quacc.store.keeper import Keeper
@@ -41,7 +42,7 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
     """
     if not hasattr(innermost(job), "submit"):  # a task is no job
         job = bare(job)
-    if recipe_of(job) is None:
+    if plan_of(job) is None:
         name = getattr(job, "__name__", None) or repr(job)
         raise ParameterError(
             f"{name} is no job of quacc's, so its results cannot be found again in the results "
@@ -51,7 +52,7 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
 
     @functools.wraps(innermost(job))
     def call(*args: Any, **kwargs: Any) -> Any:
-        calculation = key_only(job, args, kwargs)
+        calculation = calculation_of(job, args, kwargs)
         if calculation is None:  # its program is not here, which the job says
             return job(*args, **kwargs)
         TURNS.take(calculation.key)
@@ -109,7 +110,7 @@ _keepers: dict[str, Keeper] = {}
 _writing = threading.Lock()
 
 
-def look_up(calculation: Calculation) -> Any:
+def look_up(calculation: Calculation[Any]) -> Any:
     """Return the stored result, also if a run before had to set it aside; None if there is none."""
     store = Store()
     _keeper(store).catch_up()

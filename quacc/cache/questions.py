@@ -13,10 +13,11 @@ from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import about_name
-from quacc.cache.known import key_only
+from quacc.cache.known import calculation_of
 from quacc.errors import QuaccError, StoreError
 from quacc.key import digest
-from quacc.recipes.tools.verbs import bare, innermost, recipe_of
+from quacc.recipes.tools.verbs import bare, innermost
+from quacc.runners.job import plan_of
 from quacc.schemas import FlowResult
 from quacc.settings import get_settings
 from quacc.store import Store
@@ -91,7 +92,7 @@ def _version(function: Callable[..., Any]) -> int:
 
 def _of_job(job: Callable[..., Any], structure: Any) -> Any:
     """Return what decides the numbers of a job: the key that it would have with its defaults."""
-    calculation = key_only(job, (structure,), {})
+    calculation = calculation_of(job, (structure,), {})
     if calculation is None:
         raise LookupError
     return calculation.key
@@ -100,9 +101,10 @@ def _of_job(job: Callable[..., Any], structure: Any) -> Any:
 def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
     """Return a job's keywords, its own defaults included."""
     kwargs = {} if kwargs is None else dict(kwargs)
-    wanted = f".{name.removesuffix('_kwargs')}_job"
+    wanted = f"{name.removesuffix('_kwargs')}_job"
     for job in jobs.values():
-        if (recipe_of(job) or "").endswith(wanted):
+        plan = plan_of(job)
+        if plan is not None and plan.name == wanted:
             parameters = list(inspect.signature(job).parameters.values())[1:]
             defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
             return defaults | kwargs

@@ -37,7 +37,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a workflow, every job a Prefect task run, on this machine's cores or a site's."""
-    from quacc.runners.calculation import only_checking
+    from quacc.recipes.tools.verbs import check_workflow
 
     _check_calculator(calculator)
     parameters = _parameters(change or [])
@@ -46,8 +46,8 @@ def run(
     parameters = {name: _job(serial, name, value) for name, value in parameters.items()}
     calls = _calls(serial, structures, parameters)
     for arguments in calls:
-        with only_checking():  # mistakes are told now, not after a server has started
-            serial(*arguments, **parameters)
+        # Mistakes are reported now, not after a server has started.
+        check_workflow(serial, *arguments, **parameters)
 
     from rich.console import Console
 

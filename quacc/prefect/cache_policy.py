@@ -18,7 +18,7 @@ from prefect.transactions import IsolationLevel
 from prefect.utilities.callables import parameters_to_args_kwargs
 from pydantic import PrivateAttr
 
-from quacc.cache.known import key_only
+from quacc.cache.known import calculation_of
 from quacc.cache.once import TURNS, look_up, store_now
 from quacc.errors import InputError
 from quacc.recipes.tools.verbs import bare
@@ -52,7 +52,7 @@ class InResultsDatabase(CachePolicy):
         function = task.fn
         args, keywords = parameters_to_args_kwargs(function, inputs)
         try:
-            calculation = key_only(bare(getattr(function, "plain", function)), args, keywords)
+            calculation = calculation_of(bare(task), args, keywords)
         except InputError:  # the job says it
             return None
         if calculation is None:
@@ -64,7 +64,7 @@ class InResultsDatabase(CachePolicy):
 class _DatabaseStore(ResultStore):
     """What one attempt of a task run finds in the results database, and leaves there."""
 
-    _calculation: Calculation | None = PrivateAttr(None)
+    _calculation: Calculation[Any] | None = PrivateAttr(None)
     _refresh: bool = PrivateAttr(False)
     _found: Any = PrivateAttr(None)
     _has_turn: bool = PrivateAttr(False)

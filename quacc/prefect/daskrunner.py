@@ -69,9 +69,10 @@ from quacc.prefect.engine import PatientTaskRunner
 from quacc.prefect.frozen import frozen, frozen_items
 from quacc.prefect.lifecycle import guard
 from quacc.prefect.lifecycle.watch import InterruptedJob, Watch
-from quacc.prefect.tasks import wants_no_cache
-from quacc.recipes.tools.verbs import bare, recipe_of
+from quacc.prefect.tasks import JobTask, wants_no_cache
+from quacc.recipes.tools.verbs import bare
 from quacc.runners.checkpoint import progress_of
+from quacc.runners.job import plan_of
 from quacc.runners.raised import in_words
 from quacc.settings import overrides
 
@@ -309,26 +310,24 @@ class DaskRunner(DaskTaskRunner):
             remote = copy.copy(task)
             remote.fn = lambda load: compute_elsewhere(load, self._compute)  # type: ignore[misc]
             return remote
-        announce: Callable[..., None] | None = getattr(function, "announce", None)
-        plain: Callable[..., Any] = bare(getattr(function, "plain", function))
+        plain: Callable[..., Any] = bare(task)
         policy: Any = task.cache_policy
-        if recipe_of(plain) and not wants_no_cache(policy):
+        if plan_of(plain) and not wants_no_cache(policy):
             policy = InResultsDatabase()  # not Prefect's, which knows no versions
         cached = isinstance(policy, InResultsDatabase)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if announce:
-                announce(*args, **kwargs)
+            if isinstance(task, JobTask):
+                task.announce(args, kwargs)
             return self._call(plain, args, kwargs, name=task.name, cached=cached)
-
-        call.plain = plain  # type: ignore[attr-defined]  # what the cache's key is of
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(call, *args, **kwargs)
 
         remote = copy.copy(task)
+        remote.job = plain  # type: ignore[attr-defined]  # which the cache's key belongs to
         remote.cache_policy = policy
         remote.fn = call_async if task.isasync else call
         return remote
@@ -340,7 +339,7 @@ class DaskRunner(DaskTaskRunner):
 
         ``cached``: Prefect's engine has asked the results database before, and stores the result.
         """
-        calculation = calculation_of(function, args, kwargs)
+        calculation = calculation_of(function, args, kwargs, check=True)
         key = calculation.key if calculation else None
         if calculation and not cached:
             (known,) = self._known.find([calculation])
@@ -355,7 +354,7 @@ class DaskRunner(DaskTaskRunner):
         result = self._again(
             name, lambda task_key: self._attempt(call, task_key), progress, _steps, blame=True
         )
-        if recipe_of(function) and not cached:  # others may have changed what a job returned
+        if plan_of(function) and not cached:  # others may have changed what a job returned
             self._known.keep(result)
         return result
 

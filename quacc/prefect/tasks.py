@@ -18,7 +18,8 @@ from quacc.errors import ParameterError, can_pass
 from quacc.prefect.cache_policy import InResultsDatabase
 from quacc.prefect.frozen import frozen, frozen_arguments
 from quacc.prefect.lifecycle import guard
-from quacc.recipes.tools.verbs import bare, innermost, recipe_of
+from quacc.recipes.tools.verbs import bare, innermost
+from quacc.runners.job import plan_of
 from quacc.runners.raised import is_signal, sendable
 
 guard.install()
@@ -55,16 +56,10 @@ def as_task(
     function = innermost(job)
     name = short_name(function).removesuffix("_job")
 
-    def announce(*args: Any, **kwargs: Any) -> None:
-        given = _arguments(job, args, kwargs)
-        structure, *parameters = given.items()
-        listed = ", ".join(f"{key}={value!r}" for key, value in parameters) or "all defaults"
-        get_run_logger().info("%s of %s with %s", name, describe(structure[1]), listed)
-
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        announce(*args, **kwargs)
-        if recipe_of(job) is None:  # it may change them, and they are those of the next attempt
+        announce(job, args, kwargs)
+        if plan_of(job) is None:  # it may change them, and they are those of the next attempt
             args, kwargs = frozen_arguments(args, kwargs)
         try:
             return job(*args, **kwargs)
@@ -75,9 +70,6 @@ def as_task(
 
     # A partial's own defaults, since Prefect passes every parameter.
     run.__signature__ = inspect.signature(job)  # type: ignore[attr-defined]
-    # A runner that calls the job elsewhere announces it here, and sends the plain function.
-    run.announce = announce  # type: ignore[attr-defined]
-    run.plain = job  # type: ignore[attr-defined]
 
     def run_name(parameters: dict[str, Any]) -> str:
         return f"{name} {formula(next(iter(parameters.values()), None))}".strip()
@@ -87,24 +79,32 @@ def as_task(
         "task_run_name": run_name,
         "tags": {*full_name(function).split(".")[:-1], name},
         # Prefect would hash structures in its own way, which depends on how they came about.
-        "cache_policy": InResultsDatabase() if recipe_of(job) else NO_CACHE,
+        "cache_policy": InResultsDatabase() if plan_of(job) else NO_CACHE,
         "retries": RETRIES,
         "retry_delay_seconds": 10,
         "retry_condition_fn": _worth_retrying,
     }
     if options.get("persist_result") is False:  # so it is, and Prefect would not cache, too
         del options["persist_result"]
-    return JobTask(run, **(settings | options))
+    return JobTask(run, job, **(settings | options))
 
 
 class JobTask(Task[..., Any]):
     """A task that takes its arguments as they are at the call, and whose cache is quacc's.
 
-    It is not to be called on a worker.
+    It is not to be called on a worker. A runner that calls the job elsewhere announces it here,
+    and sends ``job``, the plain function.
     """
 
-    def __init__(self, fn: Callable[..., Any], **options: Any) -> None:
-        super().__init__(fn, **_by_key(fn, options))
+    job: Callable[..., Any]
+
+    def __init__(self, fn: Callable[..., Any], job: Callable[..., Any], **options: Any) -> None:
+        super().__init__(fn, **_by_key(job, options))
+        self.job = job
+
+    def announce(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Log what the job is to compute."""
+        announce(self.job, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         refuse_on_worker(f"The task {self.name}", "the plain job")
@@ -125,8 +125,9 @@ class JobTask(Task[..., Any]):
 
     def with_options(self, **options: Any) -> JobTask:
         """Return a copy with other options; see ``prefect.Task.with_options``."""
-        changed: Any = super().with_options(**_by_key(self.fn, options))
+        changed: Any = super().with_options(**_by_key(self.job, options))
         changed.__class__ = JobTask  # Prefect makes a plain Task
+        changed.job = self.job
         return cast(JobTask, changed)
 
 
@@ -135,7 +136,15 @@ def wants_no_cache(policy: Any) -> bool:
     return policy is None or policy == NO_CACHE
 
 
-def _by_key(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+def announce(job: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Log a line that tells a person what a job is to compute."""
+    structure, *parameters = _arguments(job, args, kwargs).items()
+    listed = ", ".join(f"{key}={value!r}" for key, value in parameters) or "all defaults"
+    name = short_name(innermost(job)).removesuffix("_job")
+    get_run_logger().info("%s of %s with %s", name, describe(structure[1]), listed)
+
+
+def _by_key(job: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return a task's options, those of a quacc job with quacc's cache in the place of Prefect's.
 
     Prefect's policies know neither the recipe's nor the code's version, and INPUTS takes equal
@@ -146,7 +155,7 @@ def _by_key(fn: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     ParameterError
         The options have a function that makes keys.
     """
-    if recipe_of(getattr(fn, "plain", fn)) is None:
+    if plan_of(job) is None:
         return options
     if options.get("cache_key_fn") is not None:
         raise ParameterError(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 import ase
 import numpy as np
@@ -20,8 +19,8 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
 import quacc
-from quacc.atoms import as_atoms
-from quacc.atoms.convert import StructureLike, about_name
+from quacc.atoms.check import check_structure
+from quacc.atoms.convert import StructureLike, about_name, unchecked
 from quacc.calculators.base import Code
 from quacc.errors import (
     CalculationError,
@@ -32,7 +31,6 @@ from quacc.errors import (
     can_pass,
     plain,
 )
-from quacc.extras import honour_info
 from quacc.fast_atoms import copy_atoms
 from quacc.key import calculation_key
 from quacc.runners.checkpoint import Checkpoint
@@ -45,145 +43,155 @@ RELAXED = 0.05
 """Forces (eV/Å) above this mean that a structure is no minimum of the energy, which is told."""
 
 
-class _Until(Enum):
-    """How far a job goes."""
-
-    KEY = auto()
-    CHECKED = auto()
-    END = auto()
-
-
-_until = ContextVar("quacc_until", default=_Until.END)
-
-
-class Checked(BaseException):
-    """Ends a job inside :func:`only_checking` and :func:`only_keys`."""
-
-    def __init__(self, calculation: Calculation) -> None:
-        super().__init__(calculation.key)
-        self.calculation = calculation
-
-
-class Found:
-    """What :func:`only_checking` and :func:`only_keys` learned: the calculation."""
-
-    calculation: Calculation | None = None
-
-    @property
-    def key(self) -> str | None:
-        """Of the calculation."""
-        return self.calculation.key if self.calculation else None
-
-
-def only_checking() -> AbstractContextManager[Found]:
-    """Let jobs inside the ``with`` block do all their checks, and end before they compute.
-
-    Leaves the block at the first calculation that passes its checks, and then knows it.
-    """
-    return _only(_Until.CHECKED)
-
-
-def only_keys() -> AbstractContextManager[Found]:
-    """Let jobs inside the ``with`` block end as soon as the key of their calculation is known.
-
-    Quicker than :func:`only_checking`: whether the structure makes sense, and whether the code
-    can compute it, is not looked at.
-    """
-    return _only(_Until.KEY)
-
-
-@contextmanager
-def _only(until: _Until) -> Iterator[Found]:
-    found = Found()
-    token = _until.set(until)
-    try:
-        yield found
-    except Checked as passed:
-        found.calculation = passed.calculation
-    finally:
-        _until.reset(token)
-
-
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID", "LSB_JOBID")
 
 
-class Calculation:
-    """One code on one structure. Making one checks everything; nothing is computed yet.
+_R = TypeVar("_R")
+
+
+class Calculation(Generic[_R]):
+    """One code on one structure: its key, its checks, and its run. Making one computes nothing.
 
     Parameters
     ----------
     structure
         See :func:`quacc.atoms.as_atoms`.
     code
-        What computes.
+        The code that computes.
+    calc_kwargs
+        Keyword arguments for the code.
+    body
+        Computes, inside :meth:`run`, and returns the result.
     recipe, version
         Name and version of the recipe, for the key.
     parameters
-        The runner's own, already checked.
-    calc_kwargs
-        The code's.
+        The runner's own parameters, which belong to the key, already checked.
     options
-        Names of the runner's keywords that don't belong to the question.
+        The runner's keywords that decide no number.
+    requires
+        Refuses a structure that the runner cannot take.
     copy_files
         See :func:`quacc.runners.workdir.files_to_copy`.
     momenta
-        Whether the velocities belong to the question.
+        Whether the velocities belong to the key.
 
     Raises
     ------
-    InputError, MissingProgramError
-        What was asked for makes no sense, or the code isn't here.
+    InputError
+        The structure cannot be read, or the code has no such keyword.
     """
 
     def __init__(
         self,
         structure: StructureLike,
         code: Code,
+        calc_kwargs: Mapping[str, Any],
+        body: Callable[[Calculation[_R]], _R],
         *,
         recipe: str,
-        version: int,
+        version: int = 1,
         parameters: Mapping[str, Any],
-        calc_kwargs: Mapping[str, Any],
-        options: Iterable[str] = (),
+        options: Mapping[str, Any] = MappingProxyType({}),
+        requires: Callable[[Calculation[_R]], object] = lambda calculation: None,
         copy_files: CopyFiles | None = None,
         momenta: bool = False,
     ) -> None:
-        only_key = _until.get() is _Until.KEY
-        self.input_atoms = _unchecked(structure) if only_key else as_atoms(structure)
+        self.input_atoms = unchecked(structure)
         self.about_name = about_name(structure)
         self.code = code
-        self.recipe = recipe
-        given = code.complete(calc_kwargs, also=[*parameters, *options])
-        self.calc_parameters = code.resolve(self.input_atoms, given)
-        code.check_state(self.input_atoms, self.calc_parameters)
-        if not only_key:
-            self.warnings = self.about_name + code.check(self.input_atoms, self.calc_parameters)
-            self.warnings += code.assumptions(self.input_atoms, given)
-        self.parameters = {**plain(parameters), **self.calc_parameters}
-        self.fingerprint = code.fingerprint(self.calc_parameters)
+        self.recipe = f"{code.name}.{recipe}"
+        self.version = version
+        self.options = options
+        self.momenta = momenta
+        self._own = parameters
+        self._given = code.complete(calc_kwargs, also=[*parameters, *options])
+        self._body = body
+        self._requires = requires
         if copy_files is not None and code.command is None:
             raise ParameterError(
                 f"{code.title} runs in memory and reads no files: leave copy_files out."
             )
         self.copies = files_to_copy(copy_files)
-        self.momenta = momenta
-        self.key = calculation_key(
-            recipe=recipe,
-            version=version,
+        self.warnings: list[str] = []
+        self.directory: str | None = None
+        self._path: Path | None = None  # where its files are while it runs
+
+    @cached_property
+    def calc_parameters(self) -> dict[str, Any]:
+        """The code's parameters, defaults and what depends on the structure included."""
+        parameters = self.code.resolve(self.input_atoms, self._given)
+        self.code.check_state(self.input_atoms, parameters)
+        return parameters
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters that decide the numbers."""
+        return {**plain(self._own), **self.calc_parameters}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What decides the numbers beside the parameters: the code's version."""
+        return self.code.fingerprint(self.calc_parameters)
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the calculation, whether or not it passes :meth:`check`.
+
+        Raises
+        ------
+        InputError
+            There is none; not for every input that is refused.
+        MissingProgramError
+            The code is not on this machine, so nothing tells its version.
+        """
+        return calculation_key(
+            recipe=self.recipe,
+            version=self.version,
             atoms=self.input_atoms,
             parameters=self.parameters,
             fingerprint=self.fingerprint,
-            momenta=momenta,
+            momenta=self.momenta,
             extra=content_hash(self.copies),
         )
-        self.directory: str | None = None
-        self._path: Path | None = None  # where its files are while it runs
-        if only_key:
-            raise Checked(self)
+
+    def check(self) -> Calculation[_R]:
+        """Check everything that can be checked without computing; return this calculation.
+
+        Raises
+        ------
+        InputError, MissingProgramError
+            It makes no sense, or the code is not on this machine.
+        """
+        check_structure(self.input_atoms)
+        parameters = self.calc_parameters
+        self.warnings = self.about_name + self.code.check(self.input_atoms, parameters)
+        self.warnings += self.code.assumptions(self.input_atoms, self._given)
+        _ = self.key
+        self._requires(self)
+        return self
+
+    def compute(self) -> _R:
+        """Check, compute, and return the result.
+
+        Raises
+        ------
+        InputError, MissingProgramError
+            Before anything is computed.
+        CalculationError
+            The code failed, or returned numbers that are not finite.
+        PreemptedError
+            It was stopped; the same calculation is restarted from its checkpoint.
+        """
+        return self._body(self.check())
 
     @cached_property
     def formula(self) -> str:
         return formula_of(self.input_atoms)
+
+    @cached_property
+    def title(self) -> str:
+        """Recipe and structure, for messages."""
+        return f"{self.recipe} of {self.input_atoms.get_chemical_formula()}"
 
     @contextmanager
     def run(self, *, steps: bool = True) -> Iterator[Atoms]:
@@ -204,14 +212,12 @@ class Calculation:
         PreemptedError
             There is no time to start, or the body was stopped between two steps.
         """
-        if _until.get() is _Until.CHECKED:
-            raise Checked(self)
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter(), _cpu_seconds(self.code)
         atoms = copy_atoms(self.input_atoms)
         self.checkpoint = Checkpoint(
             self.key,
-            f"{self.recipe} of {atoms.get_chemical_formula()}",
+            self.title,
             costs=self._costs,
             restart_files=self.code.restart_files,
         )
@@ -280,7 +286,7 @@ class Calculation:
 
     def _not_finite(self, what: str) -> str:
         return (
-            f"{self.recipe} of {self.input_atoms.get_chemical_formula()}: {self.code.title} "
+            f"{self.title}: {self.code.title} "
             f"returned {what}. The structure has probably fallen apart; look at `error.atoms`, "
             "and start from a better structure or with smaller steps."
         )
@@ -367,8 +373,7 @@ class Calculation:
             reason = f"it cannot compute {error or 'a property that this job needs'}"
         where = f" Its files are in {directory}." if directory else ""
         return CalculationError(
-            f"{self.recipe} of {self.input_atoms.get_chemical_formula()} with "
-            f"{self.code.title} failed: {reason}.{where}",
+            f"{self.title} with {self.code.title} failed: {reason}.{where}",
             atoms=last,
             directory=directory,
         )
@@ -380,16 +385,6 @@ def formula_of(atoms: Atoms) -> str:
     if atoms.pbc.any():
         return formula.reduce()[0].format("metal")
     return formula.format("hill")
-
-
-def _unchecked(structure: StructureLike) -> Atoms:
-    """Return a copy of a structure, which is checked only where it comes from a file or a name."""
-    atoms = structure.get("atoms") if isinstance(structure, Mapping) else structure
-    if not isinstance(atoms, Atoms):
-        return as_atoms(structure)
-    copy = copy_atoms(atoms)
-    honour_info(copy)
-    return copy
 
 
 def _cpu_seconds(code: Code) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -37,27 +36,26 @@ DYNAMICS = ("NVE", "Langevin", "Bussi", "NPT")
 _BAR = 1e5 * units.Pascal
 
 
-def run_md(
-    structure: StructureLike,
+def md(
     code: Code,
-    calc_kwargs: Mapping[str, Any],
+    /,
+    atoms: StructureLike,
     *,
-    recipe: str,
-    version: int = 2,
-    dynamics: str,
-    steps: int,
-    timestep: float,
-    temperature: float,
-    pressure: float,
-    friction: float,
-    thermostat_time: float,
-    barostat_time: float,
-    seed: int,
-    sample_every: int,
+    dynamics: str = "NVE",
+    steps: int = 1000,
+    timestep: float = 1.0,
+    temperature: float = 300.0,
+    pressure: float = 0.0,
+    friction: float = 0.01,
+    thermostat_time: float = 100.0,
+    barostat_time: float = 1000.0,
+    seed: int = 0,
+    sample_every: int = 1,
     trajectory: bool = False,
     copy_files: CopyFiles | None = None,
-) -> MDResult:
-    """Integrate Newton's equations, with a thermostat or barostat if asked.
+    **calc_kwargs: Any,
+) -> Calculation[MDResult]:
+    """Run molecular dynamics, with a thermostat or barostat if asked.
 
     Temperatures are of the motion relative to the centre of mass, of 3N - 3 degrees of freedom,
     where nothing but the atoms' own forces holds them; with constraints or of one atom, of all
@@ -66,6 +64,8 @@ def run_md(
 
     Parameters
     ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
     dynamics
         - ``NVE``: velocity Verlet.
         - ``Langevin``: NVT (Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006)).
@@ -75,27 +75,20 @@ def run_md(
     steps, timestep
         Number of steps, and the length of one (fs).
     temperature
-        Of the thermostat, and of the Maxwell-Boltzmann velocities that a structure without
-        momenta gets (K).
+        Temperature of the thermostat, and of the Maxwell-Boltzmann velocities that a structure
+        without momenta gets (K).
     pressure
-        Of the barostat (bar).
+        Pressure of the barostat (bar).
     friction
-        Of the Langevin thermostat (1/fs).
+        Friction of the Langevin thermostat (1/fs).
     thermostat_time, barostat_time
         Time constants of Bussi and NPT (fs).
     seed
-        Of all random numbers.
+        Seed of all random numbers.
     sample_every
-        Steps between two entries of the history.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite.
-    PreemptedError
-        It was stopped; the same call goes on from the checkpoint.
+        Number of steps between two entries of the history.
+    trajectory
+        Return the structure of every sample.
     """
     require_choice("dynamics", dynamics, DYNAMICS)
     require_count(steps=steps, sample_every=sample_every)
@@ -109,11 +102,13 @@ def run_md(
     require_number(pressure=pressure)
     require_bool(trajectory=trajectory)
     require_count(minimum=0, seed=seed)
-    calculation = Calculation(
-        structure,
+    return Calculation(
+        atoms,
         code,
-        recipe=recipe,
-        version=version,
+        calc_kwargs,
+        _compute,
+        recipe="md_job",
+        version=2,
         parameters={
             "dynamics": dynamics,
             "steps": int(steps),
@@ -127,23 +122,32 @@ def run_md(
             "sample_every": int(sample_every),
             "trajectory": trajectory,
         },
-        calc_kwargs=calc_kwargs,
+        requires=_check_structure,
         copy_files=copy_files,
         momenta=True,
     )
+
+
+def _check_structure(calculation: Calculation[MDResult]) -> None:
     if calculation.input_atoms.get_number_of_degrees_of_freedom() < 1:
         raise StructureError("All atoms are fixed, so nothing can move.")
-    if dynamics == "NPT":
-        _check_npt(calculation.input_atoms, code)
-    rng = np.random.default_rng(int(seed))
+    if calculation.parameters["dynamics"] == "NPT":
+        _check_npt(calculation.input_atoms, calculation.code)
+
+
+def _compute(calculation: Calculation[MDResult]) -> MDResult:
+    parameters = calculation.parameters
+    dynamics, steps, timestep = (parameters[one] for one in ("dynamics", "steps", "timestep"))
+    sample_every, trajectory = parameters["sample_every"], parameters["trajectory"]
+    rng = np.random.default_rng(parameters["seed"])
     samples: list[dict[str, float]] = []
     frames: list[Atoms] = []
     with calculation.run() as atoms:
         if not atoms.get_momenta().any():
-            _thermalise(atoms, temperature, rng)
+            _thermalise(atoms, parameters["temperature"], rng)
         if dynamics in ("Bussi", "NPT"):
             _stop_drift(atoms)  # else they would scale it like heat, which it never becomes
-        integrator = _integrator(atoms, calculation.parameters, rng)
+        integrator = _integrator(atoms, parameters, rng)
         checkpoint = calculation.checkpoint
 
         def fits(saved: dict[str, Any]) -> None:
@@ -179,7 +183,7 @@ def run_md(
             if not finished:
                 checkpoint.step(integrator.nsteps, state)
     result = cast(MDResult, calculation.result(atoms))
-    result["steps"] = int(steps)
+    result["steps"] = steps
     result["history"] = _columns(samples)
     if trajectory:
         result["trajectory"] = frames

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
-from ase.mep import NEB
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
@@ -32,25 +29,24 @@ _BEFORE_CLIMBING = 0.3
 """The image climbs once no force on the band is larger than this (eV/Å)."""
 
 
-def run_neb(
+def neb(
+    code: Code,
+    /,
     initial: StructureLike,
     final: StructureLike,
-    code: Code,
-    calc_kwargs: Mapping[str, Any],
     *,
-    recipe: str,
-    version: int = 1,
-    images: int,
-    climb: bool,
-    idpp: bool,
-    spring: float,
-    fmax: float,
-    steps: int,
-    optimizer: str,
-    exchange: bool,
-    parallel: int,
-) -> NEBResult:
-    """Relax a band of images between two minima of the energy.
+    images: int = 5,
+    climb: bool = True,
+    idpp: bool = True,
+    spring: float = 0.1,
+    fmax: float = 0.05,
+    steps: int = 500,
+    optimizer: str = "FIRE",
+    exchange: bool = False,
+    parallel: int = 1,
+    **calc_kwargs: Any,
+) -> Calculation[NEBResult]:
+    """Find the minimum-energy path between two minima.
 
     Improved tangents (Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000)), an image that climbs
     to the saddle point (Henkelman et al., J. Chem. Phys. 113, 9901 (2000)), and a first band from
@@ -61,7 +57,7 @@ def run_neb(
     initial, final
         Both ends, relaxed, their atoms in the same order.
     images
-        Between the two ends.
+        Number of images between the two ends.
     climb
         Let the highest image climb to the saddle point.
     idpp
@@ -71,34 +67,26 @@ def run_neb(
     fmax
         Converged when no atom of any image feels a larger force across the band (eV/Å).
     steps
-        Give up after so many.
+        Maximum number of steps.
     optimizer
-        One of :data:`OPTIMIZERS`.
+        FIRE or BFGS.
     exchange
         The atoms do exchange their places; without it, structures whose atoms seem to be in
         different orders are refused.
     parallel
-        Images that are computed at a time, for a code that is an external program.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite.
-    PreemptedError
-        It was stopped; the same call goes on from the checkpoint.
+        Number of images that are computed at a time, for a code that is an external program.
     """
     require_count(images=images, steps=steps, parallel=parallel)
     require_bool(climb=climb, idpp=idpp, exchange=exchange)
     require_positive(spring=spring, fmax=fmax)
     require_choice("optimizer", optimizer, OPTIMIZERS)
     end = as_atoms(final)
-    calculation = Calculation(
+    return Calculation(
         initial,
         code,
-        recipe=recipe,
-        version=version,
+        calc_kwargs,
+        _compute,
+        recipe="neb_job",
         parameters={
             "final": end,
             "images": int(images),
@@ -109,18 +97,28 @@ def run_neb(
             "steps": int(steps),
             "optimizer": optimizer,
         },
-        calc_kwargs=calc_kwargs,
-        options=["parallel", "exchange"],
+        options={"parallel": parallel, "exchange": exchange},
+        requires=lambda one: check_match(one.input_atoms, end, exchange=exchange),
     )
-    check_match(calculation.input_atoms, end, exchange=exchange)
+
+
+def _compute(calculation: Calculation[NEBResult]) -> NEBResult:
+    from quacc.runners.band import Band
+
+    parameters = calculation.parameters
+    end, images, climb = (parameters[name] for name in ("final", "images", "climb"))
+    fmax, steps, optimizer = (parameters[name] for name in ("fmax", "steps", "optimizer"))
+    parallel = 1 if calculation.code.command is None else calculation.options["parallel"]
     energies: list[list[float]] = []
     forces: list[float] = []
     begun = 0  # how many steps there were before this stage
     with calculation.run() as atoms:
         band = [atoms, *(calculation.another(atoms, f"image{i + 1}") for i in range(images + 1))]
         band[-1].set_positions(end.positions, apply_constraint=False)
-        neb = _Band(band, calculation, spring, parallel if code.command is not None else 1)
-        neb.interpolate(method="idpp" if idpp else "linear", mic=True, apply_constraint=False)
+        neb = Band(band, calculation, parameters["spring"], parallel)
+        neb.interpolate(
+            method="idpp" if parameters["idpp"] else "linear", mic=True, apply_constraint=False
+        )
         checkpoint = calculation.checkpoint
 
         def fits(saved: dict[str, Any]) -> None:
@@ -174,7 +172,7 @@ def run_neb(
     last = np.array(energies[-1])
     result["converged"] = bool(converged)
     result["steps"] = len(forces) - 1
-    result["fmax"] = float(fmax)
+    result["fmax"] = fmax
     result["history"] = {"barrier": np.ptp(np.array(energies), axis=1), "fmax": np.array(forces)}
     result["images"] = [
         calculation.input_atoms.copy(),
@@ -188,7 +186,7 @@ def run_neb(
     result["reaction_energy"] = float(last[-1] - last[0])
     if not converged:
         result["warnings"].append(
-            f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
+            f"{calculation.title} did not converge in {steps} steps: the "
             f"largest force on the band is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å."
         )
     if at_ends > max(fmax, RELAXED):
@@ -199,38 +197,6 @@ def run_neb(
     if top in (0, len(band) - 1):
         result["warnings"].append("There is no barrier between the two ends on this path.")
     return result
-
-
-class _Band(NEB):
-    """A band whose images are computed several at a time; what fails is raised."""
-
-    def __init__(
-        self, images: Sequence[Atoms], calculation: Calculation, spring: float, parallel: int
-    ) -> None:
-        super().__init__(images, k=spring, method="improvedtangent")
-        self.calculation = calculation
-        self.at_a_time = parallel
-
-    def get_forces(self) -> Any:
-        todo = [
-            image
-            for image in self.images[1:-1]
-            if image.calc.calculation_required(image, ["energy", "forces"])
-        ]
-        if self.at_a_time == 1 or len(todo) < 2:
-            for image in todo:
-                self.calculation.evaluate(image)
-        else:
-            contexts = [copy_context() for _ in todo]  # which know the settings
-            with ThreadPoolExecutor(self.at_a_time) as pool:
-                list(
-                    pool.map(
-                        lambda context, image: context.run(self.calculation.evaluate, image),
-                        contexts,
-                        todo,
-                    )
-                )
-        return super().get_forces()
 
 
 def path_length(images: Sequence[Atoms]) -> Any:
@@ -248,7 +214,7 @@ def _largest(forces: Any) -> Any:
     return np.linalg.norm(forces.reshape(-1, 3), axis=1).max()
 
 
-def _optimizer(name: str, neb: NEB) -> Any:
+def _optimizer(name: str, neb: Any) -> Any:
     from ase import optimize
 
     return getattr(optimize, name)(neb, logfile=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -45,48 +44,41 @@ OPTIMIZERS = {
 """Name of each optimizer, and the module that it comes from."""
 
 
-def run_relax(
-    structure: StructureLike,
+def relax(
     code: Code,
-    calc_kwargs: Mapping[str, Any],
+    /,
+    atoms: StructureLike,
     *,
-    recipe: str,
-    version: int = 1,
-    relax_cell: bool,
-    fmax: float,
-    steps: int,
-    optimizer: str,
+    relax_cell: bool = False,
+    fmax: float = 0.01,
+    steps: int = 1000,
+    optimizer: str = "ScaledBFGS",
     trajectory: bool = False,
     require_convergence: bool = False,
     copy_files: CopyFiles | None = None,
-) -> OptResult:
-    """Move the atoms, and the cell if asked, until the forces vanish.
+    **calc_kwargs: Any,
+) -> Calculation[OptResult]:
+    """Relax the positions and, if asked, the cell.
 
     Parameters
     ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
     relax_cell
         Relax the cell as well, with ASE's ``FrechetCellFilter``; the threshold then also
         applies to the filter's forces on the cell (eV/Å).
     fmax
         Converged when no atom feels a larger force (eV/Å). Forces on fixed atoms don't count.
     steps
-        Give up after so many.
+        Maximum number of steps.
     optimizer
-        One of :data:`OPTIMIZERS`.
+        ScaledBFGS (:class:`quacc.runners.optimizers.ScaledBFGS`), or BFGS, BFGSLineSearch, FIRE,
+        LBFGS or PreconLBFGS of ASE.
     trajectory
         Return every step's structure, energy and forces.
     require_convergence
         Raise :class:`quacc.errors.NotConvergedError` instead of returning a result with
         ``converged: False``.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite.
-    PreemptedError
-        It was stopped; the same call goes on from the checkpoint.
     """
     require_bool(
         relax_cell=relax_cell, trajectory=trajectory, require_convergence=require_convergence
@@ -99,11 +91,12 @@ def run_relax(
             f"{code.title} computes no stress, so it can relax no cell: relax_cell must be False. "
             "A workflow takes the cell of a crystal that is the result of a job as it is."
         )
-    calculation = Calculation(
-        structure,
+    return Calculation(
+        atoms,
         code,
-        recipe=recipe,
-        version=version,
+        calc_kwargs,
+        _compute,
+        recipe="relax_job",
         parameters={
             "relax_cell": relax_cell,
             "fmax": float(fmax),
@@ -111,21 +104,32 @@ def run_relax(
             "optimizer": optimizer,
             "trajectory": trajectory,
         },
-        calc_kwargs=calc_kwargs,
-        options=["require_convergence"],
+        options={"require_convergence": require_convergence},
+        requires=_check_cell,
         copy_files=copy_files,
     )
-    if relax_cell and not calculation.input_atoms.pbc.all():
+
+
+def _check_cell(calculation: Calculation[OptResult]) -> None:
+    pbc = calculation.input_atoms.pbc
+    if calculation.parameters["relax_cell"] and not pbc.all():
         raise StructureError(
             "relax_cell=True needs a structure that is periodic in three directions; this one "
-            f"has pbc={calculation.input_atoms.pbc.tolist()}."
+            f"has pbc={pbc.tolist()}."
         )
+
+
+def _compute(calculation: Calculation[OptResult]) -> OptResult:
+    parameters = calculation.parameters
+    fmax, steps, trajectory = (parameters[name] for name in ("fmax", "steps", "trajectory"))
     energies: list[float] = []
     forces: list[float] = []
     frames: list[Atoms] = []
     with calculation.run() as atoms:
-        target = _target(atoms, relax_cell)  # before the cell changes, which it refers to
-        dynamics = _optimizer(optimizer, target, fmax)
+        target = _target(
+            atoms, parameters["relax_cell"]
+        )  # before the cell changes, which it refers to
+        dynamics = _optimizer(parameters["optimizer"], target, fmax)
         calls = Calls(atoms.calc)
         checkpoint = calculation.checkpoint
 
@@ -173,18 +177,18 @@ def run_relax(
     result["converged"] = bool(converged)
     result["steps"] = len(energies) - 1
     result["force_calls"] = calls.count
-    result["fmax"] = float(fmax)
+    result["fmax"] = fmax
     result["history"] = {"energy": np.array(energies), "fmax": np.array(forces)}
     if trajectory:
         result["trajectory"] = frames
     if not converged:
         text = (
-            f"{recipe} of {atoms.get_chemical_formula()} did not converge in {steps} steps: the "
+            f"{calculation.title} did not converge in {steps} steps: the "
             f"largest force is {forces[-1]:.3g} eV/Å, above fmax = {fmax} eV/Å. Go on from "
             "the last structure with more steps, or with another optimizer."
         )
         result["warnings"].append(text)
-        if require_convergence:
+        if calculation.options["require_convergence"]:
             raise NotConvergedError(
                 text, atoms=result["atoms"], directory=result["directory"], result=dict(result)
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from quacc.atoms.convert import StructureLike
@@ -12,28 +11,33 @@ from quacc.runners.workdir import CopyFiles
 from quacc.schemas import StaticResult
 
 
-def run_static(
-    structure: StructureLike,
+def static(
     code: Code,
-    calc_kwargs: Mapping[str, Any],
+    /,
+    atoms: StructureLike,
     *,
-    recipe: str,
-    version: int = 1,
     copy_files: CopyFiles | None = None,
-) -> StaticResult:
-    """Compute the energy of a structure, and its forces and stress where the code has them.
+    **calc_kwargs: Any,
+) -> Calculation[StaticResult]:
+    """Compute the energy, forces and, for a crystal, the stress.
 
-    See :class:`quacc.runners.calculation.Calculation` for the parameters and errors.
+    Parameters
+    ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
     """
-    calculation = Calculation(
-        structure,
+    return Calculation(
+        atoms,
         code,
-        recipe=recipe,
-        version=version,
+        calc_kwargs,
+        _compute,
+        recipe="static_job",
         parameters={},
-        calc_kwargs=calc_kwargs,
         copy_files=copy_files,
     )
+
+
+def _compute(calculation: Calculation[StaticResult]) -> StaticResult:
     with calculation.run(steps=False) as atoms:
         calculation.evaluate(atoms)
     return calculation.result(atoms)

@@ -38,64 +38,45 @@ _STANDARD = 298.15
 """Where an energy that is an enthalpy has its zero-point and thermal energy from (K)."""
 
 
-def run_vibrations(
-    structure: StructureLike,
+def freq(
     code: Code,
-    calc_kwargs: Mapping[str, Any],
+    /,
+    atoms: StructureLike,
     *,
-    recipe: str,
-    version: int = 5,
-    displacement: float,
-    thermo: str,
-    temperature: float,
-    pressure: float,
-    symmetry_number: int | None,
-    spin: float | None,
+    displacement: float = 0.01,
+    thermo: str = "ideal_gas",
+    temperature: float = 298.15,
+    pressure: float = 1.0,
+    symmetry_number: int | None = None,
+    spin: float | None = None,
     copy_files: CopyFiles | None = None,
-) -> VibResult:
-    """Compute the vibrations of all atoms that are not fixed, and thermochemistry from them.
+    **calc_kwargs: Any,
+) -> Calculation[VibResult]:
+    """Compute the vibrations of all atoms that are not fixed, and thermochemistry.
 
     A molecule in a periodic box with at least 6 Å of vacuum around it is free: its three
     translations and its rotations are no vibrations.
 
     The Hessian is the symmetrised central difference of the forces; modes and thermochemistry
-    are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``).
+    are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``). Imaginary modes are left
+    out of the thermochemistry, which a warning says.
 
     Parameters
     ----------
+    atoms
+        Atoms, the result of a job, the path of a file, or a name such as H2O. Relax it first.
     displacement
-        Of each atom to both sides (Å).
+        How far each atom is displaced to both sides (Å).
     thermo
         ``ideal_gas`` for a free molecule, ``harmonic`` for everything else.
     temperature, pressure
-        K, bar. Harmonic thermochemistry knows no pressure.
+        Temperature (K) and pressure (bar). Harmonic thermochemistry knows no pressure.
     symmetry_number
-        Of a molecule; None counts the rotations that map it onto itself.
+        The symmetry number of a molecule; None counts the rotations that map it onto itself.
     spin
         Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
         where it is given, or half the sum of the initial magnetic moments; without either, 1/2 for
         an odd number of electrons, and 0 for an even one.
-
-    Returns
-    -------
-    VibResult
-        ``thermo`` holds ``model``, ``temperature``, ``zero_point_energy``, ``entropy`` (eV/K)
-        and, for an ideal gas, ``pressure``, ``geometry``, ``symmetry_number``, ``spin``,
-        ``enthalpy``, ``gibbs_energy``; for harmonic, ``internal_energy``,
-        ``helmholtz_energy``. Energies include the potential energy (eV); where the code's energy
-        is an enthalpy at 298.15 K (``Code.energy_is_enthalpy``, MOPAC), only what zero-point and
-        thermal energy differ from theirs at 298.15 K is added, as MOPAC's own THERMO does
-        (http://openmopac.net/manual/thermochemistry.html). Imaginary modes are left out and
-        named in ``warnings``.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        Before anything is computed.
-    CalculationError
-        The code failed, or returned numbers that are not finite.
-    PreemptedError
-        It was stopped; the same call goes on from the checkpoint.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
     if not _SMALLEST <= displacement <= _LARGEST:
@@ -110,11 +91,13 @@ def run_vibrations(
         require_number(spin=spin)
         if spin < 0 or (2 * spin) % 1:
             raise ParameterError(f"spin must be 0, 0.5, 1, 1.5, …, not {spin!r}.")
-    calculation = Calculation(
-        structure,
+    return Calculation(
+        atoms,
         code,
-        recipe=recipe,
-        version=version,
+        calc_kwargs,
+        _compute,
+        recipe="freq_job",
+        version=5,
         parameters={
             "displacement": float(displacement),
             "thermo": thermo,
@@ -123,13 +106,23 @@ def run_vibrations(
             "symmetry_number": symmetry_number,
             "spin": spin,
         },
-        calc_kwargs=calc_kwargs,
+        requires=_check_structure,
         copy_files=copy_files,
     )
+
+
+def _check_structure(calculation: Calculation[VibResult]) -> None:
     indices = _moving(calculation.input_atoms)
-    if thermo == "ideal_gas":
+    if calculation.parameters["thermo"] == "ideal_gas":
         _check_molecule(calculation.input_atoms, indices)
-        calculation.warnings += _check_spin(calculation, spin)
+        calculation.warnings += _check_spin(calculation, calculation.parameters["spin"])
+
+
+def _compute(calculation: Calculation[VibResult]) -> VibResult:
+    code, parameters = calculation.code, calculation.parameters
+    displacement, thermo = parameters["displacement"], parameters["thermo"]
+    temperature, pressure = parameters["temperature"], parameters["pressure"]
+    indices = _moving(calculation.input_atoms)
     with calculation.run() as atoms:
         hessian = _hessian(calculation, atoms, indices, displacement)
         atoms.positions = calculation.input_atoms.positions
@@ -165,18 +158,18 @@ def run_vibrations(
     real = energies[squares > 0]
     if thermo == "harmonic" and not len(real):
         raise CalculationError(
-            f"{recipe} of {atoms.get_chemical_formula()}: no mode has a real frequency, so there "
+            f"{calculation.title}: no mode has a real frequency, so there "
             "is no thermochemistry. The structure is not a minimum; relax it first.",
             atoms=result["atoms"],
         )
     describe = _ideal_gas if thermo == "ideal_gas" else _harmonic
     with np.errstate(all="ignore"):
         energy = result["results"]["energy"]
-        thermo_data = describe(atoms, real, energy, calculation.parameters, code)
+        thermo_data = describe(atoms, real, energy, parameters, code)
     wrong = [name for name, value in thermo_data.items() if not np.isfinite(_number(value))]
     if wrong:
         raise CalculationError(
-            f"{recipe} of {atoms.get_chemical_formula()}: {', '.join(wrong)} at {temperature:g} K "
+            f"{calculation.title}: {', '.join(wrong)} at {temperature:g} K "
             f"and {pressure:g} bar are not finite numbers. Choose another temperature or pressure.",
             atoms=result["atoms"],
         )

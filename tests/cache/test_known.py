@@ -16,7 +16,7 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from prefect import flow
 
-from quacc.cache.known import Known, calculation_of, key_only
+from quacc.cache.known import Known, calculation_of
 from quacc.errors import MissingProgramError, NotConvergedError, ParameterError
 from quacc.prefect import as_task
 from quacc.prefect.daskrunner import DaskRunner
@@ -59,7 +59,7 @@ def test_the_name_of_a_salt_is_told_to_whoever_uses_it():
 
 def test_a_job_is_served_to_all_who_ask_the_same():
     result = keep(relax_job("Al"))
-    for asked in (relax_job, partial(relax_job, fmax=0.01), as_task(relax_job).fn.plain):
+    for asked in (relax_job, partial(relax_job, fmax=0.01), as_task(relax_job).job):
         key, served = look_up(asked, "Al")
         assert key == result["key"]
         assert_same(served, result)
@@ -231,7 +231,7 @@ def test_each_of_many_gets_its_own_result(caplog):
         atoms.set_tags(tag)
         atoms.info["note"] = {"tag": tag}
     with caplog.at_level(logging.WARNING):
-        found = Known().find([key_only(static_job, (atoms,), {}) for atoms in asked])
+        found = Known().find([calculation_of(static_job, (atoms,), {}) for atoms in asked])
     assert f"quacc results rm {damaged[:10]}" in caplog.text
     assert [result is None for result in found] == [False, False, True, False, True, False]
     for atoms, result in zip(asked, found, strict=True):

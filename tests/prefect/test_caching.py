@@ -21,7 +21,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_dask import DaskTaskRunner
 
-from quacc.cache.known import Known, key_only
+from quacc.cache.known import Known, calculation_of
 from quacc.calculators.emt import CODE
 from quacc.errors import ParameterError, PreemptedError, StructureError
 from quacc.key import calculation_key
@@ -30,9 +30,8 @@ from quacc.prefect.daskrunner import DaskRunner
 from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.mopac import core as mopac
-from quacc.runners.calculation import only_keys
 from quacc.runners.deadline import carry_on, stop_soon
-from quacc.runners.static import run_static
+from quacc.runners.static import static
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
 from quacc.store.seal import remove_seal
@@ -42,7 +41,7 @@ from store_cases import assert_same
 
 
 def is_known(job, *args, **kwargs):
-    return Known().find([key_only(job, args, kwargs)]) != [None]
+    return Known().find([calculation_of(job, args, kwargs)]) != [None]
 
 
 def computed_in(results):
@@ -88,13 +87,13 @@ def test_keys_stay_what_they_are_in_peoples_databases(momenta, key):
 def test_the_quick_key_is_the_key_of_the_result(structure):
     jobs = [(static_job, {}), (relax_job, {"fmax": 0.3}), (md_job, {"steps": 2})]
     for job, kwargs in jobs:
-        assert key_only(job, (structure,), kwargs).key == job(structure, **kwargs)["key"]
-    assert key_only(bulk_to_slabs_flow, (structure,), {}) is None
+        assert calculation_of(job, (structure,), kwargs).key == job(structure, **kwargs)["key"]
+    assert calculation_of(bulk_to_slabs_flow, (structure,), {}) is None
 
 
 def test_the_quick_key_keeps_the_structure_of_its_time():
     atoms = bulk("Cu")
-    calculation = key_only(static_job, (atoms,), {})
+    calculation = calculation_of(static_job, (atoms,), {})
     atoms.info["mine"] = 1
     atoms.positions += 1
     assert_same(calculation.input_atoms, bulk("Cu"))
@@ -128,9 +127,9 @@ def test_another_version_of_the_code_or_recipe_is_not_known(monkeypatch):
     cached(static_job)("Cu")
 
     def known(version):
-        with only_keys() as found:
-            run_static("Cu", CODE, {}, recipe="emt.static_job", version=version)
-        return Known().find([found.calculation]) != [None]
+        calculation = static(CODE, "Cu")
+        calculation.version = version
+        return Known().find([calculation]) != [None]
 
     assert known(version=1)
     assert not known(version=2)

@@ -22,12 +22,11 @@ from quacc.calculators.emt import EMTCode
 from quacc.errors import CalculationError, PreemptedError
 from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.runners import checkpoint
-from quacc.runners.calculation import only_checking
 from quacc.runners.checkpoint import progress_of
 from quacc.runners.deadline import carry_on, stop_soon
-from quacc.runners.md import run_md
-from quacc.runners.relax import OPTIMIZERS, run_relax
-from quacc.runners.vibrations import run_vibrations
+from quacc.runners.md import md
+from quacc.runners.relax import OPTIMIZERS, relax
+from quacc.runners.vibrations import freq
 from quacc.settings import change_settings, get_settings
 from quacc.store import codec
 
@@ -110,23 +109,21 @@ def assert_close(one, other):
 @pytest.mark.parametrize("relax_cell", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_relaxation(optimizer, relax_cell):
-    def relax(code):
-        return run_relax(
-            rattled(),
+    def relaxed(code):
+        return relax(
             code,
-            {},
-            recipe="test.relax",
+            rattled(),
             relax_cell=relax_cell,
             fmax=0.002,
             steps=60,
             optimizer=optimizer,
             trajectory=True,
-        )
+        ).compute()
 
-    whole, stops = attempts(relax, WatchedCode())
+    whole, stops = attempts(relaxed, WatchedCode())
     assert stops == []
     assert whole["provenance"]["attempts"] == 1
-    resumed, stops = attempts(relax, WatchedCode(stop_at=(5, 8)))
+    resumed, stops = attempts(relaxed, WatchedCode(stop_at=(5, 8)))
     assert len(stops) == 2
     assert 0 < stops[0] < stops[1] < whole["steps"]
     assert_close(resumed, whole)
@@ -136,38 +133,34 @@ def test_relaxation(optimizer, relax_cell):
 
 @pytest.mark.parametrize("relax_cell", [False, True])
 def test_relaxation_with_a_preconditioner(relax_cell):
-    def relax(code):
-        return run_relax(
-            rattled((3, 3, 3)),
+    def relaxed(code):
+        return relax(
             code,
-            {},
-            recipe="test.relax",
+            rattled((3, 3, 3)),
             relax_cell=relax_cell,
             fmax=0.01,
             steps=30,
             optimizer="PreconLBFGS",
-        )
+        ).compute()
 
-    whole, _ = attempts(relax, WatchedCode())
-    resumed, stops = attempts(relax, WatchedCode(stop_at=(6, 9)))
+    whole, _ = attempts(relaxed, WatchedCode())
+    resumed, stops = attempts(relaxed, WatchedCode(stop_at=(6, 9)))
     assert len(stops) == 2
     assert_close(resumed, whole)
 
 
 def test_steps_are_counted_over_all_attempts():
-    def relax(code):
-        return run_relax(
-            rattled(),
+    def relaxed(code):
+        return relax(
             code,
-            {},
-            recipe="test.relax",
+            rattled(),
             relax_cell=False,
             fmax=1e-9,
             steps=6,
             optimizer="FIRE",
-        )
+        ).compute()
 
-    result, stops = attempts(relax, WatchedCode(stop_at=(3, 6)))
+    result, stops = attempts(relaxed, WatchedCode(stop_at=(3, 6)))
     assert stops == [2, 4]  # every attempt begins with the forces where the last one stopped
     assert result["steps"] == 6
     assert "did not converge in 6 steps" in result["warnings"][0]
@@ -176,11 +169,9 @@ def test_steps_are_counted_over_all_attempts():
 @pytest.mark.parametrize("dynamics", ["NVE", "Langevin", "Bussi", "NPT"])
 def test_dynamics(dynamics):
     def simulate(code):
-        return run_md(
-            bulk("Cu", cubic=True) * 2,
+        return md(
             code,
-            {},
-            recipe="test.md",
+            bulk("Cu", cubic=True) * 2,
             dynamics=dynamics,
             steps=40,
             timestep=4.0,
@@ -192,7 +183,7 @@ def test_dynamics(dynamics):
             seed=3,
             sample_every=3,
             trajectory=True,
-        )
+        ).compute()
 
     whole, _ = attempts(simulate, WatchedCode())
     resumed, stops = attempts(simulate, WatchedCode(stop_at=(12, 30)))
@@ -208,11 +199,9 @@ def test_constraints_and_fixed_atoms():
     def simulate(code):
         atoms = bulk("Cu", cubic=True) * 2
         atoms.set_constraint(FixAtoms([0, 5]))
-        return run_md(
-            atoms,
+        return md(
             code,
-            {},
-            recipe="test.md",
+            atoms,
             dynamics="Langevin",
             steps=20,
             timestep=4.0,
@@ -223,7 +212,7 @@ def test_constraints_and_fixed_atoms():
             barostat_time=200.0,
             seed=3,
             sample_every=1,
-        )
+        ).compute()
 
     whole, _ = attempts(simulate, WatchedCode())
     resumed, stops = attempts(simulate, WatchedCode(stop_at=(7,)))
@@ -233,18 +222,16 @@ def test_constraints_and_fixed_atoms():
 
 def test_vibrations_compute_no_displacement_twice():
     def vibrate(code):
-        return run_vibrations(
-            relaxed,
+        return freq(
             code,
-            {},
-            recipe="test.freq",
+            relaxed,
             displacement=0.01,
             thermo="harmonic",
             temperature=300.0,
             pressure=1.0,
             symmetry_number=None,
             spin=None,
-        )
+        ).compute()
 
     relaxed = relax_job(bulk("Cu", cubic=True))["atoms"]
     code = WatchedCode()
@@ -270,7 +257,7 @@ def test_costs_add_up():
 
 def _relax(code, **changes):
     options = {"relax_cell": False, "fmax": 0.002, "steps": 60, "optimizer": "FIRE"} | changes
-    return run_relax(rattled(), code, {}, recipe="test.relax", **options)
+    return relax(code, rattled(), **options).compute()
 
 
 # When checkpoints are written
@@ -378,21 +365,21 @@ print(result["provenance"]["attempts"])
 
 
 def test_killed():
-    with only_checking() as found:
-        md_job(bulk("Cu", cubic=True) * 2, steps=100, dynamics="Langevin", timestep=4.0, seed=1)
+    crystal = bulk("Cu", cubic=True) * 2
+    key = md_job.plan(crystal, steps=100, dynamics="Langevin", timestep=4.0, seed=1).key
     command = [sys.executable, "-c"]
     with change_settings(checkpoint_interval=0.1):
         doomed = subprocess.Popen([*command, PROGRAM.format(pause=0.03)])
     try:
         waited = count()
-        while (progress_of(found.key) or 0) < 50:
+        while (progress_of(key) or 0) < 50:
             assert doomed.poll() is None
             assert next(waited) < 3000
             time.sleep(0.01)
     finally:
         doomed.kill()
         doomed.wait()
-    assert 50 <= progress_of(found.key) < 100
+    assert 50 <= progress_of(key) < 100
     program = [*command, PROGRAM.format(pause=0)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     positions, attempts = done.stdout.split()
@@ -607,11 +594,10 @@ def test_lost_restart_files_are_told():
 # The key of a job, before it runs
 
 
-def test_only_checking_tells_the_key():
-    with only_checking() as found:
-        relax_job(rattled())
-    assert found.key == relax_job(rattled())["key"]
-    with only_checking() as found:
-        pass
-    assert found.key is None
+def test_a_plan_knows_the_key_and_computes_nothing(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(EMT, "calculate", None)
+        plan = relax_job.plan(rattled())
+        assert plan.check() is plan
+    assert plan.key == relax_job(rattled())["key"] == plan.compute()["key"]
     assert progress_of("no such key") is None

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from quacc.calculators.emt import EMTCode
 from quacc.errors import CalculationError, PreemptedError, QuaccError
+from quacc.runners import relax as run
 from quacc.runners.checkpoint import Checkpoint, progress_of
 from quacc.runners.deadline import carry_on, stop_soon
-from quacc.runners.relax import OPTIMIZERS, run_relax
+from quacc.runners.relax import OPTIMIZERS
 from quacc.runners.state import check, restore, snapshot
 from quacc.settings import get_settings
 from quacc.store.codec import decode, plain, to_binary
@@ -37,10 +38,7 @@ def relax(atoms=None, steps=100, optimizer="ScaledBFGS", **more):
     if atoms is None:
         atoms = bulk("Cu", cubic=True) * (2, 1, 1)
         atoms.rattle(0.1, seed=7)
-    return run_relax(
-        atoms, EMTCode(), {}, recipe="test.relax", relax_cell=False, fmax=0.01, steps=steps,
-        optimizer=optimizer, **more,
-    )  # fmt: skip
+    return run.relax(EMTCode(), atoms, steps=steps, optimizer=optimizer, **more).compute()
 
 
 def stopped(monkeypatch, after=3, **asked) -> Path:

@@ -14,7 +14,7 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
-from quacc.cache.known import Known, key_only
+from quacc.cache.known import Known, calculation_of
 from quacc.errors import StoreError
 from quacc.recipes.emt.core import freq_job, md_job, relax_job, static_job
 from quacc.settings import change_settings
@@ -48,7 +48,7 @@ def keep(result: Any) -> None:
 
 
 def served(*args: Any, job: Any = relax_job, **kwargs: Any) -> Any:
-    return Known().find([key_only(job, args, kwargs)])[0]
+    return Known().find([calculation_of(job, args, kwargs)])[0]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -149,7 +149,7 @@ def test_only_ones_own_are_trusted() -> None:
         keep(result)  # replaces it
         assert served("Al")["key"] == result["key"]
         assert "signature" not in result["provenance"]
-        twice = Known().find([key_only(relax_job, ("Al",), {}) for _ in range(2)])
+        twice = Known().find([calculation_of(relax_job, ("Al",), {}) for _ in range(2)])
         assert None not in twice
         assert all("signature" not in one["provenance"] for one in twice)
     assert served("Al") is not None  # by all
@@ -165,7 +165,7 @@ def test_only_ones_own_are_trusted() -> None:
 def test_a_signature_is_of_one_key_only() -> None:
     """A row that one has signed, under the key of another calculation."""
     result = seal(relax_job("Al"), sign=True)
-    moved = result | {"key": key_only(relax_job, ("Al",), {"fmax": 0.02}).key}
+    moved = result | {"key": calculation_of(relax_job, ("Al",), {"fmax": 0.02}).key}
     assert is_own(result)
     assert not is_own(moved)
 

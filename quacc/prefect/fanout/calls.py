@@ -12,9 +12,10 @@ from prefect.futures import PrefectFuture
 
 from quacc.cluster.transport import pack_arguments, unpack_arguments
 from quacc.prefect.chunk_run import load_task
-from quacc.prefect.tasks import as_task, formula
-from quacc.recipes.tools.verbs import bare, recipe_of
+from quacc.prefect.tasks import JobTask, as_task, formula
+from quacc.recipes.tools.verbs import bare
 from quacc.runners.calculation import Calculation
+from quacc.runners.job import plan_of
 from quacc.schemas import Result
 
 
@@ -24,9 +25,9 @@ class Job:
     def __init__(self, function: Callable[..., Any]) -> None:
         own = as_task(function)
         self.function: Callable[..., Any] = bare(own)
-        self.announce: Callable[..., None] | None = getattr(own.fn, "announce", None)
+        self.announce = own.announce if isinstance(own, JobTask) else None
         self.task: Task[..., Any] = load_task(own)
-        self.is_recipe = recipe_of(self.function) is not None
+        self.is_recipe = plan_of(self.function) is not None
         self.what = own.name.rpartition(".")[2].removesuffix("_job")
 
 
@@ -41,7 +42,7 @@ class Call:
     after: PrefectFuture[Any] | None = None
     """The task run whose result is the item."""
     key: str | None = None
-    calculation: Calculation | None = None
+    calculation: Calculation[Any] | None = None
     tries: int = 1
     run: PrefectFuture[Any] | None = None
     """The task run that computed it."""

@@ -24,7 +24,7 @@ from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 
 from quacc.cache.claims import Claims
-from quacc.cache.known import Known, as_asked, key_only
+from quacc.cache.known import Known, as_asked, calculation_of
 from quacc.cluster.blame import Blame, Judgement
 from quacc.cluster.packing import DEATHS, Chunk, Packing
 from quacc.cluster.transport import Outcome, unpack
@@ -154,7 +154,7 @@ class Dispatcher:
         if not call.job.is_recipe:
             return True
         try:
-            call.calculation = key_only(call.job.function, call.args, dict(call.kwargs))
+            call.calculation = calculation_of(call.job.function, call.args, dict(call.kwargs))
         except InputError as error:
             self._end(call, None, error)
             return False
@@ -243,7 +243,7 @@ class Dispatcher:
         again: dict[str, Calculation] = {}
         for key in there:
             args, kwargs = calls[key].arguments()
-            calculation = key_only(calls[key].job.function, args, kwargs)
+            calculation = calculation_of(calls[key].job.function, args, kwargs)
             if calculation is not None:
                 again[key] = calculation
         found = self._known.find([*again.values()]) if again else []
@@ -295,7 +295,7 @@ class Dispatcher:
             tell=lambda load, outcome: self.post(lambda: self._take(load, outcome)),
         )
         if len(chunk.items) == 1 and job.announce and args:
-            load.announce = partial(job.announce, *args, **calls[0].kwargs)
+            load.announce = partial(job.announce, args, calls[0].kwargs)
         self._loads[chunk.id] = load
         # The edges of the graph in the dashboard; Prefect runs nothing after what failed.
         before = {id(call.after): call.after for call in calls if call.after is not None}

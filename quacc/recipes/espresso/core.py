@@ -1,10 +1,15 @@
 """Jobs with Quantum ESPRESSO: plane waves and pseudopotentials."""
 
 from quacc.calculators.espresso import CODE
-from quacc.recipes import jobs
+from quacc.runners.job import job
+from quacc.runners.md import md
+from quacc.runners.neb import neb
+from quacc.runners.relax import relax
+from quacc.runners.static import static
+from quacc.runners.vibrations import freq
 
-static_job = jobs.job_of(CODE, __name__, jobs.static_job)
-relax_job = jobs.job_of(CODE, __name__, jobs.relax_job)
-md_job = jobs.job_of(CODE, __name__, jobs.md_job)
-freq_job = jobs.job_of(CODE, __name__, jobs.freq_job)
-neb_job = jobs.job_of(CODE, __name__, jobs.neb_job)
+static_job = job(CODE, static)
+relax_job = job(CODE, relax)
+md_job = job(CODE, md)
+freq_job = job(CODE, freq)
+neb_job = job(CODE, neb)

@@ -7,14 +7,16 @@ of one item follow one another without waiting for other items.
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from quacc.errors import JobsFailedError, MissingProgramError, ParameterError
-from quacc.runners.calculation import Calculation, only_checking
+from quacc.runners.calculation import Calculation
+from quacc.runners.job import planned
 
 Job = Callable[..., Any]
 """A plain function, or anything with a ``submit``."""
@@ -54,7 +56,7 @@ def bare(job: Any) -> Any:
         inner = bare(job.func)
         return job if inner is job.func else partial(inner, *job.args, **job.keywords)
     if hasattr(job, "submit") and hasattr(job, "fn"):  # a task
-        return bare(getattr(job.fn, "plain", job.fn))
+        return bare(getattr(job, "job", job.fn))
     try:
         known = _STANDING_FOR.get(job)
     except TypeError:  # it has no hash, or no weak references
@@ -62,25 +64,7 @@ def bare(job: Any) -> Any:
     return job if known is None else bare(known)
 
 
-def recipe_of(function: Callable[..., Any]) -> str | None:
-    """Return the name of the recipe that a function is, such as emt.relax_job.
-
-    None for workflows and for others' functions, also where those took over the name and the
-    module of a recipe, as ``functools.wraps`` does.
-    """
-    function = innermost(function)
-    name = getattr(function, "__name__", None) or ""
-    module = getattr(function, "__module__", None) or ""
-    if not (name.endswith("_job") and module.startswith("quacc.recipes.")):
-        return None
-    if hasattr(function, "__wrapped__"):
-        return None
-    if getattr(sys.modules.get(module), name, None) is not function:
-        return None
-    return f"{module.split('.')[2]}.{name}"
-
-
-def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation | None:
+def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation[Any] | None:
     """Let a job check its input, without computing anything; return the calculation it is.
 
     Only for quacc's own jobs; other functions might compute before they check. A job that is
@@ -97,17 +81,42 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation | None:
             f"{job!r} is no job: pass a function such as quacc.recipes.emt.core.relax_job, or a "
             "Prefect task of one."
         )
-    function = bare(job)
-    if recipe_of(function) is None:
-        return None
     try:
-        with only_checking() as found:
-            function(item, **kwargs)
+        calculation = planned(bare(job), (item,), kwargs)
+        return None if calculation is None else calculation.check()
     except MissingProgramError:
         if not hasattr(job, "submit"):
             raise
         return None
-    return found.calculation
+
+
+class _CheckedError(Exception):
+    """Ends a workflow that has done all its checks."""
+
+
+class _Checking:
+    """Stands for a job, up to its first submission."""
+
+    def __init__(self, job: Job) -> None:
+        self.fn = job
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        raise _CheckedError
+
+
+def check_workflow(workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Let a workflow do its checks, and end before it submits a job.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+    """
+    bound = inspect.signature(workflow).bind(*args, **kwargs)
+    bound.apply_defaults()
+    jobs = {name: _Checking(one) for name, one in bound.arguments.items() if callable(one)}
+    bound.arguments.update(jobs)
+    with suppress(_CheckedError):
+        workflow(*bound.args, **bound.kwargs)
 
 
 def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:
@@ -129,7 +138,7 @@ Step = tuple[Job, Mapping[str, Any]]
 """A job and its keywords."""
 
 
-def check_chain(item: Any, *steps: Step | None) -> list[Calculation | None]:
+def check_chain(item: Any, *steps: Step | None) -> list[Calculation[Any] | None]:
     """Let jobs that will follow one another check their input; see :func:`check`.
 
     Jobs of one calculator must compute the same state.
@@ -139,7 +148,7 @@ def check_chain(item: Any, *steps: Step | None) -> list[Calculation | None]:
     return found
 
 
-def check_state(*calculations: Calculation | None) -> None:
+def check_state(*calculations: Calculation[Any] | None) -> None:
     """Raise a ParameterError where jobs of one calculator compute another charge or spin."""
     states: dict[str, tuple[Any, str]] = {}
     for one in calculations:

@@ -1,0 +1,161 @@
+"""``job``: a plan with a code, as the plain function that users call."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from quacc.calculators.base import Code
+from quacc.runners.calculation import Calculation
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+
+
+class Plan(Generic[_P, _R]):
+    """What a job would compute: called like the job, it returns the calculation."""
+
+    def __init__(
+        self, code: Code, function: Callable[Concatenate[Code, _P], Calculation[_R]]
+    ) -> None:
+        self.code = code
+        self.function = function
+        self.name = f"{function.__name__}_job"
+        self.job: Callable[..., Any] | None = None
+        """The job whose plan this is."""
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe, such as emt.relax_job."""
+        return f"{self.code.name}.{self.name}"
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> Calculation[_R]:
+        return self.function(self.code, *args, **kwargs)
+
+
+class Job(Protocol[_P, _R_co]):
+    """A plain function that checks and computes; its ``plan`` does neither."""
+
+    __name__: str
+
+    @property
+    def plan(self) -> Callable[_P, Calculation[Any]]:
+        """Return the calculation that the same call of the job would compute."""
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+
+
+def job(code: Code, function: Callable[Concatenate[Code, _P], Calculation[_R]]) -> Job[_P, _R]:
+    """Return a code's job, such as ``relax_job = job(EMT, relax)``.
+
+    Its name is the plan's and "_job", and must be the name that it is given in its module, by
+    which it is pickled.
+
+    Parameters
+    ----------
+    code
+        The code that computes.
+    function
+        Takes the code, the structure and the parameters; returns the calculation. Its signature,
+        with the code's keywords, is the job's; so is its documentation.
+    """
+    plan = Plan(code, function)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return plan(*args, **kwargs).compute()
+
+    made: Any = call
+    plan.job = made
+    made.plan = plan
+    made.__name__ = made.__qualname__ = plan.name
+    made.__module__ = sys._getframe(1).f_globals["__name__"]
+    made.__signature__ = signature = _signature(code, function)
+    made.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    made.__annotations__["return"] = signature.return_annotation
+    made.__doc__ = _documentation(code, function, "copy_files" in signature.parameters)
+    # Prefect's caches tell tasks apart by their source, so each job has its own.
+    file = f"<{made.__module__}.{plan.name}>"
+    made.__code__ = made.__code__.replace(co_filename=file, co_name=plan.name, co_firstlineno=1)
+    source = [
+        f"def {plan.name}(*args, **kwargs):\n",
+        f"    return {plan.recipe}.plan(*args, **kwargs).compute()\n",
+    ]
+    linecache.cache[file] = sum(map(len, source)), None, source, file
+    return cast(Job[_P, _R], made)
+
+
+def _signature(code: Code, function: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    hidden = {"code"} if code.command else {"code", "copy_files"}
+    return signature.replace(
+        parameters=[one for one in signature.parameters.values() if one.name not in hidden],
+        # Written as text, "Calculation[OptResult]".
+        return_annotation=signature.return_annotation.removeprefix("Calculation[")[:-1],
+    )
+
+
+def _documentation(code: Code, function: Callable[..., Any], copies: bool) -> str:
+    defaults = ", ".join(f"{name}={value!r}" for name, value in code.defaults.items())
+    return "\n".join(
+        [
+            inspect.cleandoc(function.__doc__ or ""),
+            *([_COPY_FILES] if copies else []),
+            "**calc_kwargs",
+            textwrap.indent(inspect.cleandoc(code.__doc__ or ""), _IN),
+            textwrap.fill(f"Defaults: {defaults}.", 92, initial_indent=_IN, subsequent_indent=_IN),
+            _RAISES,
+        ]
+    )
+
+
+_IN = "    "
+_COPY_FILES = """copy_files
+    What a code that writes files starts from: an earlier result or its folder, or
+    ``{folder: [file names]}``."""
+_RAISES = """
+Raises
+------
+InputError, MissingProgramError
+    Before anything is computed.
+CalculationError
+    The code failed, or returned numbers that are not finite; says why, from the code's own
+    output, and where its files are.
+PreemptedError
+    It was stopped, as by the end of its batch job; the same call is restarted from its
+    checkpoint."""
+
+
+def plan_of(function: Any) -> Plan[..., Any] | None:
+    """Return the plan of a quacc job, also in a partial; None for any other function.
+
+    Also for one that only looks like a job, as ``functools.wraps`` makes it.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    plan = getattr(function, "plan", None)
+    return plan if isinstance(plan, Plan) and plan.job is function else None
+
+
+def planned(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Calculation[Any] | None:
+    """Return the calculation that a call would compute; None if it is no call of a quacc job.
+
+    Raises
+    ------
+    InputError
+        The job refuses its arguments.
+    """
+    plan = plan_of(function)
+    if plan is None:
+        return None
+    while isinstance(function, partial):
+        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
+        function = function.func
+    return plan(*args, **kwargs)
