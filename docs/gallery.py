@@ -4,18 +4,7 @@ from pathlib import Path
 
 from ase.build import add_adsorbate, bulk, fcc100
 
-from quacc.recipes.emt.adsorption import adsorption_flow
-from quacc.recipes.emt.defects import defects_flow
-from quacc.recipes.emt.elastic import elastic_flow
-from quacc.recipes.emt.eos import eos_flow
-from quacc.recipes.emt.hull import hull_flow
-from quacc.recipes.emt.md import md_flow
-from quacc.recipes.emt.molecules import reaction_flow
-from quacc.recipes.emt.neb import neb_flow
-from quacc.recipes.emt.phonons import phonon_flow
-from quacc.recipes.emt.qha import qha_flow
-from quacc.recipes.emt.slabs import bulk_to_slabs_flow
-from quacc.recipes.emt.stacking_fault import stacking_fault_flow
+from quacc.recipes import workflows
 from quacc.recipes.report import plot
 from quacc.recipes.workflows.converge import converge
 
@@ -36,20 +25,32 @@ def hop() -> list:
 
 
 FIGURES = {
-    "eos": lambda: eos_flow("Cu", points=11),
-    "elastic": lambda: elastic_flow("Cu"),
-    "phonons": lambda: phonon_flow("Cu"),
-    "qha": lambda: qha_flow("Cu", supercell=[4, 4, 4]),
-    "surfaces": lambda: bulk_to_slabs_flow("Cu", max_index=2, slab_static_electron=None),
-    "adsorption": lambda: adsorption_flow("Cu", "O", reference="O2"),
-    "neb": lambda: neb_flow(*hop(), neb_kwargs={"images": 5}),
-    "stacking_fault": lambda: stacking_fault_flow("Al", points=25),
-    "defects": lambda: defects_flow(alloys()[1], relax_kwargs={"fmax": 0.02}),
-    "reaction": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
-    "hull": lambda: hull_flow(alloys()),
-    "md": lambda: md_flow(bulk("Cu", cubic=True) * 3, temperature=600, timestep=4.0, steps=2000),
+    "eos": lambda: workflows.eos_flow("Cu", points=11, calculator="emt"),
+    "elastic": lambda: workflows.elastic_flow("Cu", calculator="emt"),
+    "phonons": lambda: workflows.phonon_flow("Cu", calculator="emt"),
+    "qha": lambda: workflows.qha_flow("Cu", supercell=[4, 4, 4], calculator="emt"),
+    "surfaces": lambda: workflows.bulk_to_slabs_flow(
+        "Cu", max_index=2, slab_static_electron=None, calculator="emt"
+    ),
+    "adsorption": lambda: workflows.adsorption_flow("Cu", "O", reference="O2", calculator="emt"),
+    "neb": lambda: workflows.neb_flow(*hop(), neb_kwargs={"images": 5}, calculator="emt"),
+    "stacking_fault": lambda: workflows.stacking_fault_flow("Al", points=25, calculator="emt"),
+    "defects": lambda: workflows.defects_flow(
+        alloys()[1], relax_kwargs={"fmax": 0.02}, calculator="emt"
+    ),
+    "reaction": lambda: workflows.reaction_flow("N2 + 3 H2 -> 2 NH3", calculator="emt"),
+    "hull": lambda: workflows.hull_flow(alloys(), calculator="emt"),
+    "md": lambda: workflows.md_flow(
+        bulk("Cu", cubic=True) * 3, temperature=600, timestep=4.0, steps=2000, calculator="emt"
+    ),
     "convergence": lambda: converge(
-        eos_flow, "step", [0.03, 0.02, 0.01, 0.005], "Cu", of="bulk_modulus", tolerance=0.5
+        workflows.eos_flow,
+        "step",
+        [0.03, 0.02, 0.01, 0.005],
+        "Cu",
+        of="bulk_modulus",
+        tolerance=0.5,
+        calculator="emt",
     ),
 }
 

@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     """Seconds between two checkpoints of a calculation."""
     walltime_margin: _Seconds = 30.0
     """Seconds before the end of its batch job when a calculation stops with a checkpoint."""
+    calculator: str | None = None
+    """Name of the calculator of workflows that are called without one, such as emt."""
     commands: dict[_Program, _Command] = {}
     """How to start external programs, each under its own name such as commands.mopac."""
     pseudopotentials: dict[_Program, _Folder] = {}

@@ -15,12 +15,14 @@ from quacc.atoms.same import check_match
 from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError, plain
 from quacc.extras import charge_of, unpaired_of
+from quacc.recipes import workflows
 from quacc.recipes.emt.core import md_job, neb_job, relax_job, static_job
-from quacc.recipes.emt.defects import defects_flow
-from quacc.recipes.emt.hull import hull_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
-from quacc.recipes.lj.elastic import elastic_flow
-from quacc.recipes.workflows.phonons import Lattice
+from quacc.recipes.tools.workflow import with_calculator
+from quacc.recipes.workflows.phonon import Lattice
+from tests.emt import defects_flow, hull_flow
+
+elastic_flow = with_calculator(workflows.elastic_flow, "lj")
 
 CIF = """data_x
 _cell_length_a 3.85

@@ -20,8 +20,9 @@ from quacc.cache.known import calculation_of
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.key import digest
-from quacc.recipes import workflows as common
+from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
+from tests import emt
 
 TABLE = Path(__file__).with_suffix(".json")
 ARGON = {"epsilon": 0.0104, "sigma": 3.4}
@@ -83,7 +84,6 @@ AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
 MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso")}
-TOOLS = {"__init__", "converge"}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],
@@ -141,12 +141,11 @@ def job_keys(name):
 
 def flow_keys(file):
     """Return the keys of what the workflows of a file are asked for, and of their results."""
-    module = importlib.import_module(f"quacc.recipes.emt.{file}")
     known = structures() | ends()
     found = {}
     with _frozen(get_code("emt")):
         for number, (name, given, kwargs) in enumerate(FLOWS[file]):
-            flow = getattr(module, name)
+            flow = getattr(emt, name)
             args = [known.get(one, one) if isinstance(one, str) else one for one in given]
             if "relax_kwargs" in inspect.signature(flow).parameters:
                 kwargs = kwargs | {"relax_kwargs": AS_IT_IS}
@@ -183,7 +182,8 @@ def test_no_job_and_no_workflow_is_missing():
     core = {name: importlib.import_module(f"quacc.recipes.{name}.core") for name in code_names()}
     jobs = {name for one in core.values() for name in vars(one) if name.endswith("_job")}
     assert jobs == set(CHANGED)
-    assert {path.stem for path in Path(common.__file__).parent.glob("*.py")} - set(FLOWS) == TOOLS
+    flows = {name for each in FLOWS.values() for name, *_ in each}
+    assert flows == {name for name in workflows.__all__ if name.endswith("_flow")}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def loaded_by(statement):
         "from quacc.recipes.emt.core import relax_job; relax_job('Cu')",
         "from quacc.recipes.lj.core import md_job; md_job('Cu', epsilon=0.4, sigma=2.3, steps=1)",
         "import quacc.recipes.emt.slabs",
-        "import quacc.recipes.emt.defects",
+        "import quacc.recipes.workflows",
         "import quacc.recipes.mopac.core",
         "import quacc.store, quacc.atoms.slabs, quacc.errors, quacc.schemas",
     ],

@@ -17,6 +17,7 @@ from quacc.cache.known import calculation_of
 from quacc.errors import QuaccError, StoreError
 from quacc.key import digest
 from quacc.recipes.tools.verbs import bare, innermost
+from quacc.recipes.tools.workflow import body_of, calculator_name, resolved
 from quacc.runners.job import plan_of
 from quacc.schemas import FlowResult
 from quacc.settings import get_settings
@@ -27,16 +28,21 @@ logger = logging.getLogger(__name__)
 ASKED = "asked"
 """Where a workflow's result has the key of what was asked for, in the database."""
 
+_FILES = {
+    "bulk_to_slabs": "slabs",
+    "molecule": "molecules",
+    "phonon": "phonons",
+    "reaction": "molecules",
+}
+"""Names of files that others had when keys with them were stored."""
+
 _NOT_ASKED = frozenset({"provenance", "directory", "trajectory", "input_atoms", "costs"})
 
 
 def is_workflow(function: Any) -> bool:
     """Tell whether a function is a workflow of quacc's, or of the user's by ``as_flow``."""
     function = innermost(function)
-    return getattr(function, "serial", None) is not None or (
-        (getattr(function, "__module__", None) or "").startswith("quacc.recipes.")
-        and getattr(function, "__name__", "").endswith("_flow")
-    )
+    return getattr(function, "serial", None) is not None or body_of(function) is not None
 
 
 def serial_of(function: Any) -> Callable[..., Any]:
@@ -55,16 +61,12 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
     workflows and jobs of the user's own, for programs that are not here, and for what the
     workflow will refuse.
     """
-    function = innermost(workflow)
-    name = getattr(function, "__name__", "")
-    if getattr(sys.modules.get(function.__module__), name, None) is not function:
-        return None
-    if not function.__module__.startswith("quacc.recipes."):
+    body = body_of(innermost(workflow))
+    if body is None or not body.__module__.startswith("quacc.recipes."):
         return None
     try:
-        bound = inspect.signature(workflow).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
+        given = resolved(workflow, args, kwargs).arguments
+        calculator = calculator_name(given.pop("calculator", None))
         jobs = {key: bare(value) for key, value in given.items() if callable(value)}
         structure, told = args[0], []
         if not isinstance(structure, Mapping | list | tuple):
@@ -79,14 +81,16 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
             else _of_value(value)
             for key, value in given.items()
         }
-        return digest([function.__module__, name, _version(function), described, told])
+        file = body.__name__.removesuffix("_flow")
+        module = f"quacc.recipes.{calculator}.{_FILES.get(file, file)}"
+        return digest([module, body.__name__, _version(body), described, told])
     # Whatever is wrong, the workflow says it, and better.
     except (QuaccError, TypeError, ValueError, LookupError):
         return None
 
 
 def _version(function: Callable[..., Any]) -> int:
-    module = sys.modules[inspect.unwrap(function).__module__]
+    module = sys.modules[function.__module__]
     return int(getattr(module, "VERSION", 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -72,7 +72,7 @@ def _outputs(flow: Any) -> str:
     import ast
     import textwrap
 
-    kind = inspect.signature(flow, eval_str=True).return_annotation
+    kind = get_type_hints(flow)["return"]
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     lines = [f"The result ({kind.__name__}):"]

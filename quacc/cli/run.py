@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import os
-import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -37,14 +35,14 @@ def run(
     ] = None,
 ) -> None:
     """Run a workflow, every job a Prefect task run, on this machine's cores or a site's."""
-    from quacc.recipes.tools.verbs import check_workflow
+    from quacc.cli.recipes import find
+    from quacc.recipes.tools.workflow import check_workflow
 
-    _check_calculator(calculator)
+    serial = find(workflow)
     parameters = _parameters(change or [])
-    serial = _find(calculator, workflow)
     _check_names(serial, parameters)
-    parameters = {name: _job(serial, name, value) for name, value in parameters.items()}
     calls = _calls(serial, structures, parameters)
+    parameters["calculator"] = calculator
     for arguments in calls:
         # Mistakes are reported now, not after a server has started.
         check_workflow(serial, *arguments, **parameters)
@@ -58,7 +56,7 @@ def run(
     console = Console()
     database = redact(get_settings().database)
     try:
-        for result, seconds in _tracked(calculator, workflow, calls, parameters, site, console):
+        for result, seconds in _tracked(serial, calls, parameters, site, console):
             print_outcome(result, console)
             for warning in result["warnings"]:
                 console.print(f"Warning: {warning}", style="yellow", markup=False)
@@ -75,21 +73,6 @@ def run(
         kept = "Results of finished jobs are kept; see `quacc results ls`."
         typer.echo(f"quacc: {str(error) or 'interrupted.'} {kept}", err=True)
         raise typer.Exit(130) from None
-
-
-def _job(serial: Callable[..., Any], name: str, value: Any) -> Any:
-    """Return the job that a parameter such as ``pre_relax_job=lj.relax_job`` names."""
-    is_job = name.endswith("job") or callable(inspect.signature(serial).parameters[name].default)
-    if not is_job or not isinstance(value, str):
-        return value
-    code, _, job = value.partition(".")
-    _check_calculator(code)
-    core = importlib.import_module(f"quacc.recipes.{code}.core")
-    jobs = [one for one in vars(core) if one.endswith("_job")]
-    if job not in jobs:
-        known = ", ".join(f"{code}.{one}" for one in jobs)
-        raise InputError(f"--set {name}={value}: there is no such job. There are {known}.")
-    return getattr(core, job)
 
 
 def _calls(
@@ -120,8 +103,7 @@ def _calls(
 
 
 def _tracked(
-    calculator: str,
-    workflow: str,
+    serial: Callable[..., Any],
     calls: list[tuple[Any, ...]],
     parameters: dict[str, Any],
     site: str | None,
@@ -132,12 +114,12 @@ def _tracked(
     os.environ.setdefault("DO_NOT_TRACK", "1")
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
-        from quacc.prefect import make_runner
+        from quacc.prefect import make_runner, workflows
         from quacc.prefect.lifecycle.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         runner = make_runner(site=site)
-        flow = _find(f"{calculator}.prefect", workflow).with_options(task_runner=runner)
+        flow = getattr(workflows, serial.__name__).with_options(task_runner=runner)
         with prefect_api():
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)
@@ -145,7 +127,10 @@ def _tracked(
             jobs.addHandler(_Progress(status.update if console.is_terminal else console.print))
             for arguments in calls:
                 shown = ", ".join(map(str, arguments))
-                console.print(f"Running {workflow} of {shown} with {calculator}.")
+                console.print(
+                    f"Running {serial.__name__.removesuffix('_flow')} of {shown} with "
+                    f"{parameters['calculator']}."
+                )
                 yield flow(*arguments, **parameters), time.perf_counter() - started
                 started = time.perf_counter()
 
@@ -157,31 +142,6 @@ class _Progress(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.show(record.getMessage())
-
-
-def _check_calculator(calculator: str) -> None:
-    import quacc.recipes
-
-    rooms = [one.name for one in pkgutil.iter_modules(quacc.recipes.__path__) if one.ispkg]
-    known = [room for room in rooms if room not in ("tools", "workflows")]
-    if calculator not in known:
-        raise InputError(
-            f"There are no recipes for the calculator {calculator!r}.{suggest(calculator, known)} "
-            f"There are for {', '.join(known)}."
-        )
-
-
-def _find(package: str, workflow: str) -> Any:
-    """Return the function or flow of this name, bound to a calculator."""
-    from quacc.cli.recipes import find
-
-    common = find(workflow)
-    module = common.__module__.rpartition(".")[2]
-    try:
-        bound = importlib.import_module(f"quacc.recipes.{package}.{module}")
-    except ImportError as error:
-        raise InputError(str(error)) from error
-    return getattr(bound, common.__name__)
 
 
 def _parameters(changes: list[str]) -> dict[str, Any]:
@@ -212,7 +172,8 @@ def _check_names(serial: Callable[..., Any], parameters: dict[str, Any]) -> None
     known = [
         parameter.name
         for parameter in inspect.signature(serial).parameters.values()
-        if parameter.default is not parameter.empty or parameter.name.endswith("_job")
+        if (parameter.default is not parameter.empty and parameter.name != "calculator")
+        or parameter.name.endswith("_job")
     ]
     for name in parameters:
         if name not in known:

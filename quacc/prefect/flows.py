@@ -27,6 +27,7 @@ from quacc.prefect.lifecycle.forgotten import end_also_forgotten
 from quacc.prefect.lifecycle.watch import pass_on
 from quacc.prefect.show.artifacts import show_outcome
 from quacc.prefect.tasks import as_task, describe, formula, full_name
+from quacc.recipes.tools.workflow import resolved
 from quacc.schemas import FlowResult
 from quacc.store import Store
 
@@ -48,7 +49,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
     ----------
     serial
         A plain function, written with the verbs of :mod:`quacc.recipes.tools.verbs`, whose
-        parameters that hold jobs are functions, tasks, or None.
+        parameters that hold jobs are functions, tasks, names, or None.
     **options
         Of ``prefect.flow``.
     """
@@ -64,14 +65,15 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
 
     @functools.wraps(serial)
     def run(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
         if context := FlowRunContext.get():
             end_also_forgotten(context.client)
         store = Store()
         store.check_writable()
         with _Storing(store) as storing:
-            for name, value in bound.arguments.items():
-                bound.arguments[name] = jobs.get(value, value) if isinstance(value, str) else value
+            given = signature.bind(*args, **kwargs)
+            for name, value in given.arguments.items():
+                given.arguments[name] = jobs.get(value, value) if isinstance(value, str) else value
+            bound = resolved(serial, given.args, given.kwargs)
             asked = question(serial, bound.args, bound.kwargs)
             for name, value in bound.arguments.items():
                 if callable(value):

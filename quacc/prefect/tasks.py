@@ -175,7 +175,8 @@ def _listed(argument: Any) -> Any:
 def full_name(function: Callable[..., Any]) -> str:
     """Return ``emt.relax_job`` for a recipe of quacc's, the plain name for others."""
     module = (getattr(function, "__module__", None) or "").split(".")  # None for what exec() made
-    code = f"{module[2]}." if module[:2] == ["quacc", "recipes"] else ""
+    is_recipe = module[:2] == ["quacc", "recipes"] and module[2] != "workflows"
+    code = f"{module[2]}." if is_recipe else ""
     return f"{code}{short_name(function)}"
 
 

@@ -1,7 +1,1 @@
-"""Jobs and workflows. A calculator's folder has its jobs; the workflows are bound to them here."""
-
-import sys
-
-from quacc.recipes.binding import Finder
-
-sys.meta_path.append(Finder())
+"""Jobs in the folder of each calculator, and the workflows that are made of them."""

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from quacc.errors import InputError
-from quacc.recipes.binding import flows_in
 
 STYLE: Any = {
     "font.size": 9,
@@ -40,7 +39,11 @@ def workflows() -> dict[str, ModuleType]:
     package = importlib.import_module("quacc.recipes.workflows")
     names = [one.name for one in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(f"{package.__name__}.{name}") for name in sorted(names)]
-    return {flow: module for module in modules for flow in flows_in(module)}
+    return {
+        f"{module.__name__.rpartition('.')[2]}_flow": module
+        for module in modules
+        if module.__name__ != f"{package.__name__}.converge"
+    }
 
 
 def workflow_of(result: Mapping[str, Any]) -> ModuleType:

@@ -12,6 +12,8 @@ from ase.constraints import FixAtoms
 from quacc.calculators import code_names, handling
 from quacc.calculators.base import HANDLES
 from quacc.errors import InputError
+from quacc.recipes import workflows
+from quacc.recipes.tools.workflow import with_calculator
 
 HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (1, 1, 1)}
 OPTIONS = {
@@ -209,11 +211,11 @@ def test_an_odd_number_of_electrons_is_a_doublet(name, request):
 
 @pytest.mark.tblite
 def test_jobs_that_follow_one_another_compute_one_state():
-    from quacc.recipes.tblite.molecules import molecule_flow
-    from quacc.recipes.tblite.neb import neb_flow
-    from quacc.recipes.tblite.phonons import phonon_flow
-    from quacc.recipes.tblite.qha import qha_flow
-    from quacc.recipes.tblite.vacancy import vacancy_flow
+    molecule_flow = with_calculator(workflows.molecule_flow, "tblite")
+    neb_flow = with_calculator(workflows.neb_flow, "tblite")
+    phonon_flow = with_calculator(workflows.phonon_flow, "tblite")
+    qha_flow = with_calculator(workflows.qha_flow, "tblite")
+    vacancy_flow = with_calculator(workflows.vacancy_flow, "tblite")
 
     with pytest.raises(InputError, match="'unpaired electrons': 2"):
         molecule_flow("H2O", relax_kwargs={"multiplicity": 3})

@@ -81,8 +81,9 @@ def test_every_job_is_a_readable_task_run():
     assert seen["name"] == "bulk_to_slabs Cu"
     assert seen["parameters"] == {
         "atoms": "Cu (1 atom, cell 2.553 2.553 2.553 Å 60.0 60.0 60.0°, periodic along abc)",
-        "slab_relax_electron": "emt.relax_job",
-        "slab_static_electron": "emt.static_job",
+        "slab_relax_electron": "relax_job",
+        "slab_static_electron": "static_job",
+        "calculator": "emt",
         "max_index": 1,
         "min_thickness": 10.0,
         "min_vacuum": 20.0,
@@ -276,6 +277,7 @@ def test_jobs_by_their_names_as_a_deployment_gives_them():
 
 def test_the_parameters_have_a_schema_for_the_dashboard():
     properties = bulk_to_slabs_flow.parameters.properties
-    assert properties["slab_relax_electron"]["default"] == "emt.relax_job"
+    assert properties["slab_relax_electron"]["default"] == "relax_job"
+    assert properties["calculator"]["default"] == "emt"
     assert properties["max_index"]["default"] == 1
     assert bulk_to_slabs_flow.parameters.required == ["atoms"]

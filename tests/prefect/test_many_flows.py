@@ -14,14 +14,13 @@ from quacc.cache.questions import question
 from quacc.errors import JobsFailedError, ParameterError
 from quacc.prefect import as_flow, as_task, cached, fan_out, make_runner
 from quacc.recipes.emt.core import relax_job, static_job
-from quacc.recipes.emt.elastic import elastic_flow
-from quacc.recipes.emt.eos import eos_flow
-from quacc.recipes.emt.prefect.eos import eos_flow as tracked_eos
 from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow as tracked_slabs
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.tools.verbs import bare, gather_each, submit
 from quacc.settings import change_settings
 from quacc.store import Store
+from tests.emt import elastic_flow, eos_flow
+from tests.tracked import eos_flow as tracked_eos
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -10,15 +10,11 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 from quacc.recipes import report
-from quacc.recipes.emt import defects, eos, hull, phonons
-from quacc.recipes.emt.prefect.defects import defects_flow
-from quacc.recipes.emt.prefect.elastic import elastic_flow
-from quacc.recipes.emt.prefect.eos import eos_flow
-from quacc.recipes.emt.prefect.hull import hull_flow
-from quacc.recipes.emt.prefect.phonons import phonon_flow
 from quacc.recipes.workflows.converge import converge
 from quacc.store import Store
 from quacc.util.wflows import make_runner
+from tests import emt
+from tests.tracked import defects_flow, elastic_flow, eos_flow, hull_flow, phonon_flow
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -46,10 +42,10 @@ def test_flows_are_the_serial_ones():
     for tracked, serial in zip(
         campaign(),
         (
-            eos.eos_flow("Cu"),
-            phonons.phonon_flow("Cu", supercell=[2, 2, 2]),
-            hull.hull_flow(["Cu", "Au"]),
-            defects.defects_flow("Cu", substitutions={"Cu": ["Au"]}, supercell=[2, 2, 2]),
+            emt.eos_flow("Cu"),
+            emt.phonon_flow("Cu", supercell=[2, 2, 2]),
+            emt.hull_flow(["Cu", "Au"]),
+            emt.defects_flow("Cu", substitutions={"Cu": ["Au"]}, supercell=[2, 2, 2]),
         ),
         strict=True,
     ):

@@ -356,7 +356,7 @@ def test_the_servers_port_is_taken_before_it_starts():
 )
 def test_settings_that_another_user_has_written_are_refused(name, text, refused, shared, tmp_path):
     (tmp_path / name).write_text(text)
-    code = "from quacc.prefect import guard; guard.install()"
+    code = "from quacc.prefect.lifecycle import guard; guard.install()"
     for owner in (os.getuid(), NOBODY):
         os.chown(tmp_path / name, owner, -1)
         done = subprocess.run(

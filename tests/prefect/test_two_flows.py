@@ -20,7 +20,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from quacc.prefect import fan_out
 from quacc.recipes.emt.core import static_job
-from quacc.recipes.emt.eos import eos_flow
+from tests.emt import eos_flow
 
 energies = []
 inner = EMT.calculate

@@ -12,23 +12,26 @@ from matplotlib.figure import Figure
 from quacc.errors import InputError
 from quacc.recipes import report
 from quacc.recipes.emt import core
-from quacc.recipes.emt.adsorption import adsorption_flow
-from quacc.recipes.emt.batch import batch_flow
-from quacc.recipes.emt.defects import defects_flow
-from quacc.recipes.emt.double_relax import double_relax_flow
-from quacc.recipes.emt.elastic import elastic_flow
-from quacc.recipes.emt.eos import eos_flow
-from quacc.recipes.emt.hull import hull_flow
-from quacc.recipes.emt.md import md_flow
-from quacc.recipes.emt.molecules import molecule_flow, reaction_flow
-from quacc.recipes.emt.neb import neb_flow
-from quacc.recipes.emt.phonons import phonon_flow
-from quacc.recipes.emt.qha import qha_flow
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
-from quacc.recipes.emt.stacking_fault import stacking_fault_flow
-from quacc.recipes.emt.vacancy import vacancy_flow
 from quacc.recipes.workflows.converge import converge
 from quacc.store import Store
+from tests.emt import (
+    adsorption_flow,
+    batch_flow,
+    defects_flow,
+    double_relax_flow,
+    elastic_flow,
+    eos_flow,
+    hull_flow,
+    md_flow,
+    molecule_flow,
+    neb_flow,
+    phonon_flow,
+    qha_flow,
+    reaction_flow,
+    stacking_fault_flow,
+    vacancy_flow,
+)
 
 
 def hop():

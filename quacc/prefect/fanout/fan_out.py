@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import logging
 import shlex
 import sys
@@ -42,6 +41,7 @@ from quacc.prefect.show.progress import Progress, in_notebook
 from quacc.prefect.tasks import as_task
 from quacc.prefect.width import innermost_runner
 from quacc.recipes.tools.verbs import bare, check, innermost
+from quacc.recipes.tools.workflow import resolved
 from quacc.store import Store
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def fan_out(
     ----------
     job
         A plain function that takes an item first, or a ``functools.partial`` of one; of a task,
-        the function. Or a workflow, such as :func:`quacc.recipes.emt.eos.eos_flow` or its Prefect
+        the function. Or a workflow, such as :func:`quacc.recipes.workflows.eos_flow` or its Prefect
         form: its body runs here, and its jobs on the workers, packed with those of the others.
     items
         Structures, results, or whatever the job takes. An iterator is taken bit by bit.
@@ -276,7 +276,7 @@ class FanOut:
 
     def _check_keywords(self) -> None:
         try:
-            inspect.signature(self._job.function).bind(None, **self._kwargs)
+            resolved(self._job.function, (None,), self._kwargs)
         except TypeError as error:
             raise ParameterError(f"{self._job.task.name}: {error}.") from None
 

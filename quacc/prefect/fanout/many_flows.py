@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import copy
-import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from quacc.cache.questions import ASKED, answered, question
 from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.fanout.dispatcher import Dispatcher
 from quacc.prefect.width import width_of
+from quacc.recipes.tools.workflow import resolved
 from quacc.runners.raised import sendable
 from quacc.schemas import FlowResult
 
@@ -207,8 +207,7 @@ class ManyFlows:
         """Run the body of a workflow, on a thread of its own."""
         value, error = None, None
         try:
-            bound = inspect.signature(call.job.function).bind(*call.args, **call.kwargs)
-            bound.apply_defaults()
+            bound = resolved(call.job.function, call.args, call.kwargs)
             for name, given in bound.arguments.items():
                 if callable(given):
                     bound.arguments[name] = _PackedJob(given, self)

@@ -7,9 +7,7 @@ of one item follow one another without waiting for other items.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,8 +16,9 @@ from quacc.errors import JobsFailedError, MissingProgramError, ParameterError
 from quacc.runners.calculation import Calculation
 from quacc.runners.job import planned
 
-Job = Callable[..., Any]
-"""A plain function, or anything with a ``submit``."""
+Job = Callable[..., Any] | str
+"""A plain function, or anything with a ``submit``; to a workflow, also a name such as
+``"relax_job"`` or ``"lj.relax_job"``."""
 
 
 class Done:
@@ -64,6 +63,15 @@ def bare(job: Any) -> Any:
     return job if known is None else bare(known)
 
 
+def require_job(job: Any) -> None:
+    """Raise a ParameterError for what is neither a function nor has a ``submit``."""
+    if not (callable(job) or hasattr(job, "submit")):
+        raise ParameterError(
+            f"{job!r} is no job: pass a function such as quacc.recipes.emt.core.relax_job, or a "
+            "Prefect task of one."
+        )
+
+
 def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation[Any] | None:
     """Let a job check its input, without computing anything; return the calculation it is.
 
@@ -76,11 +84,7 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation[Any] | None:
     MissingProgramError
         Not for a job that may run elsewhere, where the program is.
     """
-    if not (callable(job) or hasattr(job, "submit")):
-        raise ParameterError(
-            f"{job!r} is no job: pass a function such as quacc.recipes.emt.core.relax_job, or a "
-            "Prefect task of one."
-        )
+    require_job(job)
     try:
         calculation = planned(bare(job), (item,), kwargs)
         return None if calculation is None else calculation.check()
@@ -90,36 +94,7 @@ def check(job: Job, item: Any, /, **kwargs: Any) -> Calculation[Any] | None:
         return None
 
 
-class _CheckedError(Exception):
-    """Ends a workflow that has done all its checks."""
-
-
-class _Checking:
-    """Stands for a job, up to its first submission."""
-
-    def __init__(self, job: Job) -> None:
-        self.fn = job
-
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        raise _CheckedError
-
-
-def check_workflow(workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Let a workflow do its checks, and end before it submits a job.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-    """
-    bound = inspect.signature(workflow).bind(*args, **kwargs)
-    bound.apply_defaults()
-    jobs = {name: _Checking(one) for name, one in bound.arguments.items() if callable(one)}
-    bound.arguments.update(jobs)
-    with suppress(_CheckedError):
-        workflow(*bound.args, **bound.kwargs)
-
-
-def submit(job: Job, item: Any, /, **kwargs: Any) -> Any:
+def submit(job: Any, item: Any, /, **kwargs: Any) -> Any:
     """Start a job on a structure, or on what :func:`submit` returned; return its future."""
     if hasattr(job, "submit"):
         return job.submit(item, **kwargs)

@@ -2,34 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
 
 from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
-from quacc.errors import ParameterError, StructureError, plain
+from quacc.calculators import code_names
+from quacc.errors import ParameterError, StructureError, plain, suggest
 from quacc.key import digest
-from quacc.recipes.tools.verbs import Job, check, submit
+from quacc.recipes.tools.verbs import Job, check, innermost, submit
 from quacc.runners.calculation import formula_of
 
+Calculator = str | Mapping[str, Any]
+"""The name of a calculator, such as ``"emt"``, or a mapping of its name and its parameters, such as
+``{"name": "lj", "epsilon": 0.0104, "sigma": 3.4}``."""
 
-class OfCode:
-    """Stands for a job of the calculator's, until the workflow is bound to one."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"the calculator's {self.name}"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-RELAX: Any = OfCode("relax_job")
-STATIC: Any = OfCode("static_job")
-FREQ: Any = OfCode("freq_job")
-MD: Any = OfCode("md_job")
-NEB: Any = OfCode("neb_job")
+def workflow(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a workflow whose jobs may be given by name.
+
+    A parameter holds a job if its name ends with "job", or its default is a job or the name of
+    one. A name such as "lj.relax_job" is a calculator's; one such as "relax_job" is that of the
+    workflow's ``calculator``.
+    """
+    return _workflow(function, inspect.signature(function), function.__module__)
+
+
+def with_calculator(function: Callable[_P, _R], calculator: str) -> Callable[_P, _R]:
+    """Return a workflow of the module that calls this, with a calculator as its default."""
+    signature = inspect.signature(function)
+    parameters = [
+        one.replace(default=calculator) if one.name == "calculator" else one
+        for one in signature.parameters.values()
+    ]
+    module = sys._getframe(1).f_globals["__name__"]
+    return _workflow(function, signature.replace(parameters=parameters), module)
+
+
+def _workflow(
+    function: Callable[_P, _R], signature: inspect.Signature, module: str
+) -> Callable[_P, _R]:
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        bound = resolved(call, args, kwargs)
+        return function(*bound.args, **bound.kwargs)
+
+    call.__module__ = module
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    _BODIES[call] = _BODIES.get(function, function)
+    return call
+
+
+_BODIES: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def body_of(function: Any) -> Callable[..., Any] | None:
+    """Return the function that a workflow was made of; None for anything that is no workflow."""
+    return _BODIES.get(function) if isinstance(function, FunctionType) else None
+
+
+def resolved(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Return the arguments of a workflow, defaults included, with functions for names of jobs.
+
+    Raises
+    ------
+    ParameterError
+        There is no such calculator, or no such job; or none is given where one is needed.
+    """
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    calculator = bound.arguments.get("calculator")
+    if calculator is not None:
+        _named(calculator)
+    for name in job_parameters(function):
+        value = bound.arguments.get(name)
+        if isinstance(value, str):
+            asked = getattr(innermost(function), "__name__", "This workflow")
+            bound.arguments[name] = _job(value, calculator, asked)
+    return bound
+
+
+def job_parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that hold jobs."""
+    return [
+        one.name
+        for one in inspect.signature(function).parameters.values()
+        if one.name.endswith("job")
+        or (isinstance(one.default, str) and one.default in _JOBS)
+        or (callable(one.default) and one.default is not one.empty)
+    ]
+
+
+_JOBS = frozenset({"static_job", "relax_job", "md_job", "freq_job", "neb_job"})
+
+
+def _job(name: str, calculator: Calculator | None, workflow: str) -> Job:
+    """Return the job of this name."""
+    code, dot, job = name.rpartition(".")
+    parameters: Mapping[str, Any] = {}
+    if not dot:
+        code, parameters = _named(_default(workflow) if calculator is None else calculator)
+    core = importlib.import_module(f"quacc.recipes.{_known(code)}.core")
+    if job not in _JOBS or not hasattr(core, job):
+        names = sorted(f"{code}{dot}{one}" if dot else one for one in _JOBS if hasattr(core, one))
+        others = "" if dot else ", and those of other calculators, such as emt.relax_job"
+        raise ParameterError(
+            f"{name!r} is no job.{suggest(name, names)} There are {', '.join(names)}{others}."
+        )
+    return partial(getattr(core, job), **parameters) if parameters else getattr(core, job)
+
+
+def calculator_name(calculator: Calculator | None) -> str:
+    """Return the name of a calculator; empty for None."""
+    return "" if calculator is None else _named(calculator)[0]
+
+
+def _named(calculator: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the parameters of a calculator."""
+    if isinstance(calculator, str):
+        return _known(calculator), {}
+    if isinstance(calculator, Mapping) and isinstance(calculator.get("name"), str):
+        parameters = {name: value for name, value in calculator.items() if name != "name"}
+        return _known(calculator["name"]), parameters
+    raise ParameterError(
+        "A calculator is a name such as 'emt', or its name and parameters such as "
+        f"{{'name': 'lj', 'epsilon': 0.0104, 'sigma': 3.4}}, not {calculator!r}."
+    )
+
+
+def _known(code: str) -> str:
+    if code not in code_names():
+        raise ParameterError(
+            f"There is no calculator {code!r}.{suggest(code, code_names())} "
+            f"There are {', '.join(code_names())}."
+        )
+    return code
+
+
+def _default(workflow: str) -> str:
+    from quacc.settings import get_settings
+
+    calculator = get_settings().calculator
+    if calculator is None:
+        raise ParameterError(
+            f"{workflow} needs a calculator: pass calculator='emt', or set one for all workflows "
+            f"with `quacc settings set calculator emt`. There are {', '.join(code_names())}."
+        )
+    return calculator
+
+
+class _CheckedError(Exception):
+    """Ends a workflow that has done all its checks."""
+
+
+class _Checking:
+    """Stands for a job, up to its first submission."""
+
+    def __init__(self, job: Job) -> None:
+        self.fn = job
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        raise _CheckedError
+
+
+def check_workflow(workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Let a workflow do its checks, and end before it submits a job.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+    """
+    bound = resolved(workflow, args, kwargs)
+    jobs = {name: _Checking(one) for name, one in bound.arguments.items() if callable(one)}
+    bound.arguments.update(jobs)
+    with suppress(_CheckedError):
+        workflow(*bound.args, **bound.kwargs)
 
 
 def keywords(job: str, given: Any, taken: Iterable[str] = ()) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from quacc.atoms.slabs import make_slabs, turned_over
 from quacc.atoms.vacuum import VACUUM, gap, in_one_piece, touches_own_image
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
 from quacc.recipes.tools.verbs import Job, check, gather_each, submit
-from quacc.recipes.tools.workflow import RELAX, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {"sites": "adsorption_energy eV, height and shift Å", "reference_energy": "eV"}
@@ -47,11 +47,13 @@ class AdsorptionResult(FlowResult):
     """Of the adsorbate in the gas (eV)."""
 
 
+@workflow
 def adsorption_flow(
     atoms: StructureLike,
     adsorbate: StructureLike,
-    relax_job: Job = RELAX,
+    relax_job: Job = "relax_job",
     *,
+    calculator: Calculator | None = None,
     reference: StructureLike | None = None,
     distance: float = 2.0,
     anchor: int = 0,
@@ -94,6 +96,9 @@ def adsorption_flow(
         Of the slabs; see :func:`quacc.atoms.slabs.make_slabs`. Lengths in Å.
     relax_kwargs
         Keywords of the job, such as ``{"fmax": 0.03}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import numpy as np
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.read import read_structures
 from quacc.recipes.tools.verbs import Job, check, gather_each, submit
-from quacc.recipes.tools.workflow import STATIC, finish, keywords
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {"rows": "energy eV, energy_per_atom eV"}
@@ -25,10 +25,12 @@ class BatchResult(FlowResult):
     ``natoms``, ``energy`` and ``energy_per_atom`` (eV), ``converged``, ``key``."""
 
 
+@workflow
 def batch_flow(
     source: str | os.PathLike[str] | Sequence[StructureLike],
-    job: Job = STATIC,
+    job: Job = "static_job",
     *,
+    calculator: Calculator | None = None,
     job_kwargs: Mapping[str, Any] | None = None,
 ) -> BatchResult:
     """Run any job on every structure of a folder, database, trajectory, CSV file or list.
@@ -41,6 +43,9 @@ def batch_flow(
         Any job, such as ``relax_job``.
     job_kwargs
         Its keywords.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

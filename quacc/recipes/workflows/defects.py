@@ -23,7 +23,7 @@ from quacc.errors import (
 from quacc.extras import check_free, check_neutral
 from quacc.recipes.tools.phases import competing_phases, limits, relax_options
 from quacc.recipes.tools.verbs import Job, check, gather_each, submit
-from quacc.recipes.tools.workflow import RELAX, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.runners.calculation import formula_of
 from quacc.schemas import FlowResult
 
@@ -58,10 +58,12 @@ class DefectsResult(FlowResult):
     """Of the supercell without a defect."""
 
 
+@workflow
 def defects_flow(
     atoms: StructureLike,
-    relax_job: Job = RELAX,
+    relax_job: Job = "relax_job",
     *,
+    calculator: Calculator | None = None,
     kinds: Sequence[str] = KINDS,
     substitutions: Mapping[str, str | Sequence[str]] | None = None,
     insertions: Sequence[str] = (),
@@ -114,6 +116,9 @@ def defects_flow(
         put on a saddle point stays there; 0.1 Å lets it leave.
     relax_kwargs
         Keywords of the job, such as ``{"fmax": 0.01}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

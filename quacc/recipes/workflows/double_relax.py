@@ -9,7 +9,7 @@ from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import require_bool
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import RELAX, finish, keywords
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {"energy": "eV", "direct_energy": "eV"}
@@ -32,11 +32,13 @@ class DoubleRelaxResult(FlowResult):
     """Dear force calls saved; negative if the cheap calculator led astray."""
 
 
+@workflow
 def double_relax_flow(
     atoms: StructureLike,
     pre_relax_job: Job,
-    relax_job: Job = RELAX,
+    relax_job: Job = "relax_job",
     *,
+    calculator: Calculator | None = None,
     compare: bool = False,
     pre_relax_kwargs: Mapping[str, Any] | None = None,
     relax_kwargs: Mapping[str, Any] | None = None,
@@ -56,6 +58,9 @@ def double_relax_flow(
         it costs more than it saves, so do it for a few structures of many.
     pre_relax_kwargs, relax_kwargs
         Keywords of the jobs, such as ``{"relax_cell": True}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

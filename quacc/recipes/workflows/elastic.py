@@ -22,7 +22,7 @@ from quacc.errors import (
 )
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -76,11 +76,13 @@ class ElasticResult(FlowResult):
     """What the symmetry of the crystal changed at most in the tensor (GPa): an error estimate."""
 
 
+@workflow
 def elastic_flow(
     atoms: StructureLike,
-    relax_job: Job | None = RELAX,
-    static_job: Job = STATIC,
+    relax_job: Job | None = "relax_job",
+    static_job: Job = "static_job",
     *,
+    calculator: Calculator | None = None,
     strain: float = 0.005,
     points: int = 2,
     relax_positions: bool = True,
@@ -116,6 +118,9 @@ def elastic_flow(
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"steps": 500}``. Without ``fmax``, atoms of strained cells
         relax to a tenth of the strain (eV/Å), since the forces that a strain causes are small.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from quacc.errors import (
 )
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.schemas import FlowResult
 
 FORMS = ("birchmurnaghan", "murnaghan", "vinet", "pouriertarantola", "birch")
@@ -57,11 +57,13 @@ class EOSResult(FlowResult):
     energies: NDArray[Any]
 
 
+@workflow
 def eos_flow(
     atoms: StructureLike,
-    relax_job: Job | None = RELAX,
-    static_job: Job = STATIC,
+    relax_job: Job | None = "relax_job",
+    static_job: Job = "static_job",
     *,
+    calculator: Calculator | None = None,
     points: int = 7,
     step: float = 0.01,
     form: str = "birchmurnaghan",
@@ -94,6 +96,9 @@ def eos_flow(
         Relax the positions at each volume; needed where symmetry does not hold them.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from quacc.errors import ParameterError, StructureError, require_bool
 from quacc.extras import check_free
 from quacc.recipes.tools.phases import check_phase, entries_of, relax_options, with_elements
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import RELAX, STATIC, finish, keywords
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {"phases": "energies eV per atom"}
@@ -27,11 +27,13 @@ class HullResult(FlowResult):
     ``stable``, ``composition`` (atomic fractions), ``converged``, ``key``."""
 
 
+@workflow
 def hull_flow(
     structures: Sequence[StructureLike],
-    relax_job: Job = RELAX,
-    static_job: Job | None = STATIC,
+    relax_job: Job = "relax_job",
+    static_job: Job | None = "static_job",
     *,
+    calculator: Calculator | None = None,
     relax_cell: bool = True,
     relax_kwargs: Mapping[str, Any] | None = None,
     static_kwargs: Mapping[str, Any] | None = None,
@@ -52,6 +54,9 @@ def hull_flow(
         Relax the cells of crystals, too.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

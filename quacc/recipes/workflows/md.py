@@ -14,7 +14,7 @@ from quacc.atoms.check import heights
 from quacc.atoms.convert import StructureLike, about_name
 from quacc.errors import ParameterError, require_choice, require_count, require_positive
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import MD, finish, keywords
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -75,10 +75,12 @@ class MDFlowResult(FlowResult):
     temperatures: NDArray[Any]
 
 
+@workflow
 def md_flow(
     atoms: StructureLike,
-    md_job: Job = MD,
+    md_job: Job = "md_job",
     *,
+    calculator: Calculator | None = None,
     temperature: float = 300.0,
     timestep: float = 1.0,
     equilibration: int = 1000,
@@ -122,6 +124,9 @@ def md_flow(
         Of the random numbers.
     md_kwargs
         Other keywords of both runs.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

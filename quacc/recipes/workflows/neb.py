@@ -12,7 +12,7 @@ from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.same import check_match
 from quacc.recipes.tools.verbs import Job, check, check_state, gather_each, submit
-from quacc.recipes.tools.workflow import NEB, RELAX, finish, keywords
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -44,12 +44,14 @@ class NEBFlowResult(FlowResult):
     images: list[Any]
 
 
+@workflow
 def neb_flow(
     initial: StructureLike,
     final: StructureLike,
-    relax_job: Job | None = RELAX,
-    neb_job: Job = NEB,
+    relax_job: Job | None = "relax_job",
+    neb_job: Job = "neb_job",
     *,
+    calculator: Calculator | None = None,
     relax_kwargs: Mapping[str, Any] | None = None,
     neb_kwargs: Mapping[str, Any] | None = None,
 ) -> NEBFlowResult:
@@ -69,6 +71,9 @@ def neb_flow(
         Relaxes the band.
     relax_kwargs, neb_kwargs
         Keywords of the jobs, such as ``{"images": 7, "fmax": 0.03}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -21,8 +21,8 @@ from quacc.errors import (
 )
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check, check_state, gather, gather_each, submit
-from quacc.recipes.tools.workflow import RELAX, STATIC, check_start, finish, keywords, start
-from quacc.recipes.workflows.phonons import Lattice, check_crystal
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
+from quacc.recipes.workflows.phonon import Lattice, check_crystal
 from quacc.schemas import FlowResult
 
 FORMS = ("vinet", "birch_murnaghan", "murnaghan")
@@ -64,11 +64,13 @@ class QHAResult(FlowResult):
     """(temperatures, volumes), the static energy included (eV per primitive cell)."""
 
 
+@workflow
 def qha_flow(
     atoms: StructureLike,
-    relax_job: Job | None = RELAX,
-    static_job: Job = STATIC,
+    relax_job: Job | None = "relax_job",
+    static_job: Job = "static_job",
     *,
+    calculator: Calculator | None = None,
     points: int = 7,
     step: float = 0.01,
     pressure: float = 0.0,
@@ -105,11 +107,14 @@ def qha_flow(
     form
         One of :data:`FORMS`.
     supercell, min_length, displacement, mesh
-        See :func:`quacc.recipes.workflows.phonons.phonon_flow`.
+        See :func:`quacc.recipes.workflows.phonon.phonon_flow`.
     t_max, t_step
         Temperatures (K).
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def qha_flow(
     check_crystal(given)
     check_free(given, "a crystal that expands", symmetry=False)
     repeats = repeats_for(given, supercell, min_length)
-    relaxation = relax_job and check(relax_job, given, **relax_kwargs)
+    relaxation = None if relax_job is None else check(relax_job, given, **relax_kwargs)
     first = Lattice(given, repeats, displacement).displaced[0]
     calculation = check(static_job, first, **static_kwargs)
     check_state(relaxation, calculation)

@@ -22,7 +22,7 @@ from quacc.errors import (
 )
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check, gather_each, submit
-from quacc.recipes.tools.workflow import RELAX, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -60,10 +60,12 @@ class StackingFaultResult(FlowResult):
     """Between the planes of atoms on both sides of the fault, in the crystal (Å)."""
 
 
+@workflow
 def stacking_fault_flow(
     atoms: StructureLike,
-    relax_job: Job = RELAX,
+    relax_job: Job = "relax_job",
     *,
+    calculator: Calculator | None = None,
     miller: Sequence[int] = (1, 1, 1),
     slip: Sequence[float] = (0.5, 0.5, -1.0),
     cut: int = 0,
@@ -109,6 +111,9 @@ def stacking_fault_flow(
         Let atoms move along the normal.
     relax_kwargs
         Keywords of the job, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from quacc.atoms.modify import bare_supercell, repeats_for
 from quacc.errors import StructureError, require_count
 from quacc.extras import check_free, check_neutral
 from quacc.recipes.tools.verbs import Job, check, check_state, gather_each, submit
-from quacc.recipes.tools.workflow import NEB, RELAX, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.schemas import FlowResult
 
 UNITS = {
@@ -45,11 +45,13 @@ class VacancyResult(FlowResult):
     """How far along the path each is (Å)."""
 
 
+@workflow
 def vacancy_flow(
     atoms: StructureLike,
-    relax_job: Job = RELAX,
-    neb_job: Job = NEB,
+    relax_job: Job = "relax_job",
+    neb_job: Job = "neb_job",
     *,
+    calculator: Calculator | None = None,
     atom: int = 0,
     supercell: Sequence[int] | None = None,
     min_length: float = 8.0,
@@ -76,6 +78,9 @@ def vacancy_flow(
         How often to repeat the cell along its vectors, or until it is at least so wide (Å).
     relax_kwargs, neb_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.01}`` and ``{"images": 5}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------

@@ -22,12 +22,15 @@ from quacc.errors import (
     ParameterError,
     StructureError,
 )
+from quacc.recipes import workflows
 from quacc.recipes.espresso.core import relax_job, static_job
-from quacc.recipes.espresso.eos import eos_flow
+from quacc.recipes.tools.workflow import with_calculator
 from quacc.settings import change_settings
 from tests.processes import below, look_at
 
 pytestmark = pytest.mark.espresso
+
+eos_flow = with_calculator(workflows.eos_flow, "espresso")
 
 SILICON = {"pseudopotentials": {"Si": "Si.pz-vbc.UPF"}, "ecutwfc": 16.0, "ecutrho": 64.0}
 FAST = {**SILICON, "kpts": [2, 2, 2]}
@@ -108,6 +111,7 @@ import sys
 from ase.build import bulk
 from quacc.recipes.espresso.core import relax_job
 from quacc.settings import change_settings
+
 atoms = bulk("Si")
 atoms.rattle(0.2, seed=4)
 with change_settings(checkpoint_interval=0.01):

@@ -5,12 +5,15 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 
+from quacc.recipes import workflows
 from quacc.recipes.espresso.core import static_job
-from quacc.recipes.espresso.elastic import elastic_flow
-from quacc.recipes.espresso.eos import eos_flow
-from quacc.recipes.espresso.molecules import molecule_flow
-from quacc.recipes.espresso.phonons import phonon_flow
+from quacc.recipes.tools.workflow import with_calculator
 from quacc.recipes.workflows.converge import converge
+
+elastic_flow = with_calculator(workflows.elastic_flow, "espresso")
+eos_flow = with_calculator(workflows.eos_flow, "espresso")
+molecule_flow = with_calculator(workflows.molecule_flow, "espresso")
+phonon_flow = with_calculator(workflows.phonon_flow, "espresso")
 
 pytestmark = pytest.mark.espresso
 

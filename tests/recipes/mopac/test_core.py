@@ -15,12 +15,15 @@ from ase.thermochemistry import HarmonicThermo
 from ase.units import invcm, kcal, mol
 
 from quacc.errors import CalculationError, MissingProgramError, ParameterError
+from quacc.recipes import workflows
 from quacc.recipes.emt.core import static_job as emt_static
 from quacc.recipes.mopac.core import freq_job, md_job, relax_job, static_job
-from quacc.recipes.mopac.elastic import elastic_flow
-from quacc.recipes.mopac.molecules import reaction_flow
-from quacc.recipes.mopac.qha import qha_flow
+from quacc.recipes.tools.workflow import with_calculator
 from quacc.settings import change_settings, get_settings
+
+elastic_flow = with_calculator(workflows.elastic_flow, "mopac")
+reaction_flow = with_calculator(workflows.reaction_flow, "mopac")
+qha_flow = with_calculator(workflows.qha_flow, "mopac")
 
 pytestmark = pytest.mark.mopac
 

@@ -7,9 +7,12 @@ from ase.build import bulk, molecule
 from tblite.ase import TBLite
 
 from quacc.errors import CalculationError, InputError, ParameterError
+from quacc.recipes import workflows
 from quacc.recipes.tblite.core import freq_job, md_job, relax_job, static_job
-from quacc.recipes.tblite.elastic import elastic_flow
-from quacc.recipes.tblite.eos import eos_flow
+from quacc.recipes.tools.workflow import with_calculator
+
+elastic_flow = with_calculator(workflows.elastic_flow, "tblite")
+eos_flow = with_calculator(workflows.eos_flow, "tblite")
 
 pytestmark = pytest.mark.tblite
 

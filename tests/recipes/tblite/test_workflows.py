@@ -7,8 +7,12 @@ from ase.build import bulk, molecule
 from scipy.optimize import minimize_scalar
 from tblite.ase import TBLite
 
-from quacc.recipes.tblite.neb import neb_flow
-from quacc.recipes.tblite.phonons import phonon_flow
+from quacc.recipes import workflows
+from quacc.recipes.tools.workflow import with_calculator
+
+neb_flow = with_calculator(workflows.neb_flow, "tblite")
+phonon_flow = with_calculator(workflows.phonon_flow, "tblite")
+
 
 pytestmark = pytest.mark.tblite
 

@@ -21,9 +21,9 @@ from quacc.atoms.adsorption import (
 from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes import report
-from quacc.recipes.emt.adsorption import adsorption_flow
 from quacc.recipes.emt.core import static_job
 from quacc.recipes.workflows.adsorption import _slabs, tabulate
+from tests.emt import adsorption_flow
 
 RELAX = {"fmax": 0.01}
 

@@ -12,12 +12,10 @@ from ase.optimize import BFGS
 
 from quacc.errors import InputError, JobsFailedError, MissingProgramError
 from quacc.prefect import cached
-from quacc.recipes import report
+from quacc.recipes import report, workflows
 from quacc.recipes.emt.core import relax_job
-from quacc.recipes.emt.defects import defects_flow
-from quacc.recipes.emt.vacancy import vacancy_flow
-from quacc.recipes.lj import defects as lj
 from quacc.store import Store
+from tests.emt import defects_flow, vacancy_flow
 
 TIGHT = {"fmax": 0.005}
 
@@ -79,7 +77,9 @@ def test_a_vacancy_is_that_of_plain_ase_and_of_the_other_workflow():
 def test_an_unrelaxed_vacancy_of_pair_potentials_costs_the_cohesive_energy():
     """Taking an atom out loses its bonds, of which each atom of the crystal owns half."""
     options = {"sigma": 3.4, "epsilon": 0.0104, "rc": 9.0, "ro": 8.0, "fmax": 1e3}
-    result = lj.defects_flow("Ar", kinds=["vacancy"], supercell=[4, 4, 4], relax_kwargs=options)
+    result = workflows.defects_flow(
+        "Ar", calculator="lj", kinds=["vacancy"], supercell=[4, 4, 4], relax_kwargs=options
+    )
     condition = result["conditions"][0]
     (found,) = result["defects"][0]["formation_energies"]
     assert found == pytest.approx(-condition["chemical_potentials"]["Ar"], abs=1e-9)

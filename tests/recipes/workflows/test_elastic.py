@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job, static_job
-from quacc.recipes.emt.elastic import elastic_flow
-from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.workflows import elastic
+from tests.emt import elastic_flow, eos_flow
 
 
 def energy(atoms, strain):

@@ -9,9 +9,9 @@ from ase.calculators.emt import EMT
 
 from quacc.errors import JobsFailedError, ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job, static_job
-from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.workflows import eos
 from quacc.recipes.workflows.eos import fit
+from tests.emt import eos_flow
 
 
 def test_silver_is_that_of_ases_documentation():
@@ -162,8 +162,8 @@ def test_bad_input_is_refused_before_anything_is_computed(structure, options, er
         eos_flow(structure, **{**jobs, **options})
 
 
-def test_without_jobs_it_says_where_they_come_from():
-    with pytest.raises(ParameterError, match=r"quacc\.recipes\.emt"):
+def test_without_a_calculator_it_says_how_to_name_one():
+    with pytest.raises(ParameterError, match=r"pass calculator='emt'"):
         eos.eos_flow("Cu")
 
 

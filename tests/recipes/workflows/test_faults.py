@@ -13,9 +13,8 @@ from quacc.atoms.slip import between_cuts
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes import report
 from quacc.recipes.emt.core import relax_job, static_job
-from quacc.recipes.emt.stacking_fault import stacking_fault_flow
-from quacc.recipes.emt.vacancy import vacancy_flow
 from quacc.recipes.workflows.stacking_fault import stacking_fault_flow as serial_stacking_fault_flow
+from tests.emt import stacking_fault_flow, vacancy_flow
 
 FCC_SLIP = (0.5, 0.5, -1)
 

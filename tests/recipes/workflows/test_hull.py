@@ -7,9 +7,9 @@ from ase.build import bulk, fcc111, molecule
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
-from quacc.recipes.emt.hull import hull_flow
 from quacc.recipes.lj import core as lj
 from quacc.recipes.workflows.hull import hull_flow as any_hull_flow
+from tests.emt import hull_flow
 
 
 def alloy(first, second, count):

@@ -8,9 +8,8 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from quacc.errors import ParameterError
-from quacc.recipes import report
-from quacc.recipes.emt.md import md_flow
-from quacc.recipes.lj.md import md_flow as lj_md_flow
+from quacc.recipes import report, workflows
+from quacc.recipes.tools.workflow import with_calculator
 from quacc.recipes.workflows.md import (
     _analyse,
     _diffuses,
@@ -19,6 +18,9 @@ from quacc.recipes.workflows.md import (
     _rdf,
     mean_square_displacement,
 )
+from tests.emt import md_flow
+
+lj_md_flow = with_calculator(workflows.md_flow, "lj")
 
 
 def test_copper_keeps_its_energy_and_stays_where_it_is():

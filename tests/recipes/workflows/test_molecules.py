@@ -12,9 +12,9 @@ from ase.thermochemistry import IdealGasThermo
 from ase.vibrations import Vibrations
 
 from quacc.errors import ParameterError, StructureError
-from quacc.recipes.emt.molecules import molecule_flow, reaction_flow
-from quacc.recipes.tblite import molecules as tblite
-from quacc.recipes.workflows.molecules import parse
+from quacc.recipes import workflows
+from quacc.recipes.workflows.reaction import parse
+from tests.emt import molecule_flow, reaction_flow
 
 SYMMETRY = {"H2": ("linear", 2), "N2": ("linear", 2), "NH3": ("nonlinear", 3)}
 
@@ -65,7 +65,7 @@ def test_the_synthesis_of_ammonia_is_ases(tmp_path):
 def test_entropies_are_the_measured_ones():
     """Standard entropies at 298.15 K and 1 bar (CODATA; Cox, Wagman and Medvedev 1989)."""
     for name, measured in {"H2": 130.680, "N2": 191.609, "NH3": 192.77, "H2O": 188.835}.items():
-        result = tblite.molecule_flow(name, relax_kwargs={"fmax": 0.001})
+        result = workflows.molecule_flow(name, calculator="tblite", relax_kwargs={"fmax": 0.001})
         found = result["entropy"] / (units.J / units.mol)
         assert found == pytest.approx(measured, rel=0.01)
 
@@ -76,7 +76,9 @@ def test_the_combustion_of_hydrogen():
     that of the three relaxed molecules in tblite's own interface."""
     from tblite.ase import TBLite
 
-    result = tblite.reaction_flow("2 H2 + O2 -> 2 H2O", relax_kwargs={"fmax": 0.001})
+    result = workflows.reaction_flow(
+        "2 H2 + O2 -> 2 H2O", calculator="tblite", relax_kwargs={"fmax": 0.001}
+    )
     entropy = result["reaction_entropy"] / 2 / (units.J / units.mol)
     assert entropy == pytest.approx(188.835 - 130.680 - 205.152 / 2, abs=1.0)
     energies = {}

@@ -16,10 +16,10 @@ from quacc.errors import (
     StructureError,
 )
 from quacc.recipes.emt.core import neb_job, relax_job
-from quacc.recipes.emt.neb import neb_flow
 from quacc.recipes.mopac.core import neb_job as mopac_neb
 from quacc.recipes.mopac.core import relax_job as mopac_relax
 from quacc.runners import checkpoint
+from tests.emt import neb_flow
 
 
 def gold_on_aluminium():

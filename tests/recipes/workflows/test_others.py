@@ -8,12 +8,10 @@ from ase.io import write
 
 from quacc.atoms.read import read_structures
 from quacc.errors import ParameterError, StructureError
-from quacc.recipes.emt.batch import batch_flow
 from quacc.recipes.emt.core import relax_job, static_job
-from quacc.recipes.emt.double_relax import double_relax_flow
-from quacc.recipes.emt.eos import eos_flow
 from quacc.recipes.workflows.batch import batch_flow as any_batch
 from quacc.recipes.workflows.converge import converge
+from tests.emt import batch_flow, double_relax_flow, eos_flow
 
 
 def test_a_good_first_relaxation_saves_dear_calls():

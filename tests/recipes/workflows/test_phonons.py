@@ -10,11 +10,14 @@ from ase.phonons import Phonons
 
 from quacc.atoms.modify import repeats_for
 from quacc.errors import ParameterError, StructureError
+from quacc.recipes import workflows
 from quacc.recipes.emt.core import freq_job, relax_job, static_job
-from quacc.recipes.emt.phonons import phonon_flow
 from quacc.recipes.lj import core as lj
-from quacc.recipes.lj.phonons import phonon_flow as lj_phonon_flow
-from quacc.recipes.workflows.phonons import IMAGINARY, Lattice
+from quacc.recipes.tools.workflow import with_calculator
+from quacc.recipes.workflows.phonon import IMAGINARY, Lattice
+from tests.emt import phonon_flow
+
+lj_phonon_flow = with_calculator(workflows.phonon_flow, "lj")
 
 THZ = 1e12 * units._hplanck / units._e
 """eV."""

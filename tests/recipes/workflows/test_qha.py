@@ -8,8 +8,7 @@ from ase.constraints import FixAtoms
 
 from quacc.errors import CalculationError, ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
-from quacc.recipes.emt.eos import eos_flow
-from quacc.recipes.emt.qha import qha_flow
+from tests.emt import eos_flow, qha_flow
 
 
 @pytest.fixture(scope="module")

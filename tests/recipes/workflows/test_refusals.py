@@ -1,6 +1,5 @@
 """A workflow refuses what any of its jobs would refuse, before the first of them computes."""
 
-import importlib
 import inspect
 
 import pytest
@@ -10,6 +9,7 @@ from ase.calculators.emt import EMT
 from quacc.errors import InputError, JobsFailedError, StructureError
 from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.report import workflows
+from tests import emt
 
 
 def adsorbed(hops):
@@ -56,8 +56,7 @@ def nothing_computed(monkeypatch, copper):
 
 
 def bound(flow):
-    name = workflows()[flow].__name__.rpartition(".")[2]
-    return getattr(importlib.import_module(f"quacc.recipes.emt.{name}"), flow)
+    return getattr(emt, flow)
 
 
 @pytest.mark.parametrize(("flow", "name"), KEYWORDS)

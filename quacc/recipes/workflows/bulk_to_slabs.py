@@ -14,7 +14,7 @@ from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import RELAX, STATIC, finish, keywords, require_result
+from quacc.recipes.tools.workflow import Calculator, finish, keywords, require_result, workflow
 from quacc.recipes.tools.wulff import draw_wulff, hkl, wulff
 from quacc.schemas import SlabsResult, Surface
 
@@ -24,11 +24,13 @@ _NAME = "bulk_to_slabs_flow"
 _J_PER_M2 = units.m**2 / units.J
 
 
+@workflow
 def bulk_to_slabs_flow(
     atoms: StructureLike,
-    slab_relax_electron: Job = RELAX,
-    slab_static_electron: Job | None = STATIC,
+    slab_relax_electron: Job = "relax_job",
+    slab_static_electron: Job | None = "static_job",
     *,
+    calculator: Calculator | None = None,
     max_index: int = 1,
     min_thickness: float = 10.0,
     min_vacuum: float = 20.0,
@@ -59,6 +61,9 @@ def bulk_to_slabs_flow(
         See :func:`quacc.atoms.slabs.make_slabs`; lengths in Å.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Returns
     -------

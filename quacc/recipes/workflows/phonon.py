@@ -16,7 +16,7 @@ from quacc.atoms.modify import repeats_for
 from quacc.errors import StructureError, require_positive
 from quacc.extras import check_collinear, check_neutral
 from quacc.recipes.tools.verbs import Job, check, check_state, gather_each, submit
-from quacc.recipes.tools.workflow import RELAX, STATIC, check_start, finish, keywords, start
+from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.runners.calculation import RELAXED
 from quacc.schemas import FlowResult
 
@@ -65,11 +65,13 @@ class PhononResult(FlowResult):
     constant volume (eV/K): harmonic, of a primitive cell."""
 
 
+@workflow
 def phonon_flow(
     atoms: StructureLike,
-    relax_job: Job | None = RELAX,
-    static_job: Job = STATIC,
+    relax_job: Job | None = "relax_job",
+    static_job: Job = "static_job",
     *,
+    calculator: Calculator | None = None,
     supercell: Sequence[int] | None = None,
     min_length: float = 12.0,
     displacement: float = 0.01,
@@ -108,6 +110,9 @@ def phonon_flow(
         Temperatures of the thermal properties (K).
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
+    calculator
+        Name of the calculator whose jobs they are, such as emt, or a mapping of its name and its
+        parameters; by default, the setting ``calculator``.
 
     Raises
     ------
