@@ -8,7 +8,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task
 from prefect.context import FlowRunContext
@@ -33,10 +33,13 @@ from quacc.store import Store
 
 logger = logging.getLogger(__name__)
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 _IN_RESULTS = FlowResult.__required_keys__
 
 
-def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
+def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
     """Return a Prefect flow that runs a serial workflow, every job a task run of its own.
 
     The jobs among the workflow's arguments are looked up in the results database and packed into
@@ -78,7 +81,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
             for name, value in bound.arguments.items():
                 if callable(value):
                     bound.arguments[name] = storing.job(value)
-            result = serial(*bound.args, **bound.kwargs)
+            result: Any = serial(*bound.args, **bound.kwargs)
             is_ours = isinstance(result, Mapping) and result.keys() >= _IN_RESULTS
             if is_ours:  # and not whatever a workflow of the user's own returns
                 storing.keeping.leaving = True  # all has been computed
@@ -109,7 +112,7 @@ def as_flow(serial: Callable[..., Any], **options: Any) -> Flow[..., Any]:
         # Structures and jobs are checked by the jobs; pydantic would try to rebuild them.
         "validate_parameters": False,
     }
-    return JobFlow(run, **(settings | options))
+    return cast(Flow[_P, _R], JobFlow(run, **(settings | options)))
 
 
 class JobFlow(Flow[..., Any]):

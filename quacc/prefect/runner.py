@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
 from prefect.utilities.importtools import from_qualified_name
 
 from quacc.cluster.batch import BatchCluster
@@ -39,7 +41,7 @@ def make_runner(
     worker_timeout: float = 300.0,
     secure: bool = True,
     **changes: Any,
-) -> DaskRunner:
+) -> TaskRunner[PrefectFuture[Any]]:
     """Return a Prefect task runner that computes on Dask workers.
 
     Nothing starts, and nothing is submitted, before a flow that uses the runner does. Without
@@ -132,12 +134,14 @@ def make_runner(
             kwargs["worker_timeout"] = worker_timeout
         if not adapt_kwargs:  # nothing at all would wait for ever
             adapt_kwargs = _jobs(min_jobs, max_jobs, (jobs, jobs) if jobs is not None else usual)
-    return DaskRunner(
+    runner = DaskRunner(
         cluster_class=cluster_class,
         cluster_kwargs=kwargs,
         adapt_kwargs=adapt_kwargs,
         worker_settings=settings,
     )
+    # As Prefect's flows want to have it.
+    return cast(TaskRunner[PrefectFuture[Any]], runner)
 
 
 def _jobs(least: int | None, most: int | None, usual: tuple[int, int]) -> dict[str, int]:

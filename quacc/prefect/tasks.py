@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ase import Atoms
 from prefect import Task
@@ -24,13 +24,14 @@ from quacc.runners.raised import is_signal, sendable
 
 guard.install()
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""
 
 
-def as_task(
-    job: Callable[..., Any], *, refresh: bool | None = None, **options: Any
-) -> Task[..., Any]:
+def as_task(job: Callable[_P, _R], *, refresh: bool | None = None, **options: Any) -> Task[_P, _R]:
     """Return a Prefect task that calls a job.
 
     Its runs are named like "relax Cu8", tagged with the recipe's code and the job's name, log
@@ -52,7 +53,10 @@ def as_task(
         options["refresh_cache"] = refresh
     if isinstance(job, Task):
         return job if refresh is None else job.with_options(refresh_cache=refresh)
-    job = bare(job)
+    return cast(Task[_P, _R], _job_task(bare(job), options))
+
+
+def _job_task(job: Callable[..., Any], options: dict[str, Any]) -> JobTask:
     function = innermost(job)
     name = short_name(function).removesuffix("_job")
 

@@ -15,7 +15,6 @@ from quacc.runners.calculation import Calculation
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_R_co = TypeVar("_R_co", covariant=True)
 
 
 class Plan(Generic[_P, _R]):
@@ -39,16 +38,16 @@ class Plan(Generic[_P, _R]):
         return self.function(self.code, *args, **kwargs)
 
 
-class Job(Protocol[_P, _R_co]):
+class Job(Protocol[_P, _R]):
     """A plain function that checks and computes; its ``plan`` does neither."""
 
     __name__: str
 
     @property
-    def plan(self) -> Callable[_P, Calculation[Any]]:
+    def plan(self) -> Callable[_P, Calculation[_R]]:
         """Return the calculation that the same call of the job would compute."""
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
 
 
 def job(code: Code, function: Callable[Concatenate[Code, _P], Calculation[_R]]) -> Job[_P, _R]:
