@@ -52,7 +52,8 @@ def list_results(
     if not rows:
         typer.echo(f"No results found in {database}.")
         return
-    console().print(results_table(rows[:limit]))
+    out = console()
+    out.print(results_table(rows[:limit], out.width))
     if len(rows) > limit:
         typer.echo(f"There are more than these {limit}; use --limit to see them.")
 
@@ -111,7 +112,7 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
         title = report.summary(result)
     except InputError:  # a workflow of the user's own
         return
-    out.print(rows_table(report.table(result)))
+    out.print(rows_table(report.table(result), out.width))
     out.print(title, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -272,7 +273,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "converged" in result:
         text = "yes" if result["converged"] else "no"
         threshold = f", force threshold {result['fmax']} eV/Å" if "fmax" in result else ""
-        yield "converged", f"{text}, {result.get('steps', '?')} steps{threshold}"
+        steps = f", {result['steps']} steps" if "steps" in result else ""
+        yield "converged", f"{text}{steps}{threshold}"
     if "jobs" in result:
         yield "made from", f"{len(result['jobs'])} results"
     provenance = result.get("provenance", {})

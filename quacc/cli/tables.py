@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -20,47 +20,106 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
-def results_table(rows: Iterable[Summary]) -> Table:
-    """One line per stored result."""
+def results_table(rows: Iterable[Summary], width: int) -> Group:
+    """One line per stored result, in a width of so many characters."""
+    return rows_table(
+        [
+            {
+                "key": row.key[:10],
+                "formula": row.formula,
+                "recipe": row.recipe,
+                "atoms": row.natoms,
+                "energy (eV)": Text(number(row.energy, 4)),
+                "converged": row.converged,
+                "when": f"{row.created.astimezone():%Y-%m-%d %H:%M}",
+            }
+            for row in rows
+        ],
+        width,
+        whole=("key", "when"),
+    )
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], width: int, whole: Collection[str] = ()) -> Group:
+    """A table of rows, whose keys are the columns, in a width of so many characters.
+
+    No number is ever cut. Headers are wrapped at words, texts anywhere; what still has no room is
+    a table below, which begins with the first column again.
+
+    Parameters
+    ----------
+    whole
+        Columns of texts that are not wrapped.
+    """
+    columns = [_Column(name, rows, name in whole) for name in _names(rows)]
+    room = width - 2
+    tables: list[Table] = []
+    while columns:
+        shown = columns[:1]
+        for column in columns[1:]:
+            if sum(one.least + _GAP for one in [*shown, column]) > room:
+                break
+            shown.append(column)
+        tables.append(_table(shown, room))
+        rest = columns[len(shown) :]
+        columns = [*columns[:1], *rest] if rest else []
+    return Group(*tables)
+
+
+_GAP = 3  # characters between two columns, at most
+
+
+class _Column:
+    """One column, and the widths that it may have."""
+
+    def __init__(self, name: str, rows: Sequence[Mapping[str, Any]], whole: bool) -> None:
+        values = [row.get(name) for row in rows]
+        self.name = name
+        self.cells = [_cell(value) for value in values]
+        self.is_text = any(isinstance(value, str) for value in values)
+        longest = max((cell.cell_len for cell in self.cells), default=0)
+        word = max(map(len, name.split()), default=0)
+        self.most = max(longest, len(name))
+        self.least = max(word, longest if whole or not self.is_text else min(longest, _TEXT))
+
+
+_TEXT = 16  # characters that a text gets at least
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _table(columns: Sequence[_Column], room: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("key", "formula", "recipe", "calculator"):
-        table.add_column(name, no_wrap=name == "key")
-    table.add_column("atoms", justify="right")
-    table.add_column("energy (eV)", justify="right", no_wrap=True)
-    table.add_column("converged")
-    table.add_column("when", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.key[:10],
-            row.formula,
-            row.recipe,
-            row.calculator or "",
-            str(row.natoms),
-            number(row.energy, 4),
-            yes_no(row.converged),
-            f"{row.created.astimezone():%Y-%m-%d %H:%M}",
+    spare = room - sum(column.least + _GAP for column in columns)
+    for column in columns:
+        more = max(0, min(spare, column.most - column.least))
+        spare -= more
+        table.add_column(
+            Text(column.name),
+            justify="left" if column.is_text else "right",
+            width=column.least + more,
+            overflow="fold",
         )
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*cells)
     return table
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
-    """A table of rows, whose keys are the columns."""
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    for name in columns:
-        numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    return table
-
-
-def _cell(value: Any) -> str | Text:
+def _cell(value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
     if isinstance(value, bool):
-        return yes_no(value)
+        return Text.from_markup(yes_no(value))
     if isinstance(value, float):
-        return f"{value:.5g}" if math.isfinite(value) else "–"
-    return "–" if value is None else Text(str(value))
+        if not math.isfinite(value):
+            return Text("–")
+        return Text("0" if abs(value) < _NOTHING else f"{value:.5g}")
+    return Text("–" if value is None else str(value))
+
+
+_NOTHING = 1e-10  # what rounding leaves of a zero
 
 
 def number(value: float | None, digits: int) -> str:

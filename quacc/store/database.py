@@ -40,6 +40,10 @@ class UnknownKeyError(StoreError, KeyError):
     __str__ = Exception.__str__  # KeyError would print the message in quotes
 
 
+LATEST = "latest"
+"""Stands for the key of the newest result."""
+
+
 class Store:
     """Results on disk: an SQLite file, or PostgreSQL.
 
@@ -172,8 +176,12 @@ class Store:
             return {} if database is None else by_question(database, sorted(set(questions)))
 
     def resolve(self, key: str) -> str:
-        """Return the whole key that starts like this."""
+        """Return the whole key that starts like this; that of the newest result for "latest"."""
         short = key.strip().lower()
+        if short == LATEST:
+            for row in self.select(limit=1):
+                return row.key
+            raise UnknownKeyError(f"There are no results in {self}.")
         with open_database(self._location, write=False) as database:
             if database is not None:
                 for whole in (key, short):

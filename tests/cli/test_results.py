@@ -108,14 +108,24 @@ def test_ls(run: Any, store: Store, jobs: list[dict[str, Any]]) -> None:
     text = run("ls")
     assert len([line for line in text.splitlines() if "emt." in line]) == 4
     line = next(line for line in text.splitlines() if jobs[2]["key"][:10] in line)
-    assert line.split()[:7] == [
-        jobs[2]["key"][:10], "Cu", "emt.relax_job", "emt", "4",
+    assert line.split()[:6] == [
+        jobs[2]["key"][:10], "Cu", "emt.relax_job", "4",
         f"{jobs[2]['results']['energy']:.4f}", "no",
     ]  # fmt: skip
     assert "There are more than these 2" in run("ls", "--limit", "2")
     assert jobs[1]["key"][:10] in run("ls", "--formula", "H2O", "--since", "1h")
     assert "No results found" in run("ls", "--until", "2020-01-01")
     assert "No results found" in run("ls", "--calculator", "vasp")
+
+
+def test_the_latest(run: Any, store: Store, flow: dict[str, Any]) -> None:
+    newest = next(iter(store.select(limit=1))).key
+    assert newest in run("show", "latest")
+    run("rm", "latest", "--yes")
+    assert newest not in {row.key for row in store.select()}
+    run("rm", "--since", "7d", "--yes")
+    with pytest.raises(UnknownKeyError, match="There are no results"):
+        run("show", "latest")
 
 
 def test_show(run: Any, store: Store, jobs: list[dict[str, Any]]) -> None:
