@@ -10,6 +10,7 @@ import typer
 
 import quacc
 from quacc.cli import calculators, cite, info, recipes, results, run, settings, site
+from quacc.cli import options as options_of
 from quacc.cli.terminal import never_fail_to_print
 from quacc.errors import JobsFailedError, QuaccError
 from quacc.locations import home
@@ -22,7 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
+app.command("run", cls=options_of.RunCommand, context_settings={"ignore_unknown_options": True})(
+    run.run
+)
 app.command("calculators")(calculators.calculators)
 app.command("cite")(cite.cite)
 app.command("info")(info.info)

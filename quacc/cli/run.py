@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from quacc.cli.options import needed as needed_by
+from quacc.cli.options import option_of, options_in
 from quacc.errors import InputError, suggest
 
 
@@ -20,29 +22,40 @@ def run(
         list[str], typer.Argument(metavar="STRUCTURE...", help="Files, or names such as Cu.")
     ],
     calculator: Annotated[
-        str, typer.Option("--calculator", "-c", help="See `quacc calculators`.")
-    ] = "emt",
+        str | None,
+        typer.Option(
+            "--calculator",
+            "-c",
+            help="See `quacc calculators`; emt, or that of the settings, if not given.",
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A parameter, such as max_index=2 or relax_kwargs.fmax=0.001.",
+            help="A parameter, such as relax_kwargs.fmax=0.001; the same as "
+            "--relax-kwargs.fmax 0.001.",
         ),
     ] = None,
     site: Annotated[
         str | None, typer.Option(help="Submit batch jobs as this profile says; see `quacc site`.")
     ] = None,
 ) -> None:
-    """Run a workflow, every job a Prefect task run, on this machine's cores or a site's."""
+    """Run a workflow, every job a Prefect task run, on this machine's cores or a site's.
+
+    The parameters of the workflow are options, too: `quacc run eos -h` lists them.
+    """
     from quacc.cli.recipes import find
     from quacc.recipes.tools.workflow import check_workflow
+    from quacc.settings import get_settings
 
     serial = find(workflow)
-    parameters = _parameters(change or [])
+    structures, given = options_in(structures, serial)
+    parameters = _parameters(change or [], given)
     _check_names(serial, parameters)
     calls = _calls(serial, structures, parameters)
-    parameters["calculator"] = calculator
+    parameters["calculator"] = calculator or get_settings().calculator or "emt"
     for arguments in calls:
         # Mistakes are reported now, not after a server has started.
         check_workflow(serial, *arguments, **parameters)
@@ -51,7 +64,6 @@ def run(
 
     from quacc.cli.results import print_outcome
     from quacc.locations import redact
-    from quacc.settings import get_settings
 
     console = Console()
     database = redact(get_settings().database)
@@ -79,16 +91,12 @@ def _calls(
     serial: Callable[..., Any], structures: list[str], parameters: dict[str, Any]
 ) -> list[tuple[Any, ...]]:
     """Return the arguments of each call: workflows take one structure, several, or a list."""
-    needed = [
-        parameter.name
-        for parameter in inspect.signature(serial).parameters.values()
-        if parameter.default is parameter.empty
-    ]
+    needed = needed_by(serial)
     taken = [name for name in needed if not name.endswith("_job")]
     for name in needed:
         if name not in taken and name not in parameters:
             raise InputError(
-                f"The workflow needs --set {name}=CALCULATOR.JOB, such as lj.relax_job."
+                f"The workflow needs {option_of(name)} CALCULATOR.JOB, such as lj.relax_job."
             )
     if taken == ["structures"]:
         return [(structures,)]
@@ -144,26 +152,29 @@ class _Progress(logging.Handler):
         self.show(record.getMessage())
 
 
-def _parameters(changes: list[str]) -> dict[str, Any]:
+def _parameters(changes: list[str], options: list[tuple[str, str]]) -> dict[str, Any]:
     """Return ``max_index=2`` and ``relax_kwargs.fmax=0.01`` as nested keywords."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     parameters: dict[str, Any] = {}
+    given = list(options)
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or not name:
             raise InputError(f"--set takes KEY=VALUE, such as max_index=2, not {change!r}.")
+        given.append((name, text))
+    for name, text in given:
         try:
             value = None if text == "None" else YAML(typ="safe", pure=True).load(text)
         except YAMLError as error:
-            raise InputError(f"--set {change}: the value is not valid YAML ({error}).") from None
+            raise InputError(f"{name} = {text}: the value is not valid YAML ({error}).") from None
         *folders, last = name.split(".")
         inner = parameters
         for folder in folders:
             inner = inner.setdefault(folder, {})
             if not isinstance(inner, dict):
-                raise InputError(f"--set {change}: {folder} was set to {inner!r} before.")
+                raise InputError(f"{name} = {text}: {folder} was set to {inner!r} before.")
         inner[last] = value
     return parameters
 

@@ -102,7 +102,7 @@ def test_the_dashboard_has_the_warnings():
 
 
 def test_the_command_line():
-    ran = call("run", "eos", "Cu", "Al", "--set", "points=5", COLUMNS="200")
+    ran = call("run", "eos", "Cu", "Al", "--points", "5", COLUMNS="200")
     assert ran.returncode == 0, ran.stderr
     assert "Running eos of Cu with emt." in ran.stdout
     assert "Al: V0 = " in ran.stdout
@@ -151,7 +151,11 @@ def test_recipes_are_listed_and_shown():
         (("run", "eso", "Cu"), "Did you mean 'eos'?"),
         (("run", "eos", "Cu", "--set", "point=5"), "Did you mean 'points'?"),
         (("run", "eos", "Cu", "--set", "points=2"), "points"),
-        (("run", "double_relax", "Cu"), "needs --set pre_relax_job=CALCULATOR.JOB"),
+        (("run", "eos", "Cu", "--points", "2"), "points"),
+        (("run", "eos", "Cu", "--point", "5"), "Did you mean 'points'?"),
+        (("run", "eos", "Cu", "--points"), "The option --points needs a value"),
+        (("run", "eos", "Cu", "--points", "--relax-positions"), "The option --points needs a"),
+        (("run", "double_relax", "Cu"), "needs --pre-relax-job CALCULATOR.JOB"),
         (("run", "double_relax", "Cu", "--set", "pre_relax_job=lj.relax"), "lj.relax_job"),
         (("run", "bulk_to_slabs", "Cu", "--set", "slab_relax_electron=lj.relax"), "lj.relax_job"),
         (("run", "neb", "Cu"), "takes 2 structures, initial and final, not 1"),

@@ -91,7 +91,8 @@ def eos_flow(
     step
         Between two volumes, as a part of the length of the cell vectors.
     form
-        One of :data:`FORMS`, of which the properties come; the others are fitted, too.
+        The form that the properties come from: birchmurnaghan, murnaghan, vinet,
+        pouriertarantola or birch. The others are fitted, too.
     relax_positions
         Relax the positions at each volume; needed where symmetry does not hold them.
     relax_kwargs, static_kwargs

@@ -1,0 +1,118 @@
+"""The options of ``quacc run``, made from the signature and the documentation of a workflow."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from quacc.errors import InputError
+
+
+class RunCommand(TyperCommand):
+    """A command whose help is that of the workflow that it is asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if {"-h", "--help"} & set(args):
+            from quacc.recipes.report import workflows
+
+            for name in (f"{one.removesuffix('_flow')}_flow" for one in args):
+                if name in workflows():
+                    typer.echo(help_of(getattr(workflows()[name], name)))
+                    ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+def help_of(workflow: Callable[..., Any]) -> str:
+    """Return the options of a workflow, with their defaults and what they mean."""
+    doc = inspect.getdoc(workflow) or ""
+    meanings = explained(doc)
+    name = workflow.__name__.removesuffix("_flow")
+    taken = [one.upper() for one in needed(workflow) if not one.endswith("_job")]
+    lines = [f"Usage: quacc run {name} {' '.join(taken)} [OPTIONS]", "", doc.partition("\n")[0], ""]
+    for parameter in inspect.signature(workflow).parameters.values():
+        if parameter.name.upper() in taken:
+            lines.append(f"  {parameter.name.upper()}")
+        elif parameter.name == "calculator":
+            lines.append("  -c, --calculator NAME")
+        elif isinstance(parameter.default, bool):
+            option = option_of(parameter.name)
+            lines.append(f"  {option} / --no-{option[2:]}  (default: {parameter.default})")
+        else:
+            given = parameter.default
+            default = "required" if given is parameter.empty else f"default: {given}"
+            lines.append(f"  {option_of(parameter.name)}  ({default})")
+        text = " ".join(meanings.get(parameter.name, "").split())
+        lines += textwrap.wrap(text, 78, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    lines += ["", "  --site NAME, --set KEY=VALUE", "      See `quacc run --help`."]
+    return "\n".join(lines)
+
+
+def option_of(name: str) -> str:
+    """Return a parameter as an option, such as --relax-positions."""
+    return f"--{name.replace('_', '-')}"
+
+
+def needed(workflow: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters without a default."""
+    parameters = inspect.signature(workflow).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty]
+
+
+def explained(doc: str) -> dict[str, str]:
+    """Return what the parameters mean, from the documentation of a function."""
+    section = doc.partition("Parameters\n----------\n")[2]
+    section = re.split(r"\n\n\w+\n-+\n", section)[0]
+    section = re.sub(r":\w+:`[\w.]*?(\w+)`", r"\1", section).replace("``", "")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            names = [one.strip(" *") for one in line.partition(" : ")[0].split(",")]
+        for name in names if line.startswith(" ") else []:
+            found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return found
+
+
+def options_in(
+    words: list[str], workflow: Callable[..., Any]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Split the words of a command line into structures, and the values of options.
+
+    Raises
+    ------
+    InputError
+        An option has no value.
+    """
+    flags = {
+        one.name
+        for one in inspect.signature(workflow).parameters.values()
+        if isinstance(one.default, bool)
+    }
+    structures: list[str] = []
+    options: list[tuple[str, str]] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            structures += [] if word == "--" else [word]
+            continue
+        option, equals, value = word[2:].partition("=")
+        first, dot, last = option.partition(".")
+        name = first.replace("-", "_") + dot + last
+        if equals:
+            options.append((name, value))
+        elif name in flags:
+            options.append((name, "true"))
+        elif name.startswith("no_") and name.removeprefix("no_") in flags:
+            options.append((name.removeprefix("no_"), "false"))
+        elif rest and not rest[0].startswith("--"):
+            options.append((name, rest.pop(0)))
+        else:
+            raise InputError(f"The option {word} needs a value, such as {word} 1.")
+    return structures, options
