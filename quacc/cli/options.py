@@ -14,6 +14,28 @@ from typer.core import TyperCommand
 from quacc.errors import InputError
 
 
+def _static() -> Callable[..., Any]:
+    from quacc.runners.static import static
+
+    return static
+
+
+def _relax() -> Callable[..., Any]:
+    from quacc.runners.relax import relax
+
+    return relax
+
+
+def _freq() -> Callable[..., Any]:
+    from quacc.runners.vibrations import freq
+
+    return freq
+
+
+JOBS = {"static": _static, "relax": _relax, "freq": _freq}
+"""The jobs that can be run, and where their parameters are explained."""
+
+
 class RunCommand(TyperCommand):
     """A command whose help is that of the workflow that it is asked for."""
 
@@ -21,10 +43,15 @@ class RunCommand(TyperCommand):
         if {"-h", "--help"} & set(args):
             from quacc.recipes.report import workflows
 
-            for name in (f"{one.removesuffix('_flow')}_flow" for one in args):
-                if name in workflows():
-                    typer.echo(help_of(getattr(workflows()[name], name)))
-                    ctx.exit()
+            for name in args:
+                flow = f"{name.removesuffix('_flow')}_flow"
+                if name in JOBS:
+                    typer.echo(help_of(JOBS[name]()))
+                elif flow in workflows():
+                    typer.echo(help_of(getattr(workflows()[flow], flow)))
+                else:
+                    continue
+                ctx.exit()
         return super().parse_args(ctx, args)
 
 
@@ -36,7 +63,11 @@ def help_of(workflow: Callable[..., Any]) -> str:
     taken = [one.upper() for one in needed(workflow) if not one.endswith("_job")]
     lines = [f"Usage: quacc run {name} {' '.join(taken)} [OPTIONS]", "", doc.partition("\n")[0], ""]
     for parameter in inspect.signature(workflow).parameters.values():
-        if parameter.name.upper() in taken:
+        if parameter.name in ("code", "copy_files"):
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            lines += ["  -c, --calculator NAME", "      Its keywords are options, too."]
+        elif parameter.name.upper() in taken:
             lines.append(f"  {parameter.name.upper()}")
         elif parameter.name == "calculator":
             lines.append("  -c, --calculator NAME")
@@ -61,7 +92,12 @@ def option_of(name: str) -> str:
 def needed(workflow: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters without a default."""
     parameters = inspect.signature(workflow).parameters.values()
-    return [one.name for one in parameters if one.default is one.empty]
+    variable = inspect.Parameter.VAR_KEYWORD
+    return [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind is not variable and one.name != "code"
+    ]
 
 
 def explained(doc: str) -> dict[str, str]:

@@ -69,10 +69,11 @@ def show(
     result = _open(store).get(key)
     out = console()
     with _readable(result["key"]):
-        _print(result, out)
+        print_result(result, out)
 
 
-def _print(result: Mapping[str, Any], out: Any) -> None:
+def print_result(result: Mapping[str, Any], out: Any) -> None:
+    """Print a result, whatever it comes from."""
     from rich.markup import escape
 
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")

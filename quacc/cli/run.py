@@ -11,13 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
+from quacc.cli.options import JOBS, option_of, options_in
 from quacc.cli.options import needed as needed_by
-from quacc.cli.options import option_of, options_in
 from quacc.errors import InputError, suggest
 
 
 def run(
-    workflow: Annotated[str, typer.Argument(help="Such as eos; see `quacc recipes`.")],
+    workflow: Annotated[
+        str,
+        typer.Argument(help="Such as eos, see `quacc recipes`; or a job: static, relax, freq."),
+    ],
     structures: Annotated[
         list[str], typer.Argument(metavar="STRUCTURE...", help="Files, or names such as Cu.")
     ],
@@ -42,42 +45,50 @@ def run(
         str | None, typer.Option(help="Submit batch jobs as this profile says; see `quacc site`.")
     ] = None,
 ) -> None:
-    """Run a workflow, every job a Prefect task run, on this machine's cores or a site's.
+    """Run a workflow or a job as a Prefect flow, on this machine's cores or a site's.
 
-    The parameters of the workflow are options, too: `quacc run eos -h` lists them.
+    Their parameters are options, too: `quacc run eos -h` lists them.
     """
     from quacc.cli.recipes import find
-    from quacc.recipes.tools.workflow import check_workflow
+    from quacc.recipes.tools.workflow import check_workflow, workflow_of_job
     from quacc.settings import get_settings
 
-    serial = find(workflow)
-    structures, given = options_in(structures, serial)
+    calculator = calculator or get_settings().calculator or "emt"
+    is_job = workflow in JOBS
+    serial = workflow_of_job(workflow) if is_job else find(workflow)
+    structures, given = options_in(structures, JOBS[workflow]() if is_job else serial)
     parameters = _parameters(change or [], given)
-    _check_names(serial, parameters)
+    if not is_job:  # which refuses them itself
+        _check_names(serial, parameters)
     calls = _calls(serial, structures, parameters)
-    parameters["calculator"] = calculator or get_settings().calculator or "emt"
+    parameters["calculator"] = calculator
     for arguments in calls:
         # Mistakes are reported now, not after a server has started.
         check_workflow(serial, *arguments, **parameters)
 
     from rich.console import Console
 
-    from quacc.cli.results import print_outcome
+    from quacc.cli.results import print_outcome, print_result
     from quacc.locations import redact
 
     console = Console()
     database = redact(get_settings().database)
     try:
         for result, seconds in _tracked(serial, calls, parameters, site, console):
-            print_outcome(result, console)
-            for warning in result["warnings"]:
-                console.print(f"Warning: {warning}", style="yellow", markup=False)
             key = result["key"][:10]
+            if is_job:
+                print_result(result, console)
+                count, figure = "1 job", ""
+            else:
+                print_outcome(result, console)
+                for warning in result["warnings"]:
+                    console.print(f"Warning: {warning}", style="yellow", markup=False)
+                count = f"{len(result['jobs'])} jobs"
+                figure = f"as a figure:         quacc results plot {key}\n"
             console.print(
-                f"{len(result['jobs'])} jobs in {seconds:.1f} s. The results are in {database}.\n"
+                f"{count} in {seconds:.1f} s. The results are in {database}.\n"
                 f"Look at them again:  quacc results show {key}\n"
-                f"as a figure:         quacc results plot {key}\n"
-                f"or at all of them:   quacc results ls",
+                f"{figure}or at all of them:   quacc results ls",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -122,12 +133,13 @@ def _tracked(
     os.environ.setdefault("DO_NOT_TRACK", "1")
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
-        from quacc.prefect import make_runner, workflows
+        from quacc.prefect import as_flow, make_runner, workflows
         from quacc.prefect.lifecycle.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         runner = make_runner(site=site)
-        flow = getattr(workflows, serial.__name__).with_options(task_runner=runner)
+        flow = getattr(workflows, serial.__name__, None) or as_flow(serial)
+        flow = flow.with_options(task_runner=runner)
         with prefect_api():
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)

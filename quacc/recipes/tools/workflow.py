@@ -73,6 +73,23 @@ def body_of(function: Any) -> Callable[..., Any] | None:
     return _BODIES.get(function) if isinstance(function, FunctionType) else None
 
 
+def workflow_of_job(name: str) -> Callable[..., Any]:
+    """Return a workflow that is one job of a calculator, such as relax."""
+
+    def flow(
+        atoms: StructureLike,
+        job: Job = f"{name}_job",
+        *,
+        calculator: Calculator | None = None,
+        **options: Any,
+    ) -> Any:
+        check(job, atoms, **options)
+        return submit(job, atoms, **options).result()
+
+    flow.__name__ = flow.__qualname__ = f"{name}_flow"
+    return workflow(flow)
+
+
 def resolved(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> inspect.BoundArguments:
