@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -68,11 +69,12 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
         given = resolved(workflow, args, kwargs).arguments
         calculator = calculator_name(given.pop("calculator", None))
         jobs = {key: bare(value) for key, value in given.items() if callable(value)}
-        structure, told = args[0], []
-        if not isinstance(structure, Mapping | list | tuple):
+        first = next(iter(given))
+        structure, told = given[first], []
+        if first == "atoms" and not isinstance(structure, Mapping | list | tuple):
             # Of a file, what is in it now.
             structure, told = as_atoms(structure), about_name(structure)
-            given = {key: structure if one is args[0] else one for key, one in given.items()}
+            given = {**given, first: structure}
         described = {
             key: _of_job(jobs[key], structure)
             if key in jobs
@@ -117,6 +119,8 @@ def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
 
 def _of_value(value: Any) -> Any:
     """Return a form of an argument in which all counts that the workflow may pass on."""
+    if isinstance(value, str | os.PathLike) and os.path.exists(value):
+        raise LookupError("a file, whose contents may be others the next time")
     if isinstance(value, Atoms):
         arrays = {name: array for name, array in value.arrays.items() if name != "positions"}
         return [value, arrays, dict(value.info), value.get_celldisp()]

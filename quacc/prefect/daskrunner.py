@@ -327,7 +327,7 @@ class DaskRunner(DaskTaskRunner):
             return await asyncio.to_thread(call, *args, **kwargs)
 
         remote = copy.copy(task)
-        remote.job = plain  # type: ignore[attr-defined]  # which the cache's key belongs to
+        remote.plain_job = plain  # type: ignore[attr-defined]  # which the cache's key belongs to
         remote.cache_policy = policy
         remote.fn = call_async if task.isasync else call
         return remote

@@ -26,7 +26,8 @@ from quacc.prefect.fanout.futures import Packer, Slot
 from quacc.prefect.lifecycle.forgotten import end_also_forgotten
 from quacc.prefect.lifecycle.watch import pass_on
 from quacc.prefect.show.artifacts import show_outcome
-from quacc.prefect.tasks import as_task, describe, formula, full_name
+from quacc.prefect.tasks import as_task, describe, formula, full_name, short_name
+from quacc.recipes.tools.verbs import innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.schemas import FlowResult
 from quacc.store import Store
@@ -96,7 +97,7 @@ def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[
             parameter.replace(default=names[parameter.default])
-            if parameter.default in jobs.values()
+            if any(parameter.default is job for job in jobs.values())
             else parameter
             for parameter in signature.parameters.values()
         ]
@@ -104,7 +105,7 @@ def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
 
     def run_name() -> str:
         structure = next(iter(flow_run.get_parameters().values()), None)
-        return f"{serial.__name__.removesuffix('_flow')} {formula(structure)}".strip()
+        return f"{short_name(innermost(serial)).removesuffix('_flow')} {formula(structure)}".strip()
 
     settings: dict[str, Any] = {
         "name": full_name(serial),

@@ -97,18 +97,18 @@ class JobTask(Task[..., Any]):
     """A task that takes its arguments as they are at the call, and whose cache is quacc's.
 
     It is not to be called on a worker. A runner that calls the job elsewhere announces it here,
-    and sends ``job``, the plain function.
+    and sends ``plain_job``.
     """
 
-    job: Callable[..., Any]
+    plain_job: Callable[..., Any]
 
     def __init__(self, fn: Callable[..., Any], job: Callable[..., Any], **options: Any) -> None:
         super().__init__(fn, **_by_key(job, options))
-        self.job = job
+        self.plain_job = job
 
     def announce(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Log what the job is to compute."""
-        announce(self.job, args, kwargs)
+        announce(self.plain_job, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         refuse_on_worker(f"The task {self.name}", "the plain job")
@@ -129,9 +129,9 @@ class JobTask(Task[..., Any]):
 
     def with_options(self, **options: Any) -> JobTask:
         """Return a copy with other options; see ``prefect.Task.with_options``."""
-        changed: Any = super().with_options(**_by_key(self.job, options))
+        changed: Any = super().with_options(**_by_key(self.plain_job, options))
         changed.__class__ = JobTask  # Prefect makes a plain Task
-        changed.job = self.job
+        changed.plain_job = self.plain_job
         return cast(JobTask, changed)
 
 

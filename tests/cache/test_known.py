@@ -59,7 +59,7 @@ def test_the_name_of_a_salt_is_told_to_whoever_uses_it():
 
 def test_a_job_is_served_to_all_who_ask_the_same():
     result = keep(relax_job("Al"))
-    for asked in (relax_job, partial(relax_job, fmax=0.01), as_task(relax_job).job):
+    for asked in (relax_job, partial(relax_job, fmax=0.01), as_task(relax_job).plain_job):
         key, served = look_up(asked, "Al")
         assert key == result["key"]
         assert_same(served, result)

@@ -29,7 +29,7 @@ def test_results():
 def test_exceptions_come_with_the_worker_s_traceback():
     with pytest.raises(StructureError, match="Cuu") as caught:
         there_and_back(static_job, "Cuu")
-    assert "in as_atoms" in str(caught.value.__cause__)
+    assert "in unchecked" in str(caught.value.__cause__)
 
 
 def test_coroutines():

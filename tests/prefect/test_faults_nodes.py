@@ -248,7 +248,8 @@ def test_jobs_that_wait_for_a_flow_that_was_killed(slurm):
     assert left == "quacc"
 
 
-def dies(how):
+def dies(how, after=0.0):
+    time.sleep(after)
     if how == "exit":
         os._exit(7)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -275,7 +276,8 @@ def test_a_worker_that_ends_is_not_said_to_have_used_too_much_memory(how, messag
 def test_a_worker_that_ends_in_a_slurm_job(slurm, on_slurm):
     @flow(task_runner=make_runner(on_slurm))
     def campaign():
-        return task(dies).submit("exit").result()
+        # A nanny whose worker dies before it has seen it start ends the whole job.
+        return task(dies).submit("exit", after=2.0).result()
 
     with pytest.raises(LostWorkerError, match=r"exit status 7.*Slurm job \d+"):
         campaign()

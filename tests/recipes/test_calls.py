@@ -9,19 +9,25 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.build import bulk, molecule
+from prefect import flow
 
 import quacc.prefect.workflows as tracked
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.errors import InputError, ParameterError, StructureError
+from quacc.prefect import as_flow, fan_out
 from quacc.recipes import workflows
 from quacc.recipes.emt import core, slabs
 from quacc.recipes.lj.core import static_job as lj_static_job
 from quacc.recipes.report import workflows as modules
-from quacc.recipes.tools.workflow import check_workflow
+from quacc.recipes.tools.verbs import submit
+from quacc.recipes.tools.workflow import check_workflow, resolved
 from quacc.recipes.workflows import bulk_to_slabs_flow, double_relax_flow, eos_flow
 from quacc.settings import change_settings
+from quacc.store import Store
 from tests import emt
 
 ARGON = {"name": "lj", "epsilon": 0.0104, "sigma": 3.4}
@@ -59,8 +65,58 @@ def test_parameters_of_a_calculator_go_to_all_its_jobs():
     kwargs = {name: value for name, value in ARGON.items() if name != "name"}
     jobs = eos_flow("Ar", calculator="lj", relax_kwargs=kwargs, static_kwargs=kwargs)
     assert result["jobs"] == jobs["jobs"]
+    assert result["parameters"]["calculator"] == ARGON
     other = eos_flow("Ar", None, calculator=ARGON | {"epsilon": 0.02})
     assert not {*other["jobs"]} & {*result["jobs"]}
+    named = eos_flow("Ar", "lj.relax_job", "lj.static_job", calculator=ARGON | {"epsilon": 0.02})
+    assert named["energy"] == pytest.approx(result["energy"] * 0.02 / 0.0104, rel=1e-3)
+    with pytest.raises(ParameterError, match="do not reach static_job"):
+        eos_flow("Ar", static_job=lj_static_job, calculator=ARGON)
+
+
+def test_parameters_of_a_calculator_in_a_flow_of_prefect(prefect_server):
+    result = tracked.eos_flow("Ar", calculator=ARGON | {"epsilon": 0.02})
+    serial = eos_flow("Ar", calculator=ARGON | {"epsilon": 0.02})
+    assert result["jobs"] == serial["jobs"]
+    assert result["parameters"] == serial["parameters"]
+    assert Store().get(result["key"])["parameters"]["calculator"]["epsilon"] == 0.02
+
+
+def test_many_workflows_with_parameters_are_packed_together(prefect_server):
+    @flow
+    def campaign():
+        return fan_out(eos_flow, crystals, relax_job=None, calculator=calculator).results()
+
+    crystals = [bulk("Ar", a=5.2 + 0.01 * number) for number in range(20)]
+    calculator = ARGON
+    results = campaign()
+    assert results[3]["key"] == eos_flow(crystals[3], None, calculator=ARGON)["key"]
+    job = resolved(eos_flow, ("Ar",), {"calculator": ARGON}).arguments["static_job"]
+    assert job is resolved(eos_flow, ("Cu",), {"calculator": dict(ARGON)}).arguments["static_job"]
+    with pytest.raises(ParameterError, match="Did you mean 'epsilon'"):
+        calculator = {"name": "lj", "epsilo": 1}
+        campaign()
+
+
+def test_a_flow_of_prefect_checks_before_it_computes(prefect_server, monkeypatch):
+    monkeypatch.setattr("ase.calculators.emt.EMT.calculate", None)
+    with pytest.raises(InputError, match="asap_cutoff"):
+        tracked.eos_flow("Cu", calculator="emt", static_kwargs={"asap_cutof": 1})
+
+
+def test_workflows_of_ones_own_keep_their_parameters(prefect_server):
+    def own(atoms, relax=core.relax_job, calculator="my own", kind_of_job="fast", how=sorted):
+        return calculator, kind_of_job, how, submit(relax, atoms).result()["name"]
+
+    found = as_flow(own)("Cu", relax="emt.relax_job", how="slow")
+    assert found == ("my own", "fast", "slow", "emt.relax_job")
+    given = np.zeros(3)
+
+    def numbers(atoms, relax=core.relax_job, weights=given):
+        return submit(relax, atoms).result()["name"]
+
+    assert as_flow(numbers)("Cu") == "emt.relax_job"
+    assert as_flow(partial(eos_flow, points=5))("Cu", calculator="emt")["parameters"]["points"] == 5
 
 
 def test_one_job_of_another_calculator():
@@ -85,6 +141,9 @@ def test_one_job_of_another_calculator():
         ({"calculator": "emt", "static_job": "ljj.static_job"}, "Did you mean 'lj'"),
         ({"calculator": "emt", "static_job": 3}, "3 is no job"),
         ({"calculator": {"name": "emt", "cutoff": 3}}, "Unknown keyword 'cutoff'"),
+        ({"calculator": {"name": "emt", "fmax": 3}}, "Unknown keyword 'fmax'"),
+        ({"calculator": {"name": "emt", "atoms": 3}}, "Unknown keyword 'atoms'"),
+        ({"calculator": {"name": "emt", 1: 3}}, "A calculator is a name"),
     ],
 )
 def test_what_is_no_calculator_and_no_job_is_refused(given, told, monkeypatch):
@@ -110,6 +169,17 @@ def test_the_key_of_a_question_knows_the_calculator():
     assert copper == question(emt.eos_flow, ("Cu",), {})
     assert copper != question(eos_flow, ("Cu",), {"calculator": "emt", "points": 9})
     assert question(eos_flow, ("Cu",), {}) is None  # which the workflow refuses
+
+
+def test_files_whose_contents_may_change_are_no_questions(tmp_path):
+    bulk("Cu").write(tmp_path / "cu.xyz")
+    molecule("CO").write(tmp_path / "co.xyz")
+    emt_ = {"calculator": "emt"}
+    assert question(workflows.adsorption_flow, ("Cu", "CO"), emt_) is not None
+    file = str(tmp_path / "co.xyz")
+    assert question(workflows.adsorption_flow, ("Cu", file), emt_) is None
+    assert question(workflows.batch_flow, (str(tmp_path / "cu.xyz"),), emt_) is None
+    assert question(eos_flow, (str(tmp_path / "cu.xyz"),), emt_) is not None  # it is read
 
 
 def test_the_documented_doors_have_emt():

@@ -55,7 +55,7 @@ def bare(job: Any) -> Any:
         inner = bare(job.func)
         return job if inner is job.func else partial(inner, *job.args, **job.keywords)
     if hasattr(job, "submit") and hasattr(job, "fn"):  # a task
-        return bare(getattr(job, "job", job.fn))
+        return bare(getattr(job, "plain_job", job.fn))
     try:
         known = _STANDING_FOR.get(job)
     except TypeError:  # it has no hash, or no weak references
@@ -98,6 +98,8 @@ def submit(job: Any, item: Any, /, **kwargs: Any) -> Any:
     """Start a job on a structure, or on what :func:`submit` returned; return its future."""
     if hasattr(job, "submit"):
         return job.submit(item, **kwargs)
+    if isinstance(job, str):
+        require_job(job)
     if isinstance(item, Done):
         if item.error:
             return item

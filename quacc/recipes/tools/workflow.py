@@ -16,11 +16,12 @@ from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
-from quacc.calculators import code_names
+from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError, StructureError, plain, suggest
 from quacc.key import digest
-from quacc.recipes.tools.verbs import Job, check, innermost, submit
+from quacc.recipes.tools.verbs import Job, bare, check, innermost, submit
 from quacc.runners.calculation import formula_of
+from quacc.runners.job import plan_of
 
 Calculator = str | Mapping[str, Any]
 """The name of a calculator, such as ``"emt"``, or a mapping of its name and its parameters, such as
@@ -57,7 +58,12 @@ def _workflow(
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         bound = resolved(call, args, kwargs)
-        return function(*bound.args, **bound.kwargs)
+        result = function(*bound.args, **bound.kwargs)
+        calculator = bound.arguments.get("calculator")
+        if isinstance(calculator, Mapping) and isinstance(result, dict) and "parameters" in result:
+            # Beside the key, which has it by way of the jobs.
+            result["parameters"]["calculator"] = plain(dict(calculator))
+        return result
 
     call.__module__ = module
     call.__signature__ = signature  # type: ignore[attr-defined]
@@ -95,22 +101,53 @@ def resolved(
 ) -> inspect.BoundArguments:
     """Return the arguments of a workflow, defaults included, with functions for names of jobs.
 
+    Of a function that is not decorated with :func:`workflow`, only names such as "lj.relax_job"
+    are taken for jobs.
+
     Raises
     ------
     ParameterError
-        There is no such calculator, or no such job; or none is given where one is needed.
+        There is no such calculator, or no such job; or none is given where one is needed; or the
+        calculator's parameters do not reach one of its jobs.
     """
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
+    inner = innermost(function)
+    if body_of(inner) is None:
+        for name in job_parameters(function):
+            value = bound.arguments.get(name)
+            if isinstance(value, str) and _is_job_name(value):
+                bound.arguments[name] = _job(value, None, inner.__name__)
+        return bound
     calculator = bound.arguments.get("calculator")
-    if calculator is not None:
-        _named(calculator)
+    code, parameters = ("", {}) if calculator is None else _named(calculator)
     for name in job_parameters(function):
         value = bound.arguments.get(name)
         if isinstance(value, str):
-            asked = getattr(innermost(function), "__name__", "This workflow")
-            bound.arguments[name] = _job(value, calculator, asked)
+            bound.arguments[name] = _job(value, calculator, inner.__name__)
+        elif parameters:
+            _check_reached(name, value, code, parameters)
     return bound
+
+
+def _is_job_name(text: str) -> bool:
+    code, _, job = text.rpartition(".")
+    return job in _JOBS and code in code_names()
+
+
+def _check_reached(name: str, job: Any, code: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse a function that is a calculator's job, but has not its parameters."""
+    function = bare(job)
+    plan = plan_of(function)
+    if plan is None or plan.code.name != code:
+        return
+    given = function.keywords if isinstance(function, partial) else {}
+    if any(key not in given for key in parameters):
+        raise ParameterError(
+            f"The parameters of calculator={{'name': {code!r}, …}} do not reach {name}, which is "
+            f"given as a function. Name it, as {name}='{plan.recipe}', or give it a "
+            "functools.partial with the parameters."
+        )
 
 
 def job_parameters(function: Callable[..., Any]) -> list[str]:
@@ -126,13 +163,18 @@ def job_parameters(function: Callable[..., Any]) -> list[str]:
 
 _JOBS = frozenset({"static_job", "relax_job", "md_job", "freq_job", "neb_job"})
 
+_PARTIALS: dict[str, Callable[..., Any]] = {}
+"""Jobs with parameters, each made once, so that what is packed by job is packed together."""
+
 
 def _job(name: str, calculator: Calculator | None, workflow: str) -> Job:
     """Return the job of this name."""
     code, dot, job = name.rpartition(".")
-    parameters: Mapping[str, Any] = {}
     if not dot:
         code, parameters = _named(_default(workflow) if calculator is None else calculator)
+    else:
+        same = calculator is not None and _named(calculator)[0] == code
+        parameters = _named(calculator)[1] if same else {}
     core = importlib.import_module(f"quacc.recipes.{_known(code)}.core")
     if job not in _JOBS or not hasattr(core, job):
         names = sorted(f"{code}{dot}{one}" if dot else one for one in _JOBS if hasattr(core, one))
@@ -140,7 +182,10 @@ def _job(name: str, calculator: Calculator | None, workflow: str) -> Job:
         raise ParameterError(
             f"{name!r} is no job.{suggest(name, names)} There are {', '.join(names)}{others}."
         )
-    return partial(getattr(core, job), **parameters) if parameters else getattr(core, job)
+    found: Callable[..., Any] = getattr(core, job)
+    if not parameters:
+        return found
+    return _PARTIALS.setdefault(digest([code, job, parameters]), partial(found, **parameters))
 
 
 def calculator_name(calculator: Calculator | None) -> str:
@@ -148,23 +193,25 @@ def calculator_name(calculator: Calculator | None) -> str:
     return "" if calculator is None else _named(calculator)[0]
 
 
-def _named(calculator: Any) -> tuple[str, Mapping[str, Any]]:
+def _named(calculator: Any) -> tuple[str, dict[str, Any]]:
     """Return the name and the parameters of a calculator."""
     if isinstance(calculator, str):
         return _known(calculator), {}
-    if isinstance(calculator, Mapping) and isinstance(calculator.get("name"), str):
+    named = isinstance(calculator, Mapping) and isinstance(calculator.get("name"), str)
+    if named and all(isinstance(key, str) for key in calculator):
         parameters = {name: value for name, value in calculator.items() if name != "name"}
-        return _known(calculator["name"]), parameters
+        get_code(_known(calculator["name"])).complete(parameters)
+        return calculator["name"], parameters
     raise ParameterError(
         "A calculator is a name such as 'emt', or its name and parameters such as "
         f"{{'name': 'lj', 'epsilon': 0.0104, 'sigma': 3.4}}, not {calculator!r}."
     )
 
 
-def _known(code: str) -> str:
+def _known(code: str, where: str = "") -> str:
     if code not in code_names():
         raise ParameterError(
-            f"There is no calculator {code!r}.{suggest(code, code_names())} "
+            f"{where}There is no calculator {code!r}.{suggest(code, code_names())} "
             f"There are {', '.join(code_names())}."
         )
     return code
@@ -179,7 +226,7 @@ def _default(workflow: str) -> str:
             f"{workflow} needs a calculator: pass calculator='emt', or set one for all workflows "
             f"with `quacc settings set calculator emt`. There are {', '.join(code_names())}."
         )
-    return calculator
+    return _known(calculator, "The setting calculator: ")
 
 
 class _CheckedError(Exception):
