@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quacc.cli import upkeep
+from quacc.cli import reproduce, upkeep
 from quacc.cli.upkeep import StoreOption
 from quacc.errors import InputError, QuaccError, StoreError
 
@@ -208,7 +208,9 @@ def remove(
     typer.echo(f"Deleted {database.remove(wanted)} results.")
 
 
-for _command in (upkeep.check, upkeep.recover, upkeep.vacuum, upkeep.merge):
+for _command in (
+    *(reproduce.reproduce, upkeep.check, upkeep.recover, upkeep.vacuum, upkeep.merge),
+):
     app.command()(_command)
 
 
