@@ -37,6 +37,9 @@ _FILES = {
 }
 """Names of files that others had when keys with them were stored."""
 
+_LATER = {("eos_flow", "relax_shape"): False, ("relax_job", "pressure"): 0.0}
+"""Parameters that came when keys were stored without them, and defaults that change nothing."""
+
 _NOT_ASKED = frozenset({"provenance", "directory", "trajectory", "input_atoms", "costs"})
 
 
@@ -82,6 +85,7 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
             if key.endswith("_kwargs")
             else _of_value(value)
             for key, value in given.items()
+            if not _is_later(body.__name__, key, value)
         }
         file = body.__name__.removesuffix("_flow")
         module = f"quacc.recipes.{calculator}.{_FILES.get(file, file)}"
@@ -113,8 +117,13 @@ def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
         if plan is not None and plan.name == wanted:
             parameters = list(inspect.signature(job).parameters.values())[1:]
             defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
-            return defaults | kwargs
+            whole = defaults | kwargs
+            return {key: one for key, one in whole.items() if not _is_later(wanted, key, one)}
     return kwargs
+
+
+def _is_later(function: str, name: str, value: Any) -> bool:
+    return (function, name) in _LATER and value == _LATER[function, name]
 
 
 def _of_value(value: Any) -> Any:

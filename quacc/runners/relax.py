@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 
 from quacc.atoms.convert import StructureLike
 from quacc.calculators.base import Code
@@ -17,6 +18,7 @@ from quacc.errors import (
     require_bool,
     require_choice,
     require_count,
+    require_number,
     require_positive,
 )
 from quacc.runners.calculation import Calculation
@@ -49,7 +51,8 @@ def relax(
     /,
     atoms: StructureLike,
     *,
-    relax_cell: bool = False,
+    relax_cell: bool | str | Sequence[bool] = False,
+    pressure: float = 0.0,
     fmax: float = 0.01,
     steps: int = 1000,
     optimizer: str = "ScaledBFGS",
@@ -66,7 +69,12 @@ def relax(
         Atoms, the result of a job, the path of a file, or a name such as Cu or H2O.
     relax_cell
         Relax the cell as well, with ASE's ``FrechetCellFilter``; the threshold then also
-        applies to the filter's forces on the cell (eV/Å).
+        applies to the filter's forces on the cell (eV/Å). True: all of it; "constant_volume": its
+        shape; "hydrostatic": its volume, in all directions alike; "in_plane": its strain in the
+        xy plane, for a layer with vacuum along z; six values that are true for the components of
+        the strain that may change, in Voigt's order (xx, yy, zz, yz, xz, xy).
+    pressure
+        Hydrostatic pressure on the cell (GPa).
     fmax
         Converged when no atom feels a larger force (eV/Å). Forces on fixed atoms don't count.
     steps
@@ -80,13 +88,18 @@ def relax(
         Raise :class:`quacc.errors.NotConvergedError` instead of returning a result with
         ``converged: False``.
     """
-    require_bool(
-        relax_cell=relax_cell, trajectory=trajectory, require_convergence=require_convergence
-    )
+    require_bool(trajectory=trajectory, require_convergence=require_convergence)
     require_positive(fmax=fmax)
+    require_number(pressure=pressure)
+    form = _form(relax_cell)
+    if pressure and form in (False, "constant_volume"):
+        raise ParameterError(
+            f"pressure={pressure} GPa changes nothing where the volume is held: pass "
+            "relax_cell=True, or leave pressure out."
+        )
     require_count(steps=steps)
     require_choice("optimizer", optimizer, OPTIMIZERS)
-    if relax_cell and "stress" not in code.properties:
+    if form and "stress" not in code.properties:
         raise ParameterError(
             f"{code.title} computes no stress, so it can relax no cell: relax_cell must be False. "
             "A workflow takes the cell of a crystal that is the result of a job as it is."
@@ -98,11 +111,13 @@ def relax(
         _compute,
         recipe="relax_job",
         parameters={
-            "relax_cell": relax_cell,
+            "relax_cell": form,
             "fmax": float(fmax),
             "steps": int(steps),
             "optimizer": optimizer,
             "trajectory": trajectory,
+            # Not in the keys of what was computed before there was one.
+            **({"pressure": float(pressure)} if pressure else {}),
         },
         options={"require_convergence": require_convergence},
         requires=_check_cell,
@@ -114,7 +129,7 @@ def _check_cell(calculation: Calculation[OptResult]) -> None:
     pbc = calculation.input_atoms.pbc
     if calculation.parameters["relax_cell"] and not pbc.all():
         raise StructureError(
-            "relax_cell=True needs a structure that is periodic in three directions; this one "
+            "To relax the cell takes a structure that is periodic in three directions; this one "
             f"has pbc={pbc.tolist()}."
         )
 
@@ -126,9 +141,8 @@ def _compute(calculation: Calculation[OptResult]) -> OptResult:
     forces: list[float] = []
     frames: list[Atoms] = []
     with calculation.run() as atoms:
-        target = _target(
-            atoms, parameters["relax_cell"]
-        )  # before the cell changes, which it refers to
+        # Before the cell changes, which it refers to.
+        target = _target(atoms, parameters["relax_cell"], parameters.get("pressure", 0.0))
         dynamics = _optimizer(parameters["optimizer"], target, fmax)
         calls = Calls(atoms.calc)
         checkpoint = calculation.checkpoint
@@ -217,13 +231,40 @@ def _optimizer(name: str, target: Any, fmax: float) -> Any:
     return dynamics
 
 
-def _target(atoms: Atoms, relax_cell: bool) -> Any:
+_FORMS = ("constant_volume", "hydrostatic", "in_plane")
+
+_IN_PLANE = (1, 1, 0, 0, 0, 1)
+
+
+def _form(relax_cell: Any) -> bool | str | list[int]:
+    """Return how the cell is relaxed, spelled in one way."""
+    if isinstance(relax_cell, bool | np.bool_):
+        return bool(relax_cell)
+    if isinstance(relax_cell, str) and relax_cell in _FORMS:
+        return relax_cell
+    values = list(relax_cell) if isinstance(relax_cell, list | tuple | np.ndarray) else []
+    if len(values) == 6 and all(one in (0, 1) for one in values) and any(values):
+        return [int(one) for one in values]
+    raise ParameterError(
+        f"relax_cell must be True or False, {', '.join(map(repr, _FORMS))}, or six values that are "
+        f"true for the strains that may change (xx, yy, zz, yz, xz, xy), not {relax_cell!r}."
+    )
+
+
+def _target(atoms: Atoms, relax_cell: bool | str | list[int], pressure: float) -> Any:
     """Return what the optimizer moves: the atoms, or the atoms and their cell."""
-    if not relax_cell:
+    if relax_cell is False:
         return atoms
     from ase.filters import FrechetCellFilter
 
-    return FrechetCellFilter(atoms)
+    mask = _IN_PLANE if relax_cell == "in_plane" else relax_cell
+    return FrechetCellFilter(
+        atoms,
+        mask=None if isinstance(mask, bool | str) else mask,
+        hydrostatic_strain=relax_cell == "hydrostatic",
+        constant_volume=relax_cell == "constant_volume",
+        scalar_pressure=pressure * units.GPa,
+    )
 
 
 def _frame(atoms: Atoms) -> Atoms:

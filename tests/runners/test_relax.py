@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
@@ -154,6 +154,89 @@ def test_an_exploding_structure_is_an_error_with_its_last_structure():
     with pytest.raises(NotFiniteError, match="returned an energy of") as caught:
         lj.relax_job(atoms, epsilon=1.0, sigma=1e30, rc=1e40)
     assert len(caught.value.atoms) == 2
+
+
+STRAINED = bulk("Cu", cubic=True)
+STRAINED.set_cell(STRAINED.cell.array * [1.02, 1.0, 0.97], scale_atoms=True)
+
+
+def relaxed(relax_cell, **kwargs):
+    """Return the relaxed structure, the change of its cell's lengths, and the stress (GPa)."""
+    result = relax_job(STRAINED, relax_cell=relax_cell, fmax=1e-4, **kwargs)
+    assert result["converged"]
+    atoms, stress = result["atoms"], result["results"]["stress"] / units.GPa
+    np.testing.assert_allclose(atoms.cell.angles(), 90)
+    return atoms, atoms.cell.lengths() / STRAINED.cell.lengths(), stress
+
+
+def test_a_cell_under_pressure():
+    atoms, _, stress = relaxed(True, pressure=10.0)
+    np.testing.assert_allclose(stress, [-10, -10, -10, 0, 0, 0], atol=1e-3)
+    # p = -dE/dV, from the energies alone.
+    energies = []
+    for volume in (0.999, 1.001):
+        cell = atoms.copy()
+        cell.set_cell(cell.cell * volume ** (1 / 3), scale_atoms=True)
+        cell.calc = EMT()
+        energies.append(cell.get_potential_energy())
+    slope = (energies[1] - energies[0]) / (0.002 * atoms.get_volume())
+    assert -slope / units.GPa == pytest.approx(10.0, rel=1e-4)
+
+
+def test_the_shape_of_a_cell_at_constant_volume():
+    atoms, _, stress = relaxed("constant_volume")
+    assert atoms.get_volume() == pytest.approx(STRAINED.get_volume(), rel=1e-9)
+    np.testing.assert_allclose(np.ptp(stress[:3]), 0, atol=5e-3)
+    np.testing.assert_allclose(atoms.cell.lengths(), atoms.cell.lengths().mean(), rtol=1e-4)
+
+
+def test_the_volume_of_a_cell_of_one_shape():
+    _, change, stress = relaxed("hydrostatic")
+    np.testing.assert_allclose(change, change[0], rtol=1e-9)
+    assert change[0] != pytest.approx(1.0, rel=1e-4)
+    assert stress[:3].sum() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("relax_cell", "moves"),
+    [
+        ("in_plane", [True, True, False]),
+        ([1, 1, 0, 0, 0, 1], [True, True, False]),
+        (np.array([False, False, True, False, False, False]), [False, False, True]),
+    ],
+)
+def test_some_strains_of_a_cell(relax_cell, moves):
+    _, change, stress = relaxed(relax_cell)
+    for length, strain, part in zip(change, stress, moves, strict=False):
+        assert (length != pytest.approx(1.0, rel=1e-4)) == part
+        assert (strain == pytest.approx(0, abs=5e-3)) == part
+
+
+def test_the_forms_of_a_cell_have_keys_of_their_own():
+    forms = [
+        *({}, {"relax_cell": True}, {"relax_cell": True, "pressure": 1.0}),
+        *({"relax_cell": form} for form in ("constant_volume", "hydrostatic", "in_plane")),
+        {"relax_cell": [1, 1, 1, 0, 0, 0]},
+    ]
+    assert len({relax_job.plan("Cu", **form).key for form in forms}) == len(forms)
+    spelled = relax_job.plan("Cu", relax_cell=(True, True, True, False, False, False))
+    assert spelled.key == relax_job.plan("Cu", **forms[-1]).key
+    assert relax_job.plan("Cu", relax_cell=np.True_, pressure=0).key == (
+        relax_job.plan("Cu", relax_cell=True).key
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"relax_cell": one} for one in ("volume", [1, 1], [0] * 6, [2] * 6, 3, None)),
+        *({"pressure": 1.0, "relax_cell": one} for one in (False, "constant_volume")),
+        {"relax_cell": True, "pressure": float("nan")},
+    ],
+)
+def test_what_is_no_form_of_a_cell(wrong):
+    with pytest.raises(ParameterError, match="relax_cell|pressure"):
+        relax_job("Cu", **wrong)
 
 
 def test_a_molecule_has_no_cell_to_relax():

@@ -68,6 +68,7 @@ def eos_flow(
     step: float = 0.01,
     form: str = "birchmurnaghan",
     relax_positions: bool = False,
+    relax_shape: bool = False,
     relax_kwargs: Mapping[str, Any] | None = None,
     static_kwargs: Mapping[str, Any] | None = None,
 ) -> EOSResult:
@@ -95,6 +96,9 @@ def eos_flow(
         pouriertarantola or birch. The others are fitted, too.
     relax_positions
         Relax the positions at each volume; needed where symmetry does not hold them.
+    relax_shape
+        Relax the shape of the cell at each volume, and the positions; needed for crystals that are
+        not cubic.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
     calculator
@@ -112,7 +116,7 @@ def eos_flow(
     """
     require_count(minimum=5, points=points)
     require_positive(step=step)
-    require_bool(relax_positions=relax_positions)
+    require_bool(relax_positions=relax_positions, relax_shape=relax_shape)
     require_choice("form", form, FORMS)
     relax_kwargs = keywords("relax_kwargs", relax_kwargs, ["relax_cell"])
     static_kwargs = keywords("static_kwargs", static_kwargs)
@@ -121,13 +125,15 @@ def eos_flow(
             f"{points} points with a step of {step} stretch the cell by more than 30 %, where no "
             "equation of state holds. Take smaller steps."
         )
-    if relax_positions and relax_job is None:
-        raise ParameterError("relax_positions=True needs a relax_job.")
+    if (relax_positions or relax_shape) and relax_job is None:
+        raise ParameterError("relax_positions=True and relax_shape=True need a relax_job.")
     given = check_start(atoms, relax_job, relax_kwargs)
-    if relax_job is not None and (relax_positions or not isinstance(atoms, Mapping)):
+    relaxes = relax_positions or relax_shape
+    if relax_job is not None and (relaxes or not isinstance(atoms, Mapping)):
         check_free(given, "an equation of state of relaxed crystals")
+    at_volume = {**relax_kwargs, "relax_cell": "constant_volume"} if relax_shape else relax_kwargs
     steps = (
-        (relax_job, relax_kwargs) if relax_positions and relax_job is not None else None,
+        (relax_job, at_volume) if relaxes and relax_job is not None else None,
         (static_job, static_kwargs),
     )
     check_chain(given, *steps)
@@ -174,6 +180,8 @@ def eos_flow(
         "relax_positions": relax_positions,
         "relax_kwargs": relax_kwargs,
         "static_kwargs": static_kwargs,
+        # Not in the keys of what was computed before it could be.
+        **({"relax_shape": True} if relax_shape else {}),
     }
     scale = (best["volume"] / reference.get_volume()) ** (1 / 3)
     jobs += [result for chain in results for result in chain]

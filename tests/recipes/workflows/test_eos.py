@@ -6,6 +6,8 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
 
 from quacc.errors import JobsFailedError, ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job, static_job
@@ -160,6 +162,25 @@ def test_bad_input_is_refused_before_anything_is_computed(structure, options, er
     jobs = {"static_job": never} if "relax_kwargs" not in options else {}
     with pytest.raises(error, match=message):
         eos_flow(structure, **{**jobs, **options})
+
+
+def test_a_crystal_that_is_not_cubic_with_its_shape_relaxed():
+    alloy = bulk("Cu", cubic=True)
+    alloy.symbols[[0, 3]] = "Au"  # L1_0, tetragonal
+    options = {"points": 5, "step": 0.02, "relax_kwargs": {"fmax": 1e-3}}
+    fixed = eos_flow(alloy, **options)
+    free = eos_flow(alloy, relax_shape=True, **options)
+    assert fixed["key"] != free["key"]
+    assert free["parameters"]["relax_shape"] is True
+    np.testing.assert_allclose(free["volumes"], fixed["volumes"], rtol=1e-9)
+    assert (free["energies"] <= fixed["energies"] + 1e-6).all()
+    # Against plain ASE, at the largest volume.
+    plain = fixed["atoms"].copy()
+    plain.set_cell(plain.cell * (free["volumes"][-1] / plain.get_volume()) ** (1 / 3), True)
+    plain.calc = EMT()
+    BFGS(FrechetCellFilter(plain, constant_volume=True), logfile=None).run(fmax=1e-3)
+    assert free["energies"][-1] == pytest.approx(plain.get_potential_energy(), abs=1e-5)
+    assert free["energies"][-1] < fixed["energies"][-1] - 1e-4
 
 
 def test_without_a_calculator_it_says_how_to_name_one():
