@@ -131,6 +131,21 @@ def test_relaxation(optimizer, relax_cell):
     assert checkpoints() == []
 
 
+@pytest.mark.parametrize(
+    ("relax_cell", "pressure"),
+    [("constant_volume", 0), ("hydrostatic", 5), ("in_plane", -2), ([1, 0, 0, 0, 0, 1], 0)],
+)
+def test_relaxation_of_a_part_of_the_cell(relax_cell, pressure):
+    def relaxed(code):
+        options = {"relax_cell": relax_cell, "pressure": pressure, "fmax": 0.002, "steps": 60}
+        return relax(code, rattled(), **options).compute()
+
+    whole, _ = attempts(relaxed, WatchedCode())
+    resumed, stops = attempts(relaxed, WatchedCode(stop_at=(5, 8)))
+    assert len(stops) == 2
+    assert_close(resumed, whole)
+
+
 @pytest.mark.parametrize("relax_cell", [False, True])
 def test_relaxation_with_a_preconditioner(relax_cell):
     def relaxed(code):
