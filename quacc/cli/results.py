@@ -113,7 +113,10 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
         title = report.summary(result)
     except InputError:  # a workflow of the user's own
         return
-    out.print(rows_table(report.table(result), out.width))
+    rows = report.table(result)
+    if all(row.get("converged") is True for row in rows):  # as it should be
+        rows = [{name: row[name] for name in row if name != "converged"} for row in rows]
+    out.print(rows_table(rows, out.width))
     out.print(title, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,9 @@
 """The property workflows as Prefect flows, and from the command line."""
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from tests import emt
 from tests.tracked import defects_flow, elastic_flow, eos_flow, hull_flow, phonon_flow
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def call(*arguments, **environment):
@@ -119,6 +123,13 @@ def test_the_command_line():
     cited = call("cite", key)
     assert "@article{Birch1947," in cited.stdout
     assert call("results", "plot", key, "cu.xyz").returncode == 1
+
+
+def test_the_readme_shows_what_is_printed():
+    (shown,) = re.findall(r"```console\n( .*?)\n```", README.read_text(), flags=re.DOTALL)
+    ran = call("run", "bulk_to_slabs", "Cu", COLUMNS="80")
+    printed = "\n".join(line.rstrip() for line in ran.stdout.splitlines() if line.strip())
+    assert shown in printed, printed
 
 
 def test_workflows_of_several_structures():
