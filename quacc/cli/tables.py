@@ -21,7 +21,7 @@ def console() -> Console:
 
 
 def results_table(rows: Iterable[Summary], width: int) -> Group:
-    """One line per stored result, in a width of so many characters."""
+    """One line per stored result, at most ``width`` characters wide."""
     return rows_table(
         [
             {
@@ -41,7 +41,7 @@ def results_table(rows: Iterable[Summary], width: int) -> Group:
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], width: int, whole: Collection[str] = ()) -> Group:
-    """A table of rows, whose keys are the columns, in a width of so many characters.
+    """A table of rows, whose keys are the columns, at most ``width`` characters wide.
 
     No number is ever cut. Headers are wrapped at words, texts anywhere; what still has no room is
     a table below, which begins with the first column again.
