@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import textwrap
@@ -13,27 +14,18 @@ from typer.core import TyperCommand
 
 from quacc.errors import InputError
 
-
-def _static() -> Callable[..., Any]:
-    from quacc.runners.static import static
-
-    return static
-
-
-def _relax() -> Callable[..., Any]:
-    from quacc.runners.relax import relax
-
-    return relax
+JOBS = {
+    "static": "quacc.runners.static",
+    "relax": "quacc.runners.relax",
+    "freq": "quacc.runners.vibrations",
+}
+"""The jobs that can be run, and the modules of their plans, which explain their parameters."""
 
 
-def _freq() -> Callable[..., Any]:
-    from quacc.runners.vibrations import freq
-
-    return freq
-
-
-JOBS = {"static": _static, "relax": _relax, "freq": _freq}
-"""The jobs that can be run, and where their parameters are explained."""
+def plan_of_job(name: str) -> Callable[..., Any]:
+    """Return the plan of one of these jobs."""
+    plan: Callable[..., Any] = getattr(importlib.import_module(JOBS[name]), name)
+    return plan
 
 
 class RunCommand(TyperCommand):
@@ -46,7 +38,7 @@ class RunCommand(TyperCommand):
             for name in args:
                 flow = f"{name.removesuffix('_flow')}_flow"
                 if name in JOBS:
-                    typer.echo(help_of(JOBS[name]()))
+                    typer.echo(help_of(plan_of_job(name)))
                 elif flow in workflows():
                     typer.echo(help_of(getattr(workflows()[flow], flow)))
                 else:

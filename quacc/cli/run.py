@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quacc.cli.options import JOBS, option_of, options_in
+from quacc.cli.options import JOBS, option_of, options_in, plan_of_job
 from quacc.cli.options import needed as needed_by
 from quacc.errors import InputError, suggest
 
@@ -56,7 +56,7 @@ def run(
     calculator = calculator or get_settings().calculator or "emt"
     is_job = workflow in JOBS
     serial = workflow_of_job(workflow) if is_job else find(workflow)
-    structures, given = options_in(structures, JOBS[workflow]() if is_job else serial)
+    structures, given = options_in(structures, plan_of_job(workflow) if is_job else serial)
     parameters = _parameters(change or [], given)
     if not is_job:  # which refuses them itself
         _check_names(serial, parameters)

@@ -6,9 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from quacc.cli.main import app
-from quacc.cli.options import explained, help_of, option_of, options_in
+from quacc.cli.options import JOBS, explained, help_of, option_of, options_in, plan_of_job
 from quacc.errors import InputError
 from quacc.recipes import workflows
+from quacc.recipes.emt import core
 from quacc.recipes.workflows import eos_flow
 
 FLOWS = [name for name in workflows.__all__ if name.endswith("_flow")]
@@ -24,6 +25,15 @@ def test_every_parameter_is_an_option_with_its_meaning(name):
         assert meanings[parameter].split()[0] in text
         assert "``" not in meanings[parameter]
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_parameter_of_a_job(name):
+    text = help_of(plan_of_job(name))
+    for parameter in inspect.signature(getattr(core, f"{name}_job")).parameters:
+        assert option_of(parameter) in text or parameter in ("atoms", "calc_kwargs")
+    done = CliRunner().invoke(app, ["run", name, "--help"])
+    assert done.output == f"{text}\n"
 
 
 @pytest.mark.parametrize("words", [["run", "eos", "-h"], ["run", "-c", "emt", "eos", "--help"]])

@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 from quacc.recipes import report
+from quacc.recipes.emt.core import relax_job
 from quacc.recipes.workflows.converge import converge
 from quacc.store import Store
 from quacc.util.wflows import make_runner
@@ -123,6 +124,19 @@ def test_the_command_line():
     cited = call("cite", key)
     assert "@article{Birch1947," in cited.stdout
     assert call("results", "plot", key, "cu.xyz").returncode == 1
+
+
+def test_a_job_from_the_command_line():
+    ran = call("run", "relax", "Cu", "--relax-cell", "--fmax", "0.05", COLUMNS="80")
+    assert ran.returncode == 0, ran.stderr
+    assert "Running relax of Cu with emt." in ran.stdout
+    assert "1 job in" in ran.stdout
+    key = relax_job.plan("Cu", relax_cell=True, fmax=0.05).key
+    assert key in ran.stdout
+    assert jobs() == {key}
+    wrong = call("run", "relax", "Cu", "--fmx", "0.05")
+    assert wrong.returncode == 1
+    assert "Did you mean 'fmax'?" in wrong.stderr
 
 
 def test_the_readme_shows_what_is_printed():
