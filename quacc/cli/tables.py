@@ -57,7 +57,8 @@ def rows_table(rows: Sequence[Mapping[str, Any]], width: int, whole: Collection[
     while columns:
         shown = columns[:1]
         for column in columns[1:]:
-            if sum(one.least + _GAP for one in [*shown, column]) > room:
+            # Two at least, or a narrow terminal would get the first one for ever.
+            if len(shown) > 1 and sum(one.least + _GAP for one in [*shown, column]) > room:
                 break
             shown.append(column)
         tables.append(_table(shown, room))
@@ -83,7 +84,8 @@ class _Column:
         self.least = max(word, longest if whole or not self.is_text else min(longest, _TEXT))
 
 
-_TEXT = 16  # characters that a text gets at least
+_TEXT = 16  # characters that a text gets at least, where a terminal is not very narrow
+_LEAST = 4  # and where it is
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -94,7 +96,10 @@ def _table(columns: Sequence[_Column], room: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     spare = room - sum(column.least + _GAP for column in columns)
     for column in columns:
-        more = max(0, min(spare, column.most - column.least))
+        # Where there is too little, texts give way.
+        most = column.most - column.least if spare > 0 else 0
+        least = _LEAST - column.least if column.is_text and spare < 0 else 0
+        more = min(max(spare, least), most)
         spare -= more
         table.add_column(
             Text(column.name),

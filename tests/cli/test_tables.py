@@ -41,6 +41,11 @@ def test_no_number_and_no_header_is_cut(width):
     assert re.sub(r"\s", "", WIDE[0]["path"])[:8] in text
 
 
+def test_a_narrow_terminal_gets_all_columns():
+    text = printed(WIDE, 20)
+    assert text.count("tiny") == 1
+
+
 def test_one_table_where_there_is_room():
     assert printed(WIDE, 400).count("name") == 2  # the header, and "a long name"
     assert printed(WIDE, 60).count("name") > 2
