@@ -57,7 +57,9 @@ def _again(result: Mapping[str, Any]) -> Any:
         raise InputError(
             f"{result['name']} is no job of quacc's, so its record does not say how to run it."
         )
-    return job(result["input_atoms"], **result["parameters"])
+    # Whether atoms may exchange their places is no part of the record: it decides no number.
+    options = {"exchange": True} if name == "neb_job" else {}
+    return job(result["input_atoms"], **result["parameters"], **options)
 
 
 def _compared(stored: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,5 +87,8 @@ def _versions(stored: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
     pairs.append((code["name"], code["fingerprint"], again["calculator"]["fingerprint"]))
     found = [f"{name} was {old}, and is {new} now." for name, old, new in pairs if old != new]
     if not found and stored["key"] != again["key"]:
-        found.append(f"The recipe {stored['name']} has another version now.")
+        found.append(
+            f"The key of {stored['key'][:10]} is another one now: its recipe has another version, "
+            "or it started from files (copy_files), which are not in its record."
+        )
     return found

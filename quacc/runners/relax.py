@@ -132,6 +132,12 @@ def _check_cell(calculation: Calculation[OptResult]) -> None:
             "To relax the cell takes a structure that is periodic in three directions; this one "
             f"has pbc={pbc.tolist()}."
         )
+    cell = calculation.input_atoms.cell.array
+    if calculation.parameters["relax_cell"] == "in_plane" and abs(cell[:2, 2]).max() > 1e-3:
+        raise StructureError(
+            "relax_cell='in_plane' strains the xy plane, but the first two cell vectors do not lie "
+            "in it. Rotate the structure, or say which strains may change."
+        )
 
 
 def _compute(calculation: Calculation[OptResult]) -> OptResult:

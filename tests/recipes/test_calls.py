@@ -72,6 +72,13 @@ def test_parameters_of_a_calculator_go_to_all_its_jobs():
     assert named["energy"] == pytest.approx(result["energy"] * 0.02 / 0.0104, rel=1e-3)
     with pytest.raises(ParameterError, match="do not reach static_job"):
         eos_flow("Ar", static_job=lj_static_job, calculator=ARGON)
+    other = partial(lj_static_job, epsilon=0.02, sigma=3.4)
+    with pytest.raises(ParameterError, match="do not reach static_job"):
+        eos_flow("Ar", static_job=other, calculator=ARGON)
+    with pytest.raises(ParameterError, match="reach none of the jobs"):
+        eos_flow("Cu", core.relax_job, core.static_job, calculator=ARGON)
+    with change_settings(calculator="nothing"), pytest.raises(InputError, match="The setting"):
+        eos_flow("Cu")
 
 
 def test_parameters_of_a_calculator_in_a_flow_of_prefect(prefect_server):

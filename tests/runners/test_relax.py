@@ -212,6 +212,11 @@ def test_some_strains_of_a_cell(relax_cell, moves):
         assert (strain == pytest.approx(0, abs=5e-3)) == part
 
 
+def test_a_layer_that_does_not_lie_in_the_plane():
+    with pytest.raises(StructureError, match="do not lie"):
+        relax_job(bulk("Cu"), relax_cell="in_plane")
+
+
 def test_the_forms_of_a_cell_have_keys_of_their_own():
     forms = [
         *({}, {"relax_cell": True}, {"relax_cell": True, "pressure": 1.0}),

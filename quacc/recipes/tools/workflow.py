@@ -17,7 +17,7 @@ from ase import Atoms
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
 from quacc.calculators import code_names, get_code
-from quacc.errors import ParameterError, StructureError, plain, suggest
+from quacc.errors import InputError, ParameterError, StructureError, plain, suggest
 from quacc.key import digest
 from quacc.recipes.tools.verbs import Job, bare, check, innermost, submit
 from quacc.runners.calculation import formula_of
@@ -106,9 +106,9 @@ def resolved(
 
     Raises
     ------
-    ParameterError
+    InputError
         There is no such calculator, or no such job; or none is given where one is needed; or the
-        calculator's parameters do not reach one of its jobs.
+        calculator's parameters do not reach its jobs.
     """
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
@@ -120,13 +120,14 @@ def resolved(
                 bound.arguments[name] = _job(value, None, inner.__name__)
         return bound
     calculator = bound.arguments.get("calculator")
-    code, parameters = ("", {}) if calculator is None else _named(calculator)
-    for name in job_parameters(function):
+    chosen = None if calculator is None else _named(calculator)
+    names = job_parameters(function)
+    for name in names:
         value = bound.arguments.get(name)
         if isinstance(value, str):
-            bound.arguments[name] = _job(value, calculator, inner.__name__)
-        elif parameters:
-            _check_reached(name, value, code, parameters)
+            bound.arguments[name] = _job(value, chosen, inner.__name__)
+    if chosen is not None and chosen[1]:
+        _check_reached({name: bound.arguments.get(name) for name in names}, *chosen)
     return bound
 
 
@@ -135,18 +136,26 @@ def _is_job_name(text: str) -> bool:
     return job in _JOBS and code in code_names()
 
 
-def _check_reached(name: str, job: Any, code: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse a function that is a calculator's job, but has not its parameters."""
-    function = bare(job)
-    plan = plan_of(function)
-    if plan is None or plan.code.name != code:
-        return
-    given = function.keywords if isinstance(function, partial) else {}
-    if any(key not in given for key in parameters):
+def _check_reached(jobs: Mapping[str, Any], code: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters of a calculator that one of its jobs, or none at all, would have."""
+    reached = False
+    for name, job in jobs.items():
+        function = bare(job)
+        plan = plan_of(function)
+        if plan is None or plan.code.name != code:
+            continue
+        reached = True
+        given = function.keywords if isinstance(function, partial) else {}
+        if digest([given.get(key) for key in parameters]) != digest([*parameters.values()]):
+            raise ParameterError(
+                f"The parameters of calculator={{'name': {code!r}, …}} do not reach {name}, which "
+                f"is given as a function. Name it, as {name}='{plan.recipe}', or give it a "
+                "functools.partial with the same parameters."
+            )
+    if not reached:
         raise ParameterError(
-            f"The parameters of calculator={{'name': {code!r}, …}} do not reach {name}, which is "
-            f"given as a function. Name it, as {name}='{plan.recipe}', or give it a "
-            "functools.partial with the parameters."
+            f"The parameters of calculator={{'name': {code!r}, …}} reach none of the jobs, which "
+            f"are others than those of {code}. Leave the calculator out."
         )
 
 
@@ -167,15 +176,14 @@ _PARTIALS: dict[str, Callable[..., Any]] = {}
 """Jobs with parameters, each made once, so that what is packed by job is packed together."""
 
 
-def _job(name: str, calculator: Calculator | None, workflow: str) -> Job:
-    """Return the job of this name."""
+def _job(name: str, chosen: tuple[str, dict[str, Any]] | None, workflow: str) -> Job:
+    """Return the job of this name, of the calculator chosen unless it names another one."""
     code, dot, job = name.rpartition(".")
     if not dot:
-        code, parameters = _named(_default(workflow) if calculator is None else calculator)
-    else:
-        same = calculator is not None and _named(calculator)[0] == code
-        parameters = _named(calculator)[1] if same else {}
-    core = importlib.import_module(f"quacc.recipes.{_known(code)}.core")
+        chosen = chosen or (_default(workflow), {})
+        code = chosen[0]
+    parameters = chosen[1] if chosen is not None and chosen[0] == code else {}
+    core = importlib.import_module(f"quacc.recipes.{get_code(code).name}.core")
     if job not in _JOBS or not hasattr(core, job):
         names = sorted(f"{code}{dot}{one}" if dot else one for one in _JOBS if hasattr(core, one))
         others = "" if dot else ", and those of other calculators, such as emt.relax_job"
@@ -196,25 +204,16 @@ def calculator_name(calculator: Calculator | None) -> str:
 def _named(calculator: Any) -> tuple[str, dict[str, Any]]:
     """Return the name and the parameters of a calculator."""
     if isinstance(calculator, str):
-        return _known(calculator), {}
+        return get_code(calculator).name, {}
     named = isinstance(calculator, Mapping) and isinstance(calculator.get("name"), str)
     if named and all(isinstance(key, str) for key in calculator):
         parameters = {name: value for name, value in calculator.items() if name != "name"}
-        get_code(_known(calculator["name"])).complete(parameters)
+        get_code(calculator["name"]).complete(parameters)
         return calculator["name"], parameters
     raise ParameterError(
         "A calculator is a name such as 'emt', or its name and parameters such as "
         f"{{'name': 'lj', 'epsilon': 0.0104, 'sigma': 3.4}}, not {calculator!r}."
     )
-
-
-def _known(code: str, where: str = "") -> str:
-    if code not in code_names():
-        raise ParameterError(
-            f"{where}There is no calculator {code!r}.{suggest(code, code_names())} "
-            f"There are {', '.join(code_names())}."
-        )
-    return code
 
 
 def _default(workflow: str) -> str:
@@ -226,7 +225,10 @@ def _default(workflow: str) -> str:
             f"{workflow} needs a calculator: pass calculator='emt', or set one for all workflows "
             f"with `quacc settings set calculator emt`. There are {', '.join(code_names())}."
         )
-    return _known(calculator, "The setting calculator: ")
+    try:
+        return get_code(calculator).name
+    except InputError as error:
+        raise InputError(f"The setting calculator = {calculator!r}: {error}") from None
 
 
 class _CheckedError(Exception):

@@ -131,7 +131,10 @@ def eos_flow(
     relaxes = relax_positions or relax_shape
     if relax_job is not None and (relaxes or not isinstance(atoms, Mapping)):
         check_free(given, "an equation of state of relaxed crystals")
-    at_volume = {**relax_kwargs, "relax_cell": "constant_volume"} if relax_shape else relax_kwargs
+    # A pressure makes the reference; each volume is held.
+    at_volume = {name: value for name, value in relax_kwargs.items() if name != "pressure"}
+    if relax_shape:
+        at_volume["relax_cell"] = "constant_volume"
     steps = (
         (relax_job, at_volume) if relaxes and relax_job is not None else None,
         (static_job, static_kwargs),

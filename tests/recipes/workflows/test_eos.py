@@ -183,6 +183,12 @@ def test_a_crystal_that_is_not_cubic_with_its_shape_relaxed():
     assert free["energies"][-1] < fixed["energies"][-1] - 1e-4
 
 
+def test_around_a_crystal_under_pressure():
+    options = {"points": 5, "relax_kwargs": {"pressure": 10.0, "fmax": 1e-3}}
+    dense = eos_flow("Cu", relax_shape=True, **options)
+    assert dense["volumes"][2] < 0.96 * eos_flow("Cu", points=5)["volumes"][2]
+
+
 def test_without_a_calculator_it_says_how_to_name_one():
     with pytest.raises(ParameterError, match=r"pass calculator='emt'"):
         eos.eos_flow("Cu")
