@@ -16,12 +16,12 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
-from quacc.cache.known import calculation_of
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.key import digest
 from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
+from quacc.runners.job import calculation_of
 from tests import emt
 
 TABLE = Path(__file__).with_suffix(".json")

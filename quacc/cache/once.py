@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from quacc.cache.keeping import only_own, sealed
-from quacc.cache.known import Known, calculation_of
-from quacc.errors import ParameterError, StoreError
+from quacc.cache.results import of_process
+from quacc.errors import ParameterError
 from quacc.recipes.tools.verbs import bare, innermost, stand_for
-from quacc.runners.calculation import Calculation
-from quacc.runners.job import plan_of
-from quacc.store import RejectedError, Store
-from quacc.store.journal import Entry
-from quacc.store.keeper import Keeper
-
-logger = logging.getLogger(__name__)
+from quacc.runners.job import calculation_of, plan_of
 
 
 def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., Any]:
@@ -57,10 +49,10 @@ def cached(job: Callable[..., Any], *, refresh: bool = False) -> Callable[..., A
             return job(*args, **kwargs)
         TURNS.take(calculation.key)
         try:
-            result = None if refresh else look_up(calculation)
+            result = None if refresh else of_process().look_up(calculation)
             if result is None:
                 result = job(*args, **kwargs)
-                store_now(result, replace=refresh)
+                of_process().keep_now(result, replace=refresh)
             return result
         finally:
             TURNS.leave(calculation.key)
@@ -93,65 +85,3 @@ class Turns:
 
 TURNS = Turns()
 """Of this process."""
-
-
-class _Waiting:
-    """A result on its way to the database."""
-
-    def __init__(self, rows: Entry, store: Store) -> None:
-        self.rows = rows
-        self.store = store
-        self.place = repr(store)
-
-
-_waiting: list[_Waiting] = []
-_keepers: dict[str, Keeper] = {}
-"""By the database."""
-_writing = threading.Lock()
-
-
-def look_up(calculation: Calculation[Any]) -> Any:
-    """Return the stored result, also if a run before had to set it aside; None if there is none."""
-    store = Store()
-    _keeper(store).catch_up()
-    return Known(store).find([calculation])[0]
-
-
-def _keeper(store: Store) -> Keeper:
-    place = repr(store)
-    return _keepers.get(place) or _keepers.setdefault(place, Keeper(store))
-
-
-def store_now(result: Any, *, replace: bool = False) -> None:
-    """Store a result of a job of quacc's before returning; what cannot be stored is logged.
-
-    One thread writes what others wait to store meanwhile, all in one transaction.
-    ``replace`` writes over the result of the same key, should there be one.
-
-    Raises
-    ------
-    StoreError
-        Nothing could be stored for some minutes.
-    """
-    store = Store()
-    try:
-        own = only_own()
-        kept = sealed(result, sign=own)
-        mine = _Waiting(store._rows(kept, replace=replace or own), store)
-    except RejectedError as error:
-        logger.error("A result could not be stored in the database: %s", error)
-        return
-    _waiting.append(mine)
-    with _writing:
-        keeper = _keeper(store)
-        if mine in _waiting:  # no other thread has written it
-            batch = [one for one in _waiting if one.place == mine.place]
-            for one in batch:
-                _waiting.remove(one)
-            try:
-                keeper.write([one.rows for one in batch])
-            except BaseException:
-                _waiting.extend(one for one in batch if one is not mine)
-                raise
-        if keeper.stop is not None:
-            raise StoreError(str(keeper.stop))

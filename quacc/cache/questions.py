@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
 
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import about_name
-from quacc.cache.known import calculation_of
-from quacc.errors import QuaccError, StoreError
+from quacc.errors import QuaccError
 from quacc.key import digest
 from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import body_of, calculator_name, resolved
-from quacc.runners.job import plan_of
-from quacc.schemas import FlowResult
-from quacc.settings import get_settings
-from quacc.store import Store
-
-logger = logging.getLogger(__name__)
-
-ASKED = "asked"
-"""Where a workflow's result has the key of what was asked for, in the database."""
+from quacc.runners.job import calculation_of, plan_of
 
 _FILES = {
     "bulk_to_slabs": "slabs",
@@ -138,35 +128,3 @@ def _of_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_of_value(one) for one in value]
     return value
-
-
-def answered(questions: Iterable[str]) -> dict[str, Any]:
-    """Return the results of workflows that the database has, by what was asked for.
-
-    Only those that are converged and whole, and where everybody's are trusted: no workflow's row
-    is signed, while its jobs' are, which are then looked up one by one.
-    """
-    if get_settings().trust == "own":
-        return {}
-    store = Store()
-    try:
-        keys = store.asked(set(questions))
-        found = store.find(keys.values(), on_damage=_tell)
-    except StoreError as error:  # costs only time
-        logger.warning("Stored results cannot be looked up: %s", error)
-        return {}
-    results: dict[str, Any] = {}
-    for asked, key in keys.items():
-        result = found.get(key)
-        if (
-            result is not None
-            and result.pop(ASKED, None) == asked
-            and FlowResult.__required_keys__ <= result.keys()
-            and result["converged"] is True
-        ):
-            results[asked] = result
-    return results
-
-
-def _tell(key: str, error: StoreError) -> None:
-    logger.warning("A stored result cannot be read: %s", error)

@@ -18,11 +18,12 @@ from prefect.transactions import IsolationLevel
 from prefect.utilities.callables import parameters_to_args_kwargs
 from pydantic import PrivateAttr
 
-from quacc.cache.known import calculation_of
-from quacc.cache.once import TURNS, look_up, store_now
+from quacc.cache.once import TURNS
+from quacc.cache.results import of_process
 from quacc.errors import InputError
 from quacc.recipes.tools.verbs import bare
 from quacc.runners.calculation import Calculation
+from quacc.runners.job import calculation_of
 
 
 @dataclass
@@ -88,7 +89,7 @@ class _DatabaseStore(ResultStore):
         calculation = self._calculation
         if calculation is None or calculation.key != key:  # others' policies may have been added
             return False
-        self._found = look_up(calculation)
+        self._found = of_process().look_up(calculation)
         if self._found is None:
             return False
         self.release_lock(key)  # a transaction around this one would hold it to its own end
@@ -103,7 +104,7 @@ class _DatabaseStore(ResultStore):
         Here, and not when the transaction commits, since one around it commits later, or never.
         """
         if not (isinstance(obj, BaseException) or obj is self._found):
-            store_now(obj, replace=self._refresh)
+            of_process().keep_now(obj, replace=self._refresh)
             if key is not None:
                 self.release_lock(key)
         return obj

@@ -32,7 +32,7 @@ from prefect.settings import PREFECT_HOME
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
-from quacc.cache.known import Known, calculation_of
+from quacc.cache.results import ResultsCache
 from quacc.cluster.attempts import Attempts, Cause, Verdict
 from quacc.cluster.batch import BatchCluster
 from quacc.cluster.blame import Blame
@@ -72,7 +72,7 @@ from quacc.prefect.lifecycle.watch import InterruptedJob, Watch
 from quacc.prefect.tasks import JobTask, wants_no_cache
 from quacc.recipes.tools.verbs import bare
 from quacc.runners.checkpoint import progress_of
-from quacc.runners.job import plan_of
+from quacc.runners.job import calculation_of, plan_of
 from quacc.runners.raised import in_words
 from quacc.settings import overrides
 
@@ -131,7 +131,7 @@ class DaskRunner(DaskTaskRunner):
         self._suspects = threading.Lock()
         self._keys: Path | None = None  # folder of this run's certificates
         self._scratch: Path | None = None  # folder of the scheduler, and of workers here
-        self._known = Known()
+        self._cache = ResultsCache()
         self.retired: set[str] = set()
         """Nodes, or local workers, that are used no more: they fail whatever runs there."""
         self._retired_workers: set[str] = set()
@@ -154,7 +154,7 @@ class DaskRunner(DaskTaskRunner):
         try:
             super().__exit__(*args)
         finally:
-            self._known.close()
+            self._cache.close()
             for folder in filter(None, (self._keys, self._scratch)):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -342,7 +342,7 @@ class DaskRunner(DaskTaskRunner):
         calculation = calculation_of(function, args, kwargs, check=True)
         key = calculation.key if calculation else None
         if calculation and not cached:
-            (known,) = self._known.find([calculation])
+            (known,) = self._cache.find([calculation])
             if known is not None:
                 get_run_logger().info("%s is in the results database already", name)
                 return known
@@ -355,7 +355,7 @@ class DaskRunner(DaskTaskRunner):
             name, lambda task_key: self._attempt(call, task_key), progress, _steps, blame=True
         )
         if plan_of(function) and not cached:  # others may have changed what a job returned
-            self._known.keep(result)
+            self._cache.keep(result)
         return result
 
     def _compute(self, load: Load) -> None:

@@ -8,6 +8,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task
@@ -17,27 +18,25 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from quacc.cache.keeping import Keeping
-from quacc.cache.questions import ASKED, question
+from quacc.cache.questions import question
+from quacc.cache.results import ASKED, ResultsCache, is_outcome
 from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import StoreError
-from quacc.prefect.fanout.calls import Job, is_result
+from quacc.prefect.fanout.calls import Job
 from quacc.prefect.fanout.futures import Packer, Slot
 from quacc.prefect.lifecycle.forgotten import end_also_forgotten
 from quacc.prefect.lifecycle.watch import pass_on
 from quacc.prefect.show.artifacts import show_outcome
 from quacc.prefect.tasks import as_task, describe, formula, full_name, short_name
-from quacc.recipes.tools.verbs import innermost
+from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
-from quacc.schemas import FlowResult
+from quacc.runners.job import plan_of
 from quacc.store import Store
 
 logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-_IN_RESULTS = FlowResult.__required_keys__
 
 
 def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
@@ -83,13 +82,12 @@ def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
                 if callable(value):
                     bound.arguments[name] = storing.job(value)
             result: Any = serial(*bound.args, **bound.kwargs)
-            is_ours = isinstance(result, Mapping) and result.keys() >= _IN_RESULTS
-            if is_ours:  # and not whatever a workflow of the user's own returns
-                storing.keeping.leaving = True  # all has been computed
-                storing.put(result if asked is None else {**result, ASKED: asked})
-        if is_ours:
-            if storing.problem:
-                result["warnings"].append(storing.problem)
+            if is_outcome(result):  # and not whatever a workflow of the user's own returns
+                storing.cache.leaving = True  # all has been computed
+                storing.cache.keep(result if asked is None else {**result, ASKED: asked})
+        if is_outcome(result):
+            if storing.cache.problem:
+                result["warnings"].append(storing.cache.problem)
             show_outcome(result)
         return result
 
@@ -194,10 +192,9 @@ class _Storing:
     """
 
     def __init__(self, store: Store) -> None:
-        self.keeping = Keeping(store)
-        self.packer = Packer(self._put_job, self._tell)
+        self.cache = ResultsCache(store)
+        self.packer = Packer(self.cache, self._tell)
         self.submitted = self.ended = 0
-        self.stop: StoreError | None = None
         self.closed = False
         self.changed = threading.Condition()
 
@@ -206,33 +203,18 @@ class _Storing:
 
     def check(self) -> None:
         """Raise a StoreError if nothing can be stored any more."""
-        if self.stop is not None:
-            raise self.stop
+        if self.cache.stop is not None:
+            raise self.cache.stop
 
-    def watch(self, future: PrefectFuture[Any]) -> None:
+    def watch(self, future: PrefectFuture[Any], *, is_recipe: bool) -> None:
         with self.changed:
             self.submitted += 1
-        future.add_done_callback(self._end)
+        future.add_done_callback(partial(self._end, is_recipe))
 
-    @property
-    def problem(self) -> str | None:
-        return self.keeping.problem
-
-    def put(self, result: Any) -> None:
+    def _end(self, is_recipe: bool, future: PrefectFuture[Any]) -> None:
         try:
-            self.keeping.put(result)
-        except StoreError as error:
-            self.stop = error
-            raise
-
-    def _put_job(self, value: Any) -> None:
-        if is_result(value):  # and not what a function of the user's own returns
-            self.put(value)
-
-    def _end(self, future: PrefectFuture[Any]) -> None:
-        try:
-            if not self.closed and _completed(future):
-                self._put_job(future.result())
+            if not self.closed and _completed(future) and is_recipe:
+                self.cache.keep(future.result())
         # Nobody sees what a callback raises.
         except StoreError:  # the next job does
             pass
@@ -254,22 +236,22 @@ class _Storing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
     ) -> None:
-        self.keeping.leaving = True
+        self.cache.leaving = True
         # Otherwise nobody waits for what still runs.
-        wait = kind is None or (issubclass(kind, Exception) and self.stop is None)
+        wait = kind is None or (issubclass(kind, Exception) and self.cache.stop is None)
         self.packer.close(wait=wait)
         if wait:
             # A future's result can be read before its callback has run.
             with self.changed:
                 self.changed.wait_for(lambda: self.ended == self.submitted)
         self.closed = True
-        self.keeping.close()
+        self.cache.close()
         self.packer.claims.close()
-        if error and self.problem:
-            error.add_note(self.problem)
+        if error and self.cache.problem:
+            error.add_note(self.cache.problem)
         elif error and not isinstance(error, Exception):
             error.add_note(
-                f"{self.keeping.count} results are in the database: see `quacc results ls`."
+                f"{self.cache.count} results are in the database: see `quacc results ls`."
             )
 
 
@@ -300,9 +282,11 @@ class _StoredJob:
     def __init__(self, task: Task[..., Any], storing: _Storing) -> None:
         self.task = task
         self.storing = storing
+        # Others may have changed what a job returned.
+        self.is_recipe = plan_of(bare(task)) is not None
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
         self.storing.check()
         future = self.task.submit(*args, **kwargs)
-        self.storing.watch(future)
+        self.storing.watch(future, is_recipe=self.is_recipe)
         return future

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from quacc.calculators.base import Code
+from quacc.errors import MissingProgramError
 from quacc.runners.calculation import Calculation
 
 _P = ParamSpec("_P")
@@ -158,3 +159,37 @@ def planned(
         args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
         function = function.func
     return plan(*args, **kwargs)
+
+
+def calculation_of(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    check: bool = False,
+) -> Calculation[Any] | None:
+    """Return the calculation that a call would compute, if its key can be told here.
+
+    None for functions that are no quacc jobs, and for codes that are not installed on this
+    machine, since they may be on the workers'.
+
+    Parameters
+    ----------
+    check
+        Whether it must pass its checks. Otherwise it only has a key, which is quicker.
+
+    Raises
+    ------
+    InputError
+        The job refuses its arguments.
+    """
+    calculation = planned(function, args, kwargs)
+    if calculation is None:
+        return None
+    try:
+        if check:
+            calculation.check()
+        _ = calculation.key
+    except MissingProgramError:  # the worker decides, and says it better
+        return None
+    return calculation

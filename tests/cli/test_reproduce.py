@@ -9,7 +9,8 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from typer.testing import CliRunner
 
-from quacc.cache.once import cached, store_now
+from quacc.cache.once import cached
+from quacc.cache.results import of_process
 from quacc.cli.main import app
 from quacc.errors import InputError
 from quacc.recipes.emt.core import freq_job, md_job, neb_job, relax_job, static_job
@@ -64,7 +65,7 @@ def test_every_calculator(code, atoms, kwargs):
 def test_of_a_workflow_all_jobs():
     with change_settings(calculator="emt"):
         result = eos_flow("Cu", cached(relax_job), cached(static_job), points=5)
-    store_now(result)
+    of_process().keep_now(result)
     assert agrees(result).count("emt.static_job") == 5
 
 
@@ -89,7 +90,7 @@ def test_another_energy_and_another_version_are_told(monkeypatch):
 def test_what_is_no_job_of_quacc_s():
     key = cached(static_job)("Cu")["key"]
     result = {**Store().get(key), "name": "mine.static_job", "key": "f" * 64}
-    store_now(result)
+    of_process().keep_now(result)
     done = reproduce("f" * 64)
     assert isinstance(done.exception, InputError)
     assert "does not say how to run it" in str(done.exception)

@@ -21,7 +21,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_dask import DaskTaskRunner
 
-from quacc.cache.known import Known, calculation_of
+from quacc.cache.results import ResultsCache
 from quacc.calculators.emt import CODE
 from quacc.errors import ParameterError, PreemptedError, StructureError
 from quacc.key import calculation_key
@@ -31,6 +31,7 @@ from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.mopac import core as mopac
 from quacc.runners.deadline import carry_on, stop_soon
+from quacc.runners.job import calculation_of
 from quacc.runners.static import static
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
@@ -41,7 +42,7 @@ from store_cases import assert_same
 
 
 def is_known(job, *args, **kwargs):
-    return Known().find([calculation_of(job, args, kwargs)]) != [None]
+    return ResultsCache().find([calculation_of(job, args, kwargs)]) != [None]
 
 
 def computed_in(results):
@@ -129,7 +130,7 @@ def test_another_version_of_the_code_or_recipe_is_not_known(monkeypatch):
     def known(version):
         calculation = static(CODE, "Cu")
         calculation.version = version
-        return Known().find([calculation]) != [None]
+        return ResultsCache().find([calculation]) != [None]
 
     assert known(version=1)
     assert not known(version=2)

@@ -14,9 +14,10 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths
 
-from quacc.cache.known import Known, calculation_of
+from quacc.cache.results import ResultsCache
 from quacc.errors import StoreError
 from quacc.recipes.emt.core import freq_job, md_job, relax_job, static_job
+from quacc.runners.job import calculation_of
 from quacc.settings import change_settings
 from quacc.store import Store
 from quacc.store.checksum import checksum
@@ -42,13 +43,13 @@ def ethane() -> Any:
 
 
 def keep(result: Any) -> None:
-    known = Known()
+    known = ResultsCache()
     known.keep(result)
     known.close()
 
 
 def served(*args: Any, job: Any = relax_job, **kwargs: Any) -> Any:
-    return Known().find([calculation_of(job, args, kwargs)])[0]
+    return ResultsCache().find([calculation_of(job, args, kwargs)])[0]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -149,7 +150,7 @@ def test_only_ones_own_are_trusted() -> None:
         keep(result)  # replaces it
         assert served("Al")["key"] == result["key"]
         assert "signature" not in result["provenance"]
-        twice = Known().find([calculation_of(relax_job, ("Al",), {}) for _ in range(2)])
+        twice = ResultsCache().find([calculation_of(relax_job, ("Al",), {}) for _ in range(2)])
         assert None not in twice
         assert all("signature" not in one["provenance"] for one in twice)
     assert served("Al") is not None  # by all

@@ -16,7 +16,6 @@ from quacc.prefect.tasks import JobTask, as_task, formula
 from quacc.recipes.tools.verbs import bare
 from quacc.runners.calculation import Calculation
 from quacc.runners.job import plan_of
-from quacc.schemas import Result
 
 
 class Job:
@@ -92,8 +91,3 @@ class Counts:
     def ended(self) -> int:
         """All of them."""
         return self.computed + self.cached + self.failed
-
-
-def is_result(value: Any) -> bool:
-    """Tell whether a value is what a job of quacc's returns."""
-    return isinstance(value, Mapping) and Result.__required_keys__ <= value.keys()

@@ -24,7 +24,8 @@ from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 
 from quacc.cache.claims import Claims
-from quacc.cache.known import Known, as_asked, calculation_of
+from quacc.cache.results import ResultsCache, is_result
+from quacc.cache.served import as_asked
 from quacc.cluster.blame import Blame, Judgement
 from quacc.cluster.packing import DEATHS, Chunk, Packing
 from quacc.cluster.transport import Outcome, unpack
@@ -40,11 +41,12 @@ from quacc.errors import (
 )
 from quacc.prefect.chunk_run import ItemsFailedError, Load
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.fanout.calls import Call, Counts, Job, is_result
+from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.lifecycle import watch
 from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import innermost_runner, width_of
 from quacc.runners.calculation import Calculation
+from quacc.runners.job import calculation_of
 from quacc.runners.raised import in_words, is_signal
 
 logger = logging.getLogger(__name__)
@@ -69,8 +71,8 @@ class Dispatcher:
     ----------
     deliver
         Takes each call with its value, or with the exception that it ended with.
-    keep
-        Stores a result, given the call that computed it.
+    cache
+        Where results are looked up, and kept.
     batch
         Calls of a task run; None chooses.
     refresh
@@ -84,7 +86,7 @@ class Dispatcher:
     def __init__(
         self,
         deliver: Callable[[Call, Any, Exception | None], None],
-        keep: Callable[[Call, Any], None],
+        cache: ResultsCache,
         *,
         batch: int | None = None,
         refresh: bool = False,
@@ -95,10 +97,9 @@ class Dispatcher:
         self._claims = None if refresh else claims
         self.counts = Counts()
         self._deliver = deliver
-        self._keep = keep
         self._refresh = refresh
         self._time_limit = time_limit
-        self._known = Known()
+        self._cache = cache
         self._jobs: list[Job] = []
         self._calls: dict[int, Call] = {}
         self._waiting: dict[str, list[Call]] = {}  # by the key that is being computed
@@ -124,14 +125,8 @@ class Dispatcher:
         """How many calls are in no task run, those included that others compute for them."""
         return len(self._calls) - sum(len(chunk.left) for chunk in self.packing.running.values())
 
-    def add(self, calls: Sequence[Call], flush: Callable[[], None] = lambda: None) -> None:
-        """Take calls; those whose results are in the database end at once.
-
-        Parameters
-        ----------
-        flush
-            Called before the database is asked.
-        """
+    def add(self, calls: Sequence[Call]) -> None:
+        """Take calls; those whose results are in the database end at once."""
         with self._lock:
             accepted = [call for call in calls if self._identify(call)]
             asked = [call for call in accepted if call.key is not None]
@@ -139,8 +134,7 @@ class Dispatcher:
                 asked = [call for call in asked if call.key in self._computed]
             found: dict[int, Any] = {}
             if asked:
-                flush()
-                results = self._known.find([call.calculation for call in asked if call.calculation])
+                results = self._cache.find([call.calculation for call in asked if call.calculation])
                 found = {call.number: result for call, result in zip(asked, results, strict=True)}
             for call in accepted:
                 if (result := found.get(call.number)) is not None:
@@ -239,14 +233,14 @@ class Dispatcher:
         if self._claims is None or not calls:
             return
         taken = self._claims.take(calls)
-        there = self._known.stored(calls)
+        there = self._cache.stored(calls)
         again: dict[str, Calculation] = {}
         for key in there:
             args, kwargs = calls[key].arguments()
             calculation = calculation_of(calls[key].job.function, args, kwargs)
             if calculation is not None:
                 again[key] = calculation
-        found = self._known.find([*again.values()]) if again else []
+        found = self._cache.find([*again.values()]) if again else []
         results = dict(zip(again, found, strict=True))
         for key, call in calls.items():
             result = results.get(key)
@@ -414,7 +408,8 @@ class Dispatcher:
         if not served and call.key and self._claims is not None:
             self._claims.leave(call.key)
         if error is None and computed:
-            self._keep(call, value)
+            if call.job.is_recipe:  # others may have changed what a job returned
+                self._cache.keep(value, replace=self._refresh)
             if self._refresh and call.key:
                 self._computed.add(call.key)
         for other in others:

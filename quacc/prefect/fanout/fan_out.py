@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from itertools import chain, islice
 from math import inf
 from typing import Any
@@ -20,8 +19,8 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
 from quacc.cache.claims import Claims
-from quacc.cache.keeping import Keeping
 from quacc.cache.questions import is_workflow, serial_of
+from quacc.cache.results import ResultsCache
 from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import (
     JobsFailedError,
@@ -32,7 +31,7 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.prefect.daskrunner import DaskRunner
-from quacc.prefect.fanout.calls import Call, Counts, Job, is_result
+from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.fanout.dispatcher import Dispatcher
 from quacc.prefect.fanout.many_flows import ManyFlows
 from quacc.prefect.frozen import frozen, frozen_items
@@ -57,9 +56,6 @@ _READY = 1000
 
 _WAIT = 0.5
 """Seconds between two looks at the clock."""
-
-_INTERVAL = 0.4
-"""The longest time (s) that a result waits for others to be stored with."""
 
 
 def fan_out(
@@ -235,18 +231,18 @@ class FanOut:
         with (
             _old_objects_left_alone(),
             closing(Claims()) as claims,  # others may have what it took once that is stored
-            closing(Keeping(store, interval=_INTERVAL)) as keeping,
+            closing(ResultsCache(store)) as cache,
             Progress(self._job.task.name, self._total) as progress,
         ):
             kind = ManyFlows if self._of_flows else Dispatcher
-            work = kind(self._deliver, partial(self._keep, keeping), claims=claims, **self._options)
+            work = kind(self._deliver, cache, claims=claims, **self._options)
             self.counts = work.counts
             more, end = True, True
             try:
                 while more or work.busy:
                     wanted = more and work.waiting < _BLOCK
                     if wanted:
-                        more = self._add_block(source, work, keeping)
+                        more = self._add_block(source, work)
                     work.turn(0 if wanted or self._ready else _WAIT)
                     while self._ready:
                         yield self._ready.popleft()
@@ -257,7 +253,7 @@ class FanOut:
                 end = False  # the flow ends, and what it runs
                 raise
             finally:
-                keeping.leaving = True
+                cache.leaving = True
                 work.close(end=end)
                 self._tell(progress)
 
@@ -280,9 +276,7 @@ class FanOut:
         except TypeError as error:
             raise ParameterError(f"{self._job.task.name}: {error}.") from None
 
-    def _add_block(
-        self, source: Iterator[tuple[int, Any]], work: Dispatcher | ManyFlows, keeping: Keeping
-    ) -> bool:
+    def _add_block(self, source: Iterator[tuple[int, Any]], work: Dispatcher | ManyFlows) -> bool:
         """Take some items; return whether there are more."""
         end = time.monotonic() + _PATIENCE
         calls: list[Call] = []
@@ -294,7 +288,7 @@ class FanOut:
             self._total = self._taken + len(calls)
         self._taken += len(calls)
         work.packing.to_come = inf if self._total is None else self._total - self._taken
-        work.add(calls, keeping.flush)
+        work.add(calls)
         return self._total is None or self._taken < self._total
 
     def _deliver(self, call: Call, value: Any, error: Exception | None) -> None:
@@ -303,11 +297,6 @@ class FanOut:
         else:
             name = f"{call.name} (item {call.number})".lstrip()
             self._failures.append((call.number, name, error))
-
-    def _keep(self, keeping: Keeping, call: Call, value: Any) -> None:
-        whole = self._of_flows and call.job is self._job
-        if whole or (call.job.is_recipe and is_result(value)):
-            keeping.put(value, replace=self._options["refresh"])
 
     def _tell(self, progress: Progress) -> None:
         counts = self.counts

@@ -9,6 +9,7 @@ from typing import Any
 from prefect.futures import PrefectFuture
 
 from quacc.cache.claims import Claims
+from quacc.cache.results import ResultsCache
 from quacc.prefect.fanout.calls import Call, Job
 from quacc.prefect.fanout.dispatcher import Dispatcher
 from quacc.prefect.frozen import frozen_arguments
@@ -50,17 +51,15 @@ class Packer:
 
     Parameters
     ----------
-    keep
-        Stores a result.
+    cache
+        Where results are looked up, and kept.
     tell
         Told how many jobs have ended, of how many.
     """
 
-    def __init__(self, keep: Callable[[Any], None], tell: Callable[[int, int], None]) -> None:
+    def __init__(self, cache: ResultsCache, tell: Callable[[int, int], None]) -> None:
         self.claims = Claims()
-        self._dispatcher = Dispatcher(
-            self._deliver, lambda call, value: keep(value), claims=self.claims
-        )
+        self._dispatcher = Dispatcher(self._deliver, cache, claims=self.claims)
         self._tell = tell
         self._slots: dict[int, Slot] = {}
         self._count = 0

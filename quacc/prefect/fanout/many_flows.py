@@ -10,18 +10,18 @@ import contextvars
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect.context import FlowRunContext
 
-from quacc.cache.questions import ASKED, answered, question
+from quacc.cache.questions import question
+from quacc.cache.results import ASKED, ResultsCache, is_outcome
 from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.fanout.dispatcher import Dispatcher
 from quacc.prefect.width import width_of
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.raised import sendable
-from quacc.schemas import FlowResult
 
 _LEAST, _MOST = 32, 512
 """Workflows in progress: enough to keep the workers busy, which get some each."""
@@ -74,8 +74,8 @@ class ManyFlows:
     ----------
     deliver
         Takes each call of the workflow with its result, or with the exception that it ended with.
-    keep
-        Stores a result, given the call that computed it.
+    cache
+        Where results are looked up, and kept.
     **options
         Of the dispatcher of the jobs.
     """
@@ -83,18 +83,17 @@ class ManyFlows:
     def __init__(
         self,
         deliver: Callable[[Call, Any, Exception | None], None],
-        keep: Callable[[Call, Any], None],
+        cache: ResultsCache,
         *,
         refresh: bool = False,
         **options: Any,
     ) -> None:
         self.counts = Counts()
         self._deliver = deliver
-        self._keep = keep
+        self._cache = cache
         self._refresh = refresh
-        self._work = Dispatcher(self._job_ended, keep, refresh=refresh, **options)
+        self._work = Dispatcher(self._job_ended, cache, refresh=refresh, **options)
         self.packing = self._work.packing
-        self._flush: Callable[[], None] = lambda: None
         self._jobs: dict[Any, Job] = {}
         self._jobs_lock = threading.Lock()
         self._waiting: deque[Call] = deque()
@@ -131,15 +130,13 @@ class ManyFlows:
                 self._jobs[function] = Job(function)
             return self._jobs[function]
 
-    def add(self, calls: Sequence[Call], flush: Callable[[], None]) -> None:
+    def add(self, calls: Sequence[Call]) -> None:
         """Take workflows; those whose results are in the database end at once."""
-        self._flush = flush
         for call in calls:
             call.args = copy.deepcopy(call.args)
             call.key = question(call.job.function, call.args, call.kwargs)
         keys = [call.key for call in calls if call.key is not None]
-        flush()
-        found = {} if self._refresh or not keys else answered(keys)
+        found = {} if self._refresh else self._cache.answers(keys)
         for call in calls:
             if call.key in found:
                 self.counts.cached += 1
@@ -222,8 +219,9 @@ class ManyFlows:
         del self._running[call.number]
         if self._stopped:
             return
-        if isinstance(value, Mapping) and value.keys() >= FlowResult.__required_keys__:
-            self._keep(call, value if call.key is None else {**value, ASKED: call.key})
+        if is_outcome(value):
+            asked = {} if call.key is None else {ASKED: call.key}
+            self._cache.keep({**value, **asked}, replace=self._refresh)
         self._tell(call, value, error)
         for other in self._same.pop(call.key, []) if call.key is not None else []:
             if error is None:
@@ -243,7 +241,7 @@ class ManyFlows:
     def _add_jobs(self) -> None:
         while self._new:  # those that follow what is in the database come here, too
             new, self._new = self._new, []
-            self._work.add(new, self._flush)
+            self._work.add(new)
 
     def _follow(self, call: Call, slot: _Slot, before: _Slot) -> None:
         if before.error is not None:

@@ -16,7 +16,7 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from prefect import flow
 
-from quacc.cache.known import Known, calculation_of
+from quacc.cache.results import ResultsCache
 from quacc.errors import MissingProgramError, NotConvergedError, ParameterError
 from quacc.prefect import as_task
 from quacc.prefect.daskrunner import DaskRunner
@@ -25,6 +25,7 @@ from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.lj import core as lj
 from quacc.recipes.mopac import core as mopac
 from quacc.recipes.tools.verbs import check
+from quacc.runners.job import calculation_of
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
 
@@ -36,11 +37,11 @@ def look_up(function, *args, **kwargs):
     calculation = calculation_of(function, args, kwargs)
     if calculation is None:
         return None, None
-    return calculation.key, Known().find([calculation])[0]
+    return calculation.key, ResultsCache().find([calculation])[0]
 
 
 def keep(result):
-    known = Known()
+    known = ResultsCache()
     known.keep(result)
     known.close()
     return result
@@ -231,7 +232,7 @@ def test_each_of_many_gets_its_own_result(caplog):
         atoms.set_tags(tag)
         atoms.info["note"] = {"tag": tag}
     with caplog.at_level(logging.WARNING):
-        found = Known().find([calculation_of(static_job, (atoms,), {}) for atoms in asked])
+        found = ResultsCache().find([calculation_of(static_job, (atoms,), {}) for atoms in asked])
     assert f"quacc results rm {damaged[:10]}" in caplog.text
     assert [result is None for result in found] == [False, False, True, False, True, False]
     for atoms, result in zip(asked, found, strict=True):
@@ -252,7 +253,7 @@ def test_a_result_can_be_replaced():
     second = static_job("Cu")
     keep(second)
     assert_same(look_up(static_job, "Cu")[1]["provenance"], first["provenance"])
-    known = Known()
+    known = ResultsCache()
     known.keep(second, replace=True)
     known.close()
     assert_same(look_up(static_job, "Cu")[1]["provenance"], second["provenance"])
