@@ -46,6 +46,8 @@ class Provenance(Costs):
     """The batch job (Slurm, PBS, …), if any."""
     checksum: str
     """Of ``results`` and the structure: numbers that were changed later are not taken for these."""
+    options: NotRequired[dict[str, Any]]
+    """Those of the code, such as a device, which decide no number."""
 
 
 class Result(TypedDict):

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from quacc.cache.served import as_asked, is_usable
@@ -16,7 +17,7 @@ from quacc.runners.calculation import Calculation
 from quacc.schemas import FlowResult, Result
 from quacc.settings import get_settings
 from quacc.store import RejectedError, Store, Writer
-from quacc.store.seal import remove_seal, seal
+from quacc.store.seal import is_computed, remove_seal, seal
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +127,16 @@ class ResultsCache:
         except StoreError:  # costs only time
             return set()
 
-    def keep(self, result: Any, *, replace: bool = False) -> None:
-        """Store soon what a job or a workflow of quacc's returned; nothing else is stored.
+    def keep(self, result: Any, *, replace: bool = False, ours: bool = True) -> None:
+        """Store soon what a job or a workflow returned; what is no result of quacc's is not.
 
-        ``replace`` writes over the result of the same key, should there be one.
+        Parameters
+        ----------
+        replace
+            Write over the result of the same key, should there be one.
+        ours
+            Whether a job of quacc's returned it, and not a function around one, which may have
+            changed its numbers.
 
         Raises
         ------
@@ -137,6 +144,11 @@ class ResultsCache:
             Nothing could be stored for some minutes.
         """
         if not (is_result(result) or is_outcome(result)):
+            return
+        if not ours and is_result(result) and not is_computed(result):
+            self._report(
+                f"the numbers of {result['key'][:10]} are not those that {result['name']} computed"
+            )
             return
         with self._lock:
             if self._writer is None:
@@ -155,7 +167,8 @@ class ResultsCache:
 
     def keep_now(self, result: Any, *, replace: bool = False) -> None:
         """Store a result before returning, together with what other threads keep meanwhile."""
-        self.keep(result, replace=replace)
+        with suppress(StoreError):  # of writing earlier ones; it is tried once more
+            self.keep(result, replace=replace)
         self.flush()
 
     def flush(self) -> None:
@@ -187,7 +200,7 @@ class ResultsCache:
             self.stop = error
             raise error
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: Exception | str) -> None:
         self.problem = f"Results could not be stored in the database: {error}"
         logger.error("%s", self.problem)
 

@@ -1,11 +1,12 @@
-"""The codes that quacc can run: one file each, holding one :class:`Code` named ``CODE``."""
+"""The codes that quacc can run, by name."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 
-from quacc.calculators.base import HANDLES, Code
+from quacc.calculators import codes
+from quacc.calculators.code import HANDLES, Code
 from quacc.errors import InputError, suggest
 
 __all__ = ["Code", "code_names", "get_code", "handling", "wrong_command"]
@@ -13,7 +14,7 @@ __all__ = ["Code", "code_names", "get_code", "handling", "wrong_command"]
 
 def code_names() -> list[str]:
     """Return the names of all codes, usable here or not."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return sorted(module.name for module in pkgutil.iter_modules(codes.__path__))
 
 
 def get_code(name: str) -> Code:
@@ -23,22 +24,22 @@ def get_code(name: str) -> Code:
             f"There is no calculator {name!r}.{suggest(name, code_names())} "
             f"quacc has {', '.join(code_names())}."
         )
-    code: Code = importlib.import_module(f"quacc.calculators.{name}").CODE
+    code: Code = importlib.import_module(f"quacc.calculators.codes.{name}").CODE
     return code
 
 
 def handling() -> list[list[str]]:
     """Return what each code does with what a structure says: a header, and one row for each."""
-    codes = [get_code(name) for name in code_names()]
+    every = [get_code(name) for name in code_names()]
     return [
-        ["what a structure says", *(code.name for code in codes)],
-        *([name, *({**HANDLES, **code.handles}[name] for code in codes)] for name in HANDLES),
+        ["what a structure says", *(code.name for code in every)],
+        *([name, *({**HANDLES, **code.handles}[name] for code in every)] for name in HANDLES),
     ]
 
 
 def wrong_command(program: str) -> str | None:
     """Return why the setting ``commands.<program>`` starts no calculator, or None if it does."""
-    external = [name for name in code_names() if get_code(name).command is not None]
+    external = [name for name in code_names() if get_code(name).program is not None]
     if program.lower() in external:
         return None
     return (

@@ -1,10 +1,19 @@
-"""``quacc calculators``: which codes can be used here, and why the others can't."""
+"""``quacc calculators``: which codes can be used here, why the others can't, and what they take."""
 
 from __future__ import annotations
 
+from typing import Any
 
-def calculators() -> None:
-    """List the calculators: usable here or not, and why."""
+import typer
+
+app = typer.Typer(help="Which codes can be used here, and what they take.")
+
+
+@app.callback(invoke_without_command=True)
+def calculators(context: typer.Context) -> None:
+    """List the calculators: usable here or not, and why; `show NAME` tells more of one."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -17,16 +26,68 @@ def calculators() -> None:
         table.add_column(column, overflow="fold")
     for name in code_names():
         code = get_code(name)
-        try:
-            missing = code.missing()
-            version = "-" if missing else code.version()
-        except Exception as error:  # one broken code must not hide the others
-            missing, version = str(error) or type(error).__name__, "-"
+        usable, version = _state(code)
         elements = "all" if code.elements is None else " ".join(sorted(code.elements))
-        usable = "yes" if missing is None else f"no: {missing}"
         table.add_row(*map(Text, (name, usable, version, elements, code.title)))
     console = Console()
     console.print(table)
     for program in inspect()[0].commands:
         if reason := wrong_command(program):
             console.print(Text(f"Warning: {reason}", style="yellow"))
+
+
+@app.command()
+def show(name: str) -> None:
+    """Show what a calculator is, computes and takes, and what it does with a structure."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from quacc.calculators import get_code
+    from quacc.calculators.code import HANDLES
+    from quacc.cli.tables import console
+
+    code = get_code(name)
+    usable, version = _state(code)
+    elements = "all" if code.elements is None else " ".join(sorted(code.elements))
+    facts = {
+        "usable here": usable,
+        "version": version,
+        "command": code.program.run_command() if code.program else "",
+        "install": code.install,
+        "computes": ", ".join(code.properties),
+        "elements": elements,
+    }
+    screen = console()
+    screen.print(Text(f"{name}: {code.title}", style="bold"))
+    for fact, value in facts.items():
+        if value:
+            screen.print(Text(f"{fact}: {value}", overflow="fold"))
+    parts = {
+        "keyword": code.keywords,
+        "option, which decides no number": code.options,
+    }
+    for header, words in parts.items():
+        if words:
+            table = Table(header, "default", "meaning", "values", box=box.SIMPLE_HEAD)
+            for word, keyword in words.items():
+                default = Text(str(keyword.default), overflow="fold")
+                table.add_row(word, default, Text(keyword.meaning), Text(keyword.check.words))
+            screen.print(table)
+    table = Table("what a structure says", "what is done with it", box=box.SIMPLE_HEAD)
+    for said, done in {**HANDLES, **code.handles}.items():
+        table.add_row(said, Text(done))
+    screen.print(table)
+    for handler in code.handlers:
+        screen.print(Text(f"{handler.what}: tried again {handler.most} times."))
+    screen.print(Text(code.citation))
+
+
+def _state(code: Any) -> tuple[str, str]:
+    """Return whether a code is usable here, or why not; and its version."""
+    try:
+        missing = code.missing()
+        version = "-" if missing else code.version()
+    except Exception as error:  # one broken code must not hide the others
+        missing, version = str(error) or type(error).__name__, "-"
+    return "yes" if missing is None else f"no: {missing}", version

@@ -26,9 +26,9 @@ app = typer.Typer(
 app.command("run", cls=options_of.RunCommand, context_settings={"ignore_unknown_options": True})(
     run.run
 )
-app.command("calculators")(calculators.calculators)
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
+app.add_typer(calculators.app, name="calculators")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(settings.app, name="settings")

@@ -206,15 +206,15 @@ class _Storing:
         if self.cache.stop is not None:
             raise self.cache.stop
 
-    def watch(self, future: PrefectFuture[Any], *, is_recipe: bool) -> None:
+    def watch(self, future: PrefectFuture[Any], *, ours: bool) -> None:
         with self.changed:
             self.submitted += 1
-        future.add_done_callback(partial(self._end, is_recipe))
+        future.add_done_callback(partial(self._end, ours))
 
-    def _end(self, is_recipe: bool, future: PrefectFuture[Any]) -> None:
+    def _end(self, ours: bool, future: PrefectFuture[Any]) -> None:
         try:
-            if not self.closed and _completed(future) and is_recipe:
-                self.cache.keep(future.result())
+            if not self.closed and _completed(future):
+                self.cache.keep(future.result(), ours=ours)
         # Nobody sees what a callback raises.
         except StoreError:  # the next job does
             pass
@@ -282,11 +282,10 @@ class _StoredJob:
     def __init__(self, task: Task[..., Any], storing: _Storing) -> None:
         self.task = task
         self.storing = storing
-        # Others may have changed what a job returned.
-        self.is_recipe = plan_of(bare(task)) is not None
+        self.ours = plan_of(bare(task)) is not None
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
         self.storing.check()
         future = self.task.submit(*args, **kwargs)
-        self.storing.watch(future, is_recipe=self.is_recipe)
+        self.storing.watch(future, ours=self.ours)
         return future

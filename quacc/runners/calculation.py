@@ -16,12 +16,14 @@ from typing import Any, Generic, TypeVar
 import ase
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 import quacc
 from quacc.atoms.check import check_structure
 from quacc.atoms.convert import StructureLike, about_name, unchecked
-from quacc.calculators.base import Code
+from quacc.calculators.code import Code, Place
+from quacc.calculators.recovery import Recovering
+from quacc.calculators.reuse import Reuse
 from quacc.errors import (
     CalculationError,
     NotFiniteError,
@@ -105,9 +107,10 @@ class Calculation(Generic[_R]):
         self.momenta = momenta
         self._own = parameters
         self._given = code.complete(calc_kwargs, also=[*parameters, *options])
+        self.code_options = code.chosen(calc_kwargs)
         self._body = body
         self._requires = requires
-        if copy_files is not None and code.command is None:
+        if copy_files is not None and code.program is None:
             raise ParameterError(
                 f"{code.title} runs in memory and reads no files: leave copy_files out."
             )
@@ -219,7 +222,7 @@ class Calculation(Generic[_R]):
             self.key,
             self.title,
             costs=self._costs,
-            restart_files=self.code.restart_files,
+            restart_files=program.restart if (program := self.code.program) else (),
         )
         if steps:
             self.checkpoint.load()
@@ -231,7 +234,7 @@ class Calculation(Generic[_R]):
         try:
             if workdir and steps:
                 self.checkpoint.put_back(workdir.path)
-            atoms.calc = self.code.build(self.calc_parameters, workdir.path if workdir else None)
+            atoms.calc = self._calculator(self._path)
             yield atoms
         except PreemptedError:
             if workdir:
@@ -251,9 +254,11 @@ class Calculation(Generic[_R]):
                 workdir.keep_failed(error)
             raise
         if workdir:
-            workdir.remove(self.code.scratch_files)
+            workdir.remove(program.scratch if program else ())
             self.directory, warnings = workdir.keep()
             self.warnings += warnings
+        if self.code.reuse:
+            self._reuse.give_back()
         self.checkpoint.remove()
         self.warnings += self.checkpoint.warnings
 
@@ -263,8 +268,26 @@ class Calculation(Generic[_R]):
         folder = self._path / name if self._path else None
         if folder:
             folder.mkdir(exist_ok=True)
-        copy.calc = self.code.build(self.calc_parameters, folder)
+        copy.calc = self._calculator(folder)
         return copy
+
+    @cached_property
+    def _reuse(self) -> Reuse:
+        return Reuse(self.code, self.calc_parameters, Place(None, self.code_options))
+
+    def _calculator(self, folder: Path | None) -> Calculator:
+        if self.code.reuse:
+            return self._reuse.take()
+        place = Place(folder, self.code_options)
+        if folder is None or not self.code.handlers:
+            return self.code.build(self.calc_parameters, place)
+        return Recovering(
+            lambda parameters: self.code.build(parameters, place),
+            self.calc_parameters,
+            self.code.handlers,
+            folder,
+            self.warnings.append,
+        )
 
     def evaluate(self, atoms: Atoms) -> None:
         """Compute all of the code's properties in one run of it, and check them."""
@@ -308,6 +331,7 @@ class Calculation(Generic[_R]):
             "pid": os.getpid(),
             "job_id": next((os.environ[name] for name in _JOB_IDS if name in os.environ), None),
             "checksum": checksum(results, final),
+            "options": self.code_options,
             **self._costs(),
         }
         return {
@@ -354,7 +378,7 @@ class Calculation(Generic[_R]):
         }
 
     def _workdir(self) -> Workdir | None:
-        if self.code.command is None:
+        if self.code.program is None:
             return None
         return Workdir(f"{self.formula}-{self.recipe}-{self.key}", self.copies)
 
@@ -389,7 +413,7 @@ def formula_of(atoms: Atoms) -> str:
 
 def _cpu_seconds(code: Code) -> float:
     """Return the CPU time of this thread, or of the programs that this process started."""
-    if code.command is None:
+    if code.program is None:
         return time.thread_time()
     times = os.times()
     return times.children_user + times.children_system

@@ -52,7 +52,7 @@ class Checkpoint:
     costs
         Returns what the calculation has cost so far.
     restart_files
-        See :class:`quacc.calculators.base.Code`.
+        See :class:`quacc.calculators.code.Code`.
 
     Attributes
     ----------

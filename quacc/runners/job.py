@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from quacc.calculators.base import Code
+from quacc.calculators.code import Code
 from quacc.errors import MissingProgramError
 from quacc.runners.calculation import Calculation
 
@@ -92,29 +92,37 @@ def job(code: Code, function: Callable[Concatenate[Code, _P], Calculation[_R]]) 
 
 def _signature(code: Code, function: Callable[..., Any]) -> inspect.Signature:
     signature = inspect.signature(function)
-    hidden = {"code"} if code.command else {"code", "copy_files"}
+    hidden = {"code"} if code.program else {"code", "copy_files"}
+    *own, others = (one for one in signature.parameters.values() if one.name not in hidden)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    words = {**code.keywords, **code.options}
     return signature.replace(
-        parameters=[one for one in signature.parameters.values() if one.name not in hidden],
+        parameters=[
+            *own,
+            *(inspect.Parameter(name, keyword, default=words[name].default) for name in words),
+            others,  # so that a misspelt one is refused by the job, which knows what was meant
+        ],
         # Written as text, "Calculation[OptResult]".
         return_annotation=signature.return_annotation.removeprefix("Calculation[")[:-1],
     )
 
 
 def _documentation(code: Code, function: Callable[..., Any], copies: bool) -> str:
-    defaults = ", ".join(f"{name}={value!r}" for name, value in code.defaults.items())
+    words = {**code.keywords, **code.options}
     return "\n".join(
         [
             inspect.cleandoc(function.__doc__ or ""),
             *([_COPY_FILES] if copies else []),
-            "**calc_kwargs",
-            textwrap.indent(inspect.cleandoc(code.__doc__ or ""), _IN),
-            textwrap.fill(f"Defaults: {defaults}.", 92, initial_indent=_IN, subsequent_indent=_IN),
+            *(f"{name}\n{_indented(str(words[name]))}" for name in words),
             _RAISES,
         ]
     )
 
 
-_IN = "    "
+def _indented(text: str) -> str:
+    return textwrap.fill(text, 92, initial_indent="    ", subsequent_indent="    ")
+
+
 _COPY_FILES = """copy_files
     What a code that writes files starts from: an earlier result or its folder, or
     ``{folder: [file names]}``."""

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 
 from quacc.atoms.convert import StructureLike
-from quacc.calculators.base import Code
+from quacc.calculators.code import Code
 from quacc.errors import (
     ParameterError,
     StructureError,

@@ -12,7 +12,7 @@ from ase import Atoms
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.same import check_match
-from quacc.calculators.base import Code
+from quacc.calculators.code import Code
 from quacc.errors import (
     require_bool,
     require_choice,
@@ -108,7 +108,7 @@ def _compute(calculation: Calculation[NEBResult]) -> NEBResult:
     parameters = calculation.parameters
     end, images, climb = (parameters[name] for name in ("final", "images", "climb"))
     fmax, steps, optimizer = (parameters[name] for name in ("fmax", "steps", "optimizer"))
-    parallel = 1 if calculation.code.command is None else calculation.options["parallel"]
+    parallel = 1 if calculation.code.program is None else calculation.options["parallel"]
     energies: list[list[float]] = []
     forces: list[float] = []
     begun = 0  # how many steps there were before this stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quacc.atoms.convert import StructureLike
-from quacc.calculators.base import Code
+from quacc.calculators.code import Code
 from quacc.runners.calculation import Calculation
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import StaticResult

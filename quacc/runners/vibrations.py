@@ -13,7 +13,7 @@ from ase.constraints import FixAtoms
 from quacc.atoms.convert import StructureLike
 from quacc.atoms.rotations import symmetry_number
 from quacc.atoms.vacuum import VACUUM, in_one_piece, is_crowded_molecule, is_isolated, least_gap
-from quacc.calculators.base import Code, doublet
+from quacc.calculators.code import Code, doublet
 from quacc.errors import (
     CalculationError,
     ParameterError,

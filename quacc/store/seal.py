@@ -47,11 +47,18 @@ def seal(result: Mapping[str, Any], *, sign: bool) -> dict[str, Any]:
 
 def is_whole(stored: Mapping[str, Any]) -> bool:
     """Return whether a stored result's numbers are those that were computed."""
-    provenance = stored["provenance"]
-    if provenance.get("checksum") != checksum(stored["results"], stored["atoms"]):
+    if not is_computed(stored):
         return False
-    expected = provenance.get("checksum_rest")  # which older results lack
+    expected = stored["provenance"].get("checksum_rest")  # which older results lack
     return expected is None or bool(expected == _checksum(_rest(stored)))
+
+
+def is_computed(result: Mapping[str, Any]) -> bool:
+    """Return whether energy, forces, … and structure are those that a job has returned."""
+    found: bool = result["provenance"].get("checksum") == checksum(
+        result["results"], result["atoms"]
+    )
+    return found
 
 
 def remove_seal(stored: Mapping[str, Any]) -> None:

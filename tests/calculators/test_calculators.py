@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from quacc.calculators import base, code_names, get_code, wrong_command
+from quacc.calculators import code_names, get_code, program, wrong_command
 from quacc.errors import InputError, MissingProgramError, ParameterError, StructureError
 from quacc.recipes.emt import core as emt
 from quacc.recipes.lj import core as lj
@@ -25,6 +25,9 @@ def test_every_code_says_what_it_is(name):
     assert code.citation.startswith("@article{")
     assert "doi" in code.citation
     assert code.complete({}) == dict(code.defaults)
+    for name, keyword in {**code.keywords, **code.options}.items():
+        assert keyword.meaning
+        keyword.require(name, keyword.default)
 
 
 @pytest.mark.parametrize("name", ["emt", "lj"])
@@ -140,7 +143,7 @@ def test_a_missing_program_says_how_to_get_and_name_it():
 
 def test_a_command_for_no_code_disturbs_no_code():
     with change_settings(commands={"mopca": "x", "orca": "y", "mopac": "z"}):
-        assert get_code("mopac").start_command() == "z"
+        assert get_code("mopac").program.start_command() == "z"
     assert wrong_command("MOPAC") is None
     assert "commands.mopca names no calculator" in wrong_command("mopca")
     assert "Did you mean 'mopac'?" in wrong_command("mopca")
@@ -178,7 +181,7 @@ def test_a_script_that_cannot_be_started(launcher):
 
 
 def test_a_program_that_does_not_answer(launcher, monkeypatch):
-    monkeypatch.setattr("quacc.calculators.base.PATIENCE", 0.2)
+    monkeypatch.setattr("quacc.calculators.program.PATIENCE", 0.2)
     launcher("#!/bin/sh\nexec sleep 30\n")
     with pytest.raises(MissingProgramError, match=r"commands.mopac.*--version within 0.2 s"):
         get_code("mopac").fingerprint({})
@@ -284,6 +287,6 @@ def test_mopac_tells_its_version():
 )
 def test_asking_for_the_version_leaves_nothing_in_the_current_folder(name):
     """pw.x, which wants input, wrote a file named CRASH."""
-    base._ask.cache_clear()
+    program._ask.cache_clear()
     assert get_code(name).version()[0].isdigit()
     assert list(Path.cwd().iterdir()) == []

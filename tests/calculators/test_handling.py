@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 
 from quacc.calculators import code_names, handling
-from quacc.calculators.base import HANDLES
+from quacc.calculators.code import HANDLES
 from quacc.errors import InputError
 from quacc.recipes import workflows
 from quacc.recipes.tools.workflow import with_calculator

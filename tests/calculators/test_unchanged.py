@@ -13,6 +13,7 @@ from ase.calculators.lj import LennardJones
 from ase.optimize import BFGS
 
 from quacc.calculators import emt, lj
+from quacc.calculators.code import Place
 
 PARAMETERS = {"emt": {}, "lj": {"epsilon": 1.0, "sigma": 1.0}}  # as plain ASE has them
 CODES = pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def counting(calculator: Any) -> tuple[Any, list[int]]:
 
 
 def _built(code: Any) -> Any:
-    return code.build(code.complete(PARAMETERS[code.name]), None)
+    return code.build(code.complete(PARAMETERS[code.name]), Place())
 
 
 def rattled() -> Atoms:

@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from quacc.calculators import code_names, get_code
 from quacc.cli.main import app
 
 
@@ -26,7 +27,7 @@ def test_commands_that_start_no_calculator_are_named():
 
 @pytest.mark.parametrize("text", ["exec mopac\n", "#!/bin/sh\nexec sleep 30\n"])
 def test_a_program_that_does_not_work(tmp_path, monkeypatch, text):
-    monkeypatch.setattr("quacc.calculators.base.PATIENCE", 0.2)
+    monkeypatch.setattr("quacc.calculators.program.PATIENCE", 0.2)
     launcher = tmp_path / "launch"
     launcher.write_text(text)
     launcher.chmod(0o755)
@@ -38,3 +39,15 @@ def test_a_program_that_does_not_work(tmp_path, monkeypatch, text):
 def test_other_mistakes_are_shown_in_the_row():
     assert "No closing quotation" in call(QUACC_COMMANDS__MOPAC="mopac 'x [bold]")[0]["mopac"]
     assert "Did you mean 'QUACC_STORE'?" in call(QUACC_STOR="/x.db")[0]["mopac"]
+
+
+def test_one_is_shown_with_all_that_it_takes():
+    for name in code_names():
+        done = CliRunner().invoke(app, ["calculators", "show", name], env={"COLUMNS": "400"})
+        assert done.exit_code == 0, done.output
+        code = get_code(name)
+        for word, keyword in {**code.keywords, **code.options}.items():
+            assert word in done.output
+            assert keyword.meaning.split()[0] in done.output
+        assert code.title in done.output
+    assert CliRunner().invoke(app, ["calculators", "show", "etm"]).exit_code == 1

@@ -22,7 +22,7 @@ from prefect.transactions import transaction
 from prefect_dask import DaskTaskRunner
 
 from quacc.cache.results import ResultsCache
-from quacc.calculators.emt import CODE
+from quacc.calculators.codes.emt import CODE
 from quacc.errors import ParameterError, PreemptedError, StructureError
 from quacc.key import calculation_key
 from quacc.prefect import as_task, cached, fan_out

@@ -17,8 +17,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from quacc.calculators.base import Code
-from quacc.calculators.emt import EMTCode
+from quacc.calculators.code import Code
+from quacc.calculators.codes.emt import EMTCode
+from quacc.calculators.keyword import Keyword
+from quacc.calculators.program import Program as ExternalProgram
 from quacc.errors import CalculationError, PreemptedError
 from quacc.recipes.emt.core import md_job, relax_job, static_job
 from quacc.runners import checkpoint
@@ -56,7 +58,7 @@ class WatchedCode(EMTCode):
     def __init__(self, **plan):
         self.calculator = type("Planned", (WatchedEMT,), plan)
 
-    def build(self, parameters, directory):
+    def build(self, parameters, place):
         return self.calculator(**parameters)
 
 
@@ -542,18 +544,17 @@ class Program(EMT):
 class ProgramCode(Code):
     name = "program"
     title = "a program that writes files"
-    defaults = {"folder": None}
-    command = "sh"
-    restart_files = ("density", "sa*", "none")
+    keywords = {"folder": Keyword(None, "where it writes")}
+    program = ExternalProgram("program", "sh", "", restart=("density", "sa*", "none"))
 
-    def __init__(self, program=Program):
-        self.program = program
+    def __init__(self, calculator=Program):
+        self.calculator = calculator
 
     def version(self):
         return "1"
 
-    def build(self, parameters, directory):
-        return self.program(folder=directory)
+    def build(self, parameters, place):
+        return self.calculator(folder=place.folder)
 
 
 class StoppingProgram(Program):

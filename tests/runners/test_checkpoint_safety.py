@@ -17,7 +17,7 @@ from ase.constraints import FixBondLengths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quacc.calculators.emt import EMTCode
+from quacc.calculators.codes.emt import EMTCode
 from quacc.errors import CalculationError, PreemptedError, QuaccError
 from quacc.runners import relax as run
 from quacc.runners.checkpoint import Checkpoint, progress_of

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from quacc.calculators import code_names
-from quacc.calculators.emt import EMTCode
+from quacc.calculators.codes.emt import EMTCode
 from quacc.errors import InputError, StructureError
 from quacc.recipes.emt import core
 from quacc.runners.job import job, plan_of, planned
@@ -30,7 +30,7 @@ class DoubledCode(EMTCode):
 
     name = "doubled"
 
-    def build(self, parameters, directory):
+    def build(self, parameters, place):
         return Doubled(**parameters)
 
 

@@ -408,8 +408,7 @@ class Dispatcher:
         if not served and call.key and self._claims is not None:
             self._claims.leave(call.key)
         if error is None and computed:
-            if call.job.is_recipe:  # others may have changed what a job returned
-                self._cache.keep(value, replace=self._refresh)
+            self._cache.keep(value, replace=self._refresh, ours=call.job.is_recipe)
             if self._refresh and call.key:
                 self._computed.add(call.key)
         for other in others:

@@ -1,6 +1,6 @@
 """Jobs with effective medium theory: fast, in memory, for fcc metals and their alloys."""
 
-from quacc.calculators.emt import CODE
+from quacc.calculators.codes.emt import CODE
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb

@@ -1,6 +1,6 @@
 """Jobs with Quantum ESPRESSO: plane waves and pseudopotentials."""
 
-from quacc.calculators.espresso import CODE
+from quacc.calculators.codes.espresso import CODE
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb

@@ -1,6 +1,6 @@
 """Jobs with the Lennard-Jones potential: in memory, for noble gases and for tests."""
 
-from quacc.calculators.lj import CODE
+from quacc.calculators.codes.lj import CODE
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb

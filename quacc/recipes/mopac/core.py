@@ -1,6 +1,6 @@
-"""Jobs with MOPAC. Energies are heats of formation; see :mod:`quacc.calculators.mopac`."""
+"""Jobs with MOPAC. Energies are heats of formation; see :mod:`quacc.calculators.codes.mopac`."""
 
-from quacc.calculators.mopac import CODE
+from quacc.calculators.codes.mopac import CODE
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb

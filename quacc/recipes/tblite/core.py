@@ -1,6 +1,6 @@
 """Jobs with tblite: extended tight binding, for molecules and solids."""
 
-from quacc.calculators.tblite import CODE
+from quacc.calculators.codes.tblite import CODE
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb

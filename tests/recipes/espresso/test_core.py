@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from quacc.calculators.espresso import CODE, _candidates, _functional, _moments
+from quacc.calculators.codes.espresso import CODE, _candidates, _functional, _moments
 from quacc.errors import (
     CalculationError,
     InputError,
@@ -184,8 +184,24 @@ def test_a_broken_pseudopotential_is_told_in_pws_own_words(tmp_path):
 
 
 def test_an_scf_that_does_not_converge_is_named():
-    with pytest.raises(CalculationError, match=r"did not converge in 2 iterations.*mixing_beta"):
-        static_job("Si", **FAST, input_data={"electron_maxstep": 2})
+    hard = {"electron_maxstep": 2, "conv_thr": 1e-30}
+    with pytest.raises(CalculationError, match=r"did not converge in 8 iterations.*mixing_beta"):
+        static_job("Si", **FAST, input_data=hard)
+
+
+def test_an_scf_that_does_not_converge_at_first_is_mixed_less():
+    few = {"electron_maxstep": 4}
+    mended, plain = static_job("Si", **FAST, input_data=few), static_job("Si", **FAST)
+    assert mended["results"]["energy"] == pytest.approx(plain["results"]["energy"], abs=1e-6)
+    assert mended["parameters"]["input_data"] == few  # what was asked for
+    [told] = [text for text in mended["warnings"] if "SCF" in text]
+    assert "did not converge; tried again with mixing_beta=0.35 and electron_maxstep=8" in told
+
+
+def test_pools_are_no_part_of_the_question():
+    result = static_job("Si", **FAST, npool=2)
+    assert result["key"] == static_job.plan("Si", **FAST).key
+    assert result["provenance"]["options"] == {"npool": 2}
 
 
 def test_an_unknown_keyword_of_pw_is_told_in_its_own_words():

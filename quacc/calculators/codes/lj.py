@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ase
@@ -12,8 +11,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
 
-from quacc.calculators.base import NO_ELECTRONS, Code, QuickCheck
-from quacc.errors import ParameterError, require_bool, require_positive
+from quacc.calculators.code import NO_ELECTRONS, Code, Place, QuickCheck
+from quacc.calculators.keyword import Keyword, flag, positive
+from quacc.errors import ParameterError
 
 NOBLE_GASES = {
     "Ne": {"epsilon": 0.0031, "sigma": 2.74},
@@ -32,14 +32,22 @@ class _LennardJones(QuickCheck, LennardJones):
 
 
 class LJCode(Code):
-    """``epsilon`` (eV) and ``sigma`` (Å), which must be given but for neon, argon, krypton and
-    xenon (Bernardes, Phys. Rev. 112, 1534 (1958)); cutoff ``rc`` (Å, None: 3 sigma), onset ``ro``
-    of the smooth cutoff (Å, None: 0.66 rc), ``smooth``: make the energy smooth at the cutoff
-    instead of shifting it."""
-
     name = "lj"
     title = "Lennard-Jones potential"
-    defaults = {"epsilon": None, "sigma": None, "rc": None, "ro": None, "smooth": False}
+    keywords = {
+        "epsilon": Keyword(
+            None,
+            "the depth of the well (eV); published for Ne, Ar, Kr and Xe (Bernardes, Phys. Rev. "
+            "112, 1534 (1958)), to be given with sigma for all others",
+            positive,
+        ),
+        "sigma": Keyword(None, "the distance where the energy is zero (Å)", positive),
+        "rc": Keyword(None, "cutoff (Å); None: 3 sigma", positive),
+        "ro": Keyword(None, "onset of the smooth cutoff (Å); None: 0.66 rc", positive),
+        "smooth": Keyword(
+            False, "make the energy smooth at the cutoff, instead of shifting it", flag
+        ),
+    }
     electrons = False
     handles = NO_ELECTRONS
     install = "it is part of ASE"
@@ -60,7 +68,7 @@ class LJCode(Code):
     def version(self) -> str:
         return f"ase {ase.__version__}"
 
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         return _LennardJones(**parameters)
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,13 +99,7 @@ class LJCode(Code):
                 f"One epsilon and one sigma hold for all atoms: {', '.join(symbols)} differ in "
                 "their masses alone."
             )
-        epsilon, sigma = parameters["epsilon"], parameters["sigma"]
-        require_positive(epsilon=epsilon, sigma=sigma)
-        require_bool(smooth=parameters["smooth"])
-        for name in ("rc", "ro"):
-            if parameters[name] is not None:
-                require_positive(**{name: parameters[name]})
-        rc = 3 * sigma if parameters["rc"] is None else parameters["rc"]
+        rc = 3 * parameters["sigma"] if parameters["rc"] is None else parameters["rc"]
         if parameters["ro"] is not None and parameters["ro"] >= rc:
             raise ParameterError(
                 f"ro, the onset of the smooth cutoff, must be below the cutoff rc = {rc} Å, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,31 +13,78 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 
-from quacc.calculators.base import UNKNOWN, Code
-from quacc.errors import ParameterError, StructureError, require_count, require_positive, suggest
+from quacc.calculators.code import Code, Place
+from quacc.calculators.keyword import Check, Keyword, count, or_none, positive
+from quacc.calculators.program import Program
+from quacc.calculators.recovery import Handler
+from quacc.errors import ParameterError, StructureError, require_count, suggest
 from quacc.extras import charge_of
 
 
-class EspressoCode(Code):
-    """``ecutwfc`` (Ry), ``ecutrho`` (Ry, None: 8 times ecutwfc), ``kspacing`` (1/Å without 2π, as
-    in ASE) or ``kpts`` (three numbers), ``pseudopotentials`` (``{element: file name}``; None: the
-    only one of each element in the folder), ``input_data`` (anything else of pw.x, as in its
-    manual)."""
+def _three(name: str, value: Any) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
+        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
+    for number in value:
+        require_count(**{name: number})
 
+
+def _files_of_elements(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ParameterError(f"{name} must be {{element: file name}}, not {value!r}.")
+
+
+def _own_keywords(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ParameterError(f"{name} must be a dictionary of pw.x's own keywords, not {value!r}.")
+
+
+def _mix_less(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    data = _flat(parameters["input_data"])
+    beta, steps = data.get("mixing_beta", 0.7) / 2, 2 * data.get("electron_maxstep", 100)
+    changed = {**data, "mixing_beta": beta, "electron_maxstep": steps}
+    words = f"mixing_beta={beta:g} and electron_maxstep={steps}"
+    return {**parameters, "input_data": changed}, words
+
+
+_NOT_CONVERGED = re.compile(r"convergence NOT achieved after\s+(\d+) iterations")
+
+_SCF = Handler(
+    "The SCF of pw.x did not converge",
+    seen=lambda folder: _NOT_CONVERGED.search(_read(folder / "espresso.pwo")) is not None,
+    change=_mix_less,
+)
+
+
+class EspressoCode(Code):
     name = "espresso"
     title = "Quantum ESPRESSO (pw.x)"
-    defaults = {
-        "ecutwfc": 50.0,
-        "ecutrho": None,
-        "kspacing": 0.04,
-        "kpts": None,
-        "pseudopotentials": None,
-        "input_data": {},
+    keywords = {
+        "ecutwfc": Keyword(50.0, "cutoff of the wave functions (Ry)", positive),
+        "ecutrho": Keyword(None, "cutoff of the density (Ry); None: 8 times ecutwfc", positive),
+        "kspacing": Keyword(
+            0.04, "distance of k-points (1/Å, without 2π, as in ASE)", or_none(positive)
+        ),
+        "kpts": Keyword(None, "instead of a distance", Check("three whole numbers", _three)),
+        "pseudopotentials": Keyword(
+            None,
+            "{element: file name}; None: the only one of each element in the folder of the setting "
+            "pseudopotentials.espresso",
+            Check("", _files_of_elements),
+        ),
+        "input_data": Keyword(
+            {}, "anything else of pw.x, as in its manual", Check("", _own_keywords)
+        ),
     }
-    command = "pw.x"
-    parallel = True
-    restart_files = ("out",)  # the density and wave functions
-    scratch_files = ("out",)
+    options = {"npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count)}
+    program = Program(
+        "espresso",
+        "pw.x",
+        r"Program PWSCF\s+v\.(\S+)",
+        parallel=True,
+        restart=("out",),  # the density and wave functions
+        scratch=("out",),
+    )
+    handlers = (_SCF,)
     handles = {
         "pbc": "honoured: all three; fewer are refused unless `assume_isolated` is given, but for "
         "neutral molecules in a box, with a warning",
@@ -75,10 +121,6 @@ class EspressoCode(Code):
 
         return Path(get_settings().pseudopotentials.get(self.name) or _FOLDER)
 
-    def version(self) -> str:
-        found = re.search(r"Program PWSCF\s+v\.(\S+)", self.ask())
-        return found.group(1) if found else UNKNOWN
-
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name the pseudopotential of each element, charge and spin.
 
@@ -88,8 +130,6 @@ class EspressoCode(Code):
             There is none, or several to choose from.
         """
         given = parameters["pseudopotentials"] or {}
-        if not isinstance(given, Mapping):
-            raise ParameterError(f"pseudopotentials must be {{element: file name}}, not {given!r}.")
         folder, found = self.folder(), {}
         for symbol in sorted({*atoms.symbols}):
             found[symbol] = given.get(symbol) or _only_one(folder, symbol)
@@ -99,27 +139,22 @@ class EspressoCode(Code):
                     f"has {', '.join(_candidates(folder, symbol)) or 'none'} for {symbol}. "
                     "The setting pseudopotentials.espresso names the folder."
                 )
-        data = parameters["input_data"]
-        if isinstance(data, Mapping):
-            given, said = _flat(data), {}
-            if (charge := charge_of(atoms)) and "tot_charge" not in given:
-                said["tot_charge"] = charge
-            if atoms.get_initial_magnetic_moments().any() and not given.keys() & {
-                "nspin",
-                "noncolin",
-            }:
-                said["nspin"] = 2
-            data = {**data, **said}
+        data = dict(parameters["input_data"])
+        flat = _flat(data)
+        if (charge := charge_of(atoms)) and "tot_charge" not in flat:
+            data["tot_charge"] = charge
+        if atoms.get_initial_magnetic_moments().any() and not flat.keys() & {"nspin", "noncolin"}:
+            data["nspin"] = 2
         return {**parameters, "pseudopotentials": found, "input_data": data}
 
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        return [self.folder() / name for name in parameters["pseudopotentials"].values()]
+
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
-        folder = self.folder()
-        files = [folder / name for name in parameters["pseudopotentials"].values()]
-        hashes = [_sha256(str(file), file.stat().st_mtime_ns) for file in files]
         data = _flat(parameters["input_data"])
-        if data.get("nspin", 1) != 1 or data.get("noncolin"):
-            hashes.append("moments-2")  # those of ASE's reader were zero
-        return " ".join([super().fingerprint(parameters), *hashes])
+        spin = data.get("nspin", 1) != 1 or data.get("noncolin")
+        # Moments of ASE's reader were zero.
+        return f"{super().fingerprint(parameters)}{' moments-2' if spin else ''}"
 
     def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
         charge = _flat(parameters["input_data"]).get("tot_charge")
@@ -128,22 +163,7 @@ class EspressoCode(Code):
         return super().charge(atoms, {"charge": charge})
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
-        if not isinstance(parameters["input_data"], Mapping):
-            raise ParameterError(
-                "input_data must be a dictionary of pw.x's own keywords, not "
-                f"{parameters['input_data']!r}."
-            )
         warnings = super().check(atoms, parameters)
-        require_positive(ecutwfc=parameters["ecutwfc"])
-        for name in ("ecutrho", "kspacing"):
-            if parameters[name] is not None:
-                require_positive(**{name: parameters[name]})
-        kpts = parameters["kpts"]
-        if kpts is not None:
-            if isinstance(kpts, str) or not isinstance(kpts, Sequence) or len(kpts) != 3:
-                raise ParameterError(f"kpts must be three whole numbers, not {kpts!r}.")
-            for number in kpts:
-                require_count(kpts=number)
         for section, values in _nested(parameters["input_data"]).items():
             for name in _DECIDED.intersection(values):
                 if (name, values[name]) not in (("calculation", "scf"), ("ibrav", 0)):
@@ -213,8 +233,7 @@ class EspressoCode(Code):
             "atoms.set_initial_magnetic_moments()."
         ]
 
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
-        assert directory is not None
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         from ase.io.espresso_namelist.namelist import Namelist
 
         ecutwfc = parameters["ecutwfc"]
@@ -234,9 +253,12 @@ class EspressoCode(Code):
         data.to_nested("pw")
         for section, values in _nested(parameters["input_data"]).items():
             data[section].update(values)
+        command = self.program.run_command()
+        if (npool := place.options["npool"]) > 1:
+            command = f"{command} -nk {npool}"
         calculator: Any = _Espresso(
-            profile=EspressoProfile(command=self.run_command(), pseudo_dir=str(self.folder())),
-            directory=directory,
+            profile=EspressoProfile(command=command, pseudo_dir=str(self.folder())),
+            directory=place.folder,
             input_data=data,
             pseudopotentials=dict(parameters["pseudopotentials"]),
             kpts=parameters["kpts"],
@@ -246,7 +268,7 @@ class EspressoCode(Code):
 
     def diagnose(self, directory: Path) -> str | None:
         output = _read(directory / "espresso.pwo")
-        if found := re.search(r"convergence NOT achieved after\s+(\d+) iterations", output):
+        if found := _NOT_CONVERGED.search(output):
             return (
                 f"the SCF did not converge in {found.group(1)} iterations; pass input_data with a "
                 "smaller mixing_beta, a larger electron_maxstep or degauss"
@@ -293,10 +315,8 @@ def _is_isolated(parameters: Mapping[str, Any]) -> bool:
     return str(_flat(parameters["input_data"]).get("assume_isolated", "none")).lower() != "none"
 
 
-def _flat(input_data: Any) -> dict[str, Any]:
-    """Return keywords of pw.x without their sections, in lower case; nothing of what is none."""
-    if not isinstance(input_data, Mapping):
-        return {}
+def _flat(input_data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords of pw.x without their sections, in lower case."""
     return {name: value for part in _nested(input_data).values() for name, value in part.items()}
 
 
@@ -373,12 +393,6 @@ def _only_one(folder: Path, symbol: str) -> str:
             else "The setting pseudopotentials.espresso names the folder."
         )
     )
-
-
-@cache
-def _sha256(file: str, changed: int) -> str:
-    with open(file, "rb") as stream:
-        return f"{Path(file).name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
 
 
 @cache

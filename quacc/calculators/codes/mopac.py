@@ -17,19 +17,27 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mopac import MOPAC
 
-from quacc.calculators.base import UNKNOWN, Code, check_charge
-from quacc.errors import ParameterError, StructureError, require_choice, require_positive
+from quacc.calculators.code import Code, Place
+from quacc.calculators.keyword import Keyword, one_of, positive, whole
+from quacc.calculators.program import Program
+from quacc.errors import ParameterError, StructureError
 from quacc.extras import unpaired_of
 
 
 class MopacCode(Code):
-    """``method`` (PM7, PM6, AM1, …), ``charge`` (None: sum of the initial charges),
-    ``relscf`` (how much tighter than MOPAC's default to converge the SCF: smaller is
-    tighter), ``task`` (MOPAC's own keywords)."""
-
     name = "mopac"
     title = "MOPAC (semi-empirical quantum chemistry)"
-    defaults = {"method": "PM7", "task": "1SCF GRADIENTS", "charge": None, "relscf": 0.0001}
+    keywords = {
+        "method": Keyword("PM7", "the parametrisation", one_of(*MOPAC.methods)),
+        "task": Keyword("1SCF GRADIENTS", "MOPAC's own keywords"),
+        "charge": Keyword(None, "None: the sum of the initial charges", whole),
+        "relscf": Keyword(
+            0.0001,
+            "how much tighter than MOPAC's default the SCF converges: less is tighter",
+            positive,
+        ),
+    }
+    program = Program("mopac", "mopac", r"version\s+(\S+)", ask_with=("--version",))
     properties = ("energy", "forces")
     energy_is_enthalpy = True
     one_spin = True
@@ -39,7 +47,6 @@ class MopacCode(Code):
         "moments": "honoured: their sum, up to four unpaired electrons; without any, the lowest "
         "spin; impossible ones and vectors are refused",
     }
-    command = "mopac"
     install = "`apt-get install mopac` or `conda install -c conda-forge mopac`"
     citation = """@article{Stewart2013,
   author = {Stewart, James J. P.},
@@ -49,20 +56,13 @@ class MopacCode(Code):
   doi = {10.1007/s00894-012-1667-x}
 }"""
 
-    def version(self) -> str:
-        found = re.search(r"version\s+(\S+)", self.ask("--version"))
-        return found.group(1) if found else UNKNOWN
-
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
-        assert directory is not None
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         # Output of an earlier run must not be taken for that of one which died without a word.
-        command = f"rm -f PREFIX.out; {self.run_command()} PREFIX.mop > PREFIX.log 2>&1"
-        return MOPAC(label=str(directory / "mopac"), command=command, **parameters)
+        command = f"rm -f PREFIX.out; {self.program.run_command()} PREFIX.mop > PREFIX.log 2>&1"
+        return MOPAC(label=f"{place.folder}/mopac", command=command, **parameters)
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        require_choice("method", parameters["method"], MOPAC.methods)
-        require_positive(relscf=parameters["relscf"])
         task = parameters["task"]
         total = self.charge(atoms, parameters)
         if not abs(total) <= atoms.numbers.sum():
@@ -85,10 +85,6 @@ class MopacCode(Code):
                 "'1SCF GRADIENTS UHF SEXTET'."
             )
         return warnings
-
-    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
-        check_charge(parameters["charge"])
-        return super().charge(atoms, parameters)
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         words = str(parameters["task"]).upper().split()

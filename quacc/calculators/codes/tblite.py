@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from quacc.calculators.base import Code, check_charge
-from quacc.errors import (
-    ParameterError,
-    StructureError,
-    require_choice,
-    require_count,
-    require_positive,
-)
+from quacc.calculators.code import Code, Place
+from quacc.calculators.keyword import Keyword, count, one_of, positive, whole
+from quacc.errors import ParameterError, StructureError
 from quacc.extras import charge_of, unpaired_of
-
-METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
 class TBLiteCode(Code):
-    """``method`` (GFN2-xTB, GFN1-xTB, IPEA1-xTB), ``charge`` (None: sum of the initial charges),
-    ``multiplicity`` (None: from the initial magnetic moments; 2 for a molecule without any that has
-    an odd number of electrons), ``accuracy`` (of the SCF: smaller
-    is tighter), ``electronic_temperature`` (K), ``max_iterations`` (of the SCF)."""
-
     name = "tblite"
     title = "tblite (extended tight binding: GFN1-xTB, GFN2-xTB)"
-    defaults = {
-        "method": "GFN2-xTB",
-        "charge": None,
-        "multiplicity": None,
-        "accuracy": 1.0,
-        "electronic_temperature": 300.0,
-        "max_iterations": 250,
+    keywords = {
+        "method": Keyword(
+            "GFN2-xTB", "the parametrisation", one_of("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
+        ),
+        "charge": Keyword(None, "None: the sum of the initial charges", whole),
+        "multiplicity": Keyword(
+            None,
+            "None: from the initial magnetic moments; 2 for a molecule without any that has an odd "
+            "number of electrons",
+            count,
+        ),
+        "accuracy": Keyword(1.0, "of the SCF: less is tighter", positive),
+        "electronic_temperature": Keyword(300.0, "K", positive),
+        "max_iterations": Keyword(250, "of the SCF", count),
     }
     package = "tblite"
     one_spin = True
@@ -56,12 +50,7 @@ class TBLiteCode(Code):
   year = {2019}, doi = {10.1021/acs.jctc.8b01176}
 }"""
 
-    def version(self) -> str:
-        from importlib.metadata import version
-
-        return f"tblite {version('tblite')}"
-
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         from tblite.ase import TBLite
 
         return TBLite(verbosity=0, **parameters)
@@ -82,10 +71,6 @@ class TBLiteCode(Code):
             found["multiplicity"] = unpaired + 1  # a sum below zero is no number of electrons
         return found
 
-    def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
-        check_charge(parameters["charge"])
-        return super().charge(atoms, parameters)
-
     def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
         super().check_state(atoms, parameters)
         if atoms.pbc.any() and not atoms.pbc.all():
@@ -98,12 +83,6 @@ class TBLiteCode(Code):
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        require_choice("method", parameters["method"], METHODS)
-        require_positive(
-            accuracy=parameters["accuracy"],
-            electronic_temperature=parameters["electronic_temperature"],
-        )
-        require_count(max_iterations=parameters["max_iterations"])
         if atoms.numbers.max(initial=1) > 86:
             raise ParameterError("GFN-xTB has parameters for the elements up to radon (86).")
         if atoms.pbc.any() and _width(atoms) < _WIDE:
@@ -115,10 +94,7 @@ class TBLiteCode(Code):
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]
-        if multiplicity is None:
-            return None
-        require_count(multiplicity=multiplicity)
-        return float(multiplicity - 1) / 2
+        return None if multiplicity is None else float(multiplicity - 1) / 2
 
     def cite(self, parameters: Mapping[str, Any]) -> str:
         return self.citation if parameters.get("method") == "GFN2-xTB" else _GFN1

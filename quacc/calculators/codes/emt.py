@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ase
@@ -11,8 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT, parameters
 
-from quacc.calculators.base import NO_ELECTRONS, Code, QuickCheck
-from quacc.errors import require_bool
+from quacc.calculators.code import NO_ELECTRONS, Code, Place, QuickCheck
+from quacc.calculators.keyword import Keyword, flag
 
 _FITTED = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"})
 
@@ -22,11 +21,13 @@ class _EMT(QuickCheck, EMT):
 
 
 class EMTCode(Code):
-    """``asap_cutoff``: take the cutoff from the largest atom present, as ASAP does."""
-
     name = "emt"
     title = "EMT (effective medium theory)"
-    defaults = {"asap_cutoff": False}
+    keywords = {
+        "asap_cutoff": Keyword(
+            False, "take the cutoff from the largest atom present, as ASAP does", flag
+        ),
+    }
     elements = frozenset(parameters)
     electrons = False
     handles = NO_ELECTRONS
@@ -41,7 +42,7 @@ class EMTCode(Code):
     def version(self) -> str:
         return f"ase {ase.__version__}"
 
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         return _EMT(**parameters)
 
     def reach(self, calculator: Any) -> float:
@@ -49,7 +50,6 @@ class EMTCode(Code):
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        require_bool(asap_cutoff=parameters["asap_cutoff"])
         unfitted = sorted({*atoms.symbols} - _FITTED)
         if unfitted:
             warnings.append(

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shlex
-import shutil
-import subprocess
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from functools import cache
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,15 +12,15 @@ from typing import Any, ClassVar
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from quacc.calculators.files import content_of
+from quacc.calculators.keyword import Keyword
+from quacc.calculators.program import Program
+from quacc.calculators.recovery import Handler
 from quacc.errors import MissingProgramError, ParameterError, StructureError, plain, suggest
 from quacc.extras import charge_of, check_collinear, check_spin, unpaired_of
 
-PATIENCE = 60.0
-"""How long a program may take to tell its version (s)."""
-
 UNKNOWN = "unknown"
 """The version of a program that does not tell it."""
-
 
 HANDLES = {
     "partial occupancy": "refused",
@@ -46,14 +40,26 @@ NO_ELECTRONS = {
 """What a code without electrons does with charges and moments."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where and how a calculation runs; nothing here decides a number."""
+
+    folder: Path | None = None
+    """For a code that writes files: where it does."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """All of the code's options, defaults included."""
+
+
 class Code(ABC):
     """One code: what it accepts, whether it is here, and how to build its calculator."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     """One line for people."""
-    defaults: ClassVar[Mapping[str, Any]]
-    """Accepted parameters, with their defaults."""
+    keywords: ClassVar[Mapping[str, Keyword]] = {}
+    """What decides the numbers: in the key, the documentation of the jobs, and their checks."""
+    options: ClassVar[Mapping[str, Keyword]] = {}
+    """What decides no number, such as a device; never in a key."""
     elements: ClassVar[frozenset[str] | None] = None
     """Elements with parameters; None for all."""
     properties: ClassVar[tuple[str, ...]] = ("energy", "forces", "stress")
@@ -61,18 +67,15 @@ class Code(ABC):
     energy_is_enthalpy: ClassVar[bool] = False
     """Whether the energy is an enthalpy at 298.15 K, such as a heat of formation: zero-point and
     thermal energy are in it, and thermochemistry must not add them again."""
-    command: ClassVar[str | None] = None
-    """How to start the external program, unless the setting ``commands.<name>`` says
-    otherwise. None for codes that run inside Python, in memory."""
+    program: ClassVar[Program | None] = None
+    """The external program; None for codes that run inside Python, in memory."""
     package: ClassVar[str | None] = None
     """The Python package that it is, where that is an extra."""
-    restart_files: ClassVar[tuple[str, ...]] = ()
-    """Names or patterns of files and folders in the working folder that the program starts
-    faster from; they are kept with each checkpoint and put back."""
-    scratch_files: ClassVar[tuple[str, ...]] = ()
-    """Names or patterns of files and folders that nobody needs after a calculation."""
-    parallel: ClassVar[bool] = False
-    """Whether the setting ``launcher`` starts the program, on many cores."""
+    reuse: ClassVar[bool] = False
+    """Whether one calculator serves all calculations of a thread that have the same parameters,
+    since building one takes long. It must give the same numbers as a new one."""
+    handlers: ClassVar[tuple[Handler, ...]] = ()
+    """What is tried when the program fails."""
     electrons: ClassVar[bool] = True
     """Whether it knows electrons, so that charges and magnetic moments mean something."""
     one_spin: ClassVar[bool] = False
@@ -85,92 +88,53 @@ class Code(ABC):
     """BibTeX."""
 
     @abstractmethod
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
+        """Return ASE's calculator; codes that write files do so in the place's folder."""
+
     def version(self) -> str:
         """Return the code's version."""
+        from importlib.metadata import version
 
-    @abstractmethod
-    def build(self, parameters: Mapping[str, Any], directory: Path | None) -> Calculator:
-        """Return ASE's calculator; codes that write files do so in the directory."""
+        if self.program is not None:
+            return self.program.version() or UNKNOWN
+        return f"{self.package} {version(self.package or '')}"
+
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        """Return the files that decide the numbers, such as pseudopotentials; in the key."""
+        return []
 
     def missing(self) -> str | None:
         """Return why the code cannot be used here, or None if it can."""
         if self.package is not None and find_spec(self.package) is None:
             return f"The Python package {self.package} is not installed: {self.install}."
-        if self.command is None:
-            return None
-        try:
-            program = self._words()[0]
-        except MissingProgramError as error:
-            return str(error)
-        if shutil.which(program):
-            return None
-        return (
-            f"The program {program!r} is not found. The setting commands.{self.name} names it: "
-            f"set it with `quacc settings set commands.{self.name} /path/to/{self.name}` or "
-            f"QUACC_COMMANDS__{self.name.upper()}, or install it: {self.install}."
-        )
+        return None if self.program is None else self.program.missing(self.install)
 
-    def start_command(self) -> str:
-        """Return the command that starts the external program, from the settings."""
-        from quacc.settings import get_settings
-
-        return get_settings().commands.get(self.name) or self.command or ""
-
-    def run_command(self) -> str:
-        """Return the command that runs a calculation: a parallel program's with its launcher."""
-        from quacc.settings import get_settings
-
-        launcher = get_settings().launcher if self.parallel else ""
-        return f"{launcher} {self.start_command()}".strip()
-
-    def ask(self, *arguments: str) -> str:
-        """Return what the external program prints when it is started with these arguments.
-
-        Raises
-        ------
-        MissingProgramError
-            It cannot be started, or does not come to an end.
-        """
-        try:
-            return _ask((*self._words(), *arguments), self._files())
-        except OSError as error:
-            advice = "A script needs a first line such as #!/bin/sh, and must be executable"
-            raise self._broken(f"cannot be started: {error}. {advice}") from error
-        except subprocess.TimeoutExpired as error:
-            raise self._broken(
-                f"did not answer to {' '.join(arguments)} within {PATIENCE:g} s. Try it in a shell"
-            ) from error
-
-    def _words(self) -> list[str]:
-        try:
-            return shlex.split(self.start_command())
-        except ValueError as error:
-            what = f"cannot be read: {error}. Write it as in a shell"
-            raise self._broken(what) from error
-
-    def _files(self) -> tuple[tuple[str, int, int], ...]:
-        """Return path, time of change and size of the programs in the command."""
-        paths = [os.path.realpath(path) for word in self._words() if (path := shutil.which(word))]
-        return tuple((path, (s := os.stat(path)).st_mtime_ns, s.st_size) for path in paths)
-
-    def _broken(self, what: str) -> MissingProgramError:
-        return MissingProgramError(
-            f"The setting commands.{self.name} = {self.start_command()!r} {what}."
-        )
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of all keywords."""
+        return {name: keyword.default for name, keyword in self.keywords.items()}
 
     def complete(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
-        """Return the given parameters after defaults, or refuse unknown ones.
+        """Return the keywords' values after defaults; refuse what is unknown or makes no sense.
 
         ``also`` are the job's own keywords, so that a typo in one of those is recognised.
         """
+        known = {**self.keywords, **self.options}
         for name in given:
-            if name not in self.defaults:
-                accepted = sorted({*self.defaults, *also})
+            if name not in known:
+                accepted = sorted({*known, *also})
                 raise ParameterError(
                     f"Unknown keyword {name!r}.{suggest(name, accepted)} "
                     f"Accepted: {', '.join(accepted)}."
                 )
-        return {**self.defaults, **{name: plain(value) for name, value in given.items()}}
+        values = {name: plain(value) for name, value in given.items()}
+        for name, value in values.items():
+            known[name].require(name, value)
+        return {name: values.get(name, word.default) for name, word in self.keywords.items()}
+
+    def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options' values after defaults."""
+        return {name: given.get(name, word.default) for name, word in self.options.items()}
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters, with those that depend on the structure filled in."""
@@ -276,9 +240,9 @@ class Code(ABC):
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         """Return what decides the numbers beside the parameters."""
         version = self.version()
-        if version == UNKNOWN:  # then the program, or the script around it, is all that is known
-            version = " ".join(_sha256(file) for file in self._files())
-        return f"{self.name} {version}"
+        if version == UNKNOWN and self.program:  # then it, or the script around it, is all we know
+            version = self.program.contents()
+        return " ".join([self.name, version, *map(content_of, self.files(parameters))])
 
     def cite(self, parameters: Mapping[str, Any]) -> str:
         """Return the BibTeX entries of the method, with these parameters."""
@@ -296,13 +260,6 @@ def doublet(atoms: Atoms, electrons: int) -> str:
         "says its spin: it is taken for a doublet, S = 1/2. Say it with "
         "atoms.set_initial_magnetic_moments()."
     )
-
-
-def check_charge(charge: Any) -> None:
-    """Raise a ParameterError for a keyword ``charge`` that is neither a whole number nor None."""
-    whole = isinstance(charge, int) or (isinstance(charge, float) and charge.is_integer())
-    if charge is not None and (isinstance(charge, bool) or not whole):
-        raise ParameterError(f"charge must be a whole number or None, not {charge!r}.")
 
 
 class QuickCheck(Calculator):
@@ -323,27 +280,3 @@ class QuickCheck(Calculator):
 def _bytes(atoms: Atoms) -> list[bytes | None]:
     arrays = {**atoms.arrays, "cell": atoms.cell.array, "pbc": atoms.pbc}
     return [arrays[name].tobytes() if name in arrays else None for name in all_changes]
-
-
-# The files are among the arguments so that a program that has changed is asked again.
-@cache
-def _ask(command: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> str:
-    program, *words = command
-    with tempfile.TemporaryDirectory(prefix="quacc-") as folder:  # pw.x leaves a file named CRASH
-        return subprocess.run(
-            [os.path.abspath(program) if os.sep in program else program, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            cwd=folder,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PATIENCE,
-            check=False,
-        ).stdout
-
-
-@cache
-def _sha256(file: tuple[str, int, int]) -> str:
-    with open(file[0], "rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

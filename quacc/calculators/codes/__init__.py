@@ -1,0 +1,1 @@
+"""The codes that quacc can run: one file each, holding one ``Code`` named ``CODE``."""

@@ -1,0 +1,46 @@
+"""Calculators that took long to build, kept for the next calculation of the same thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ase.calculators.calculator import Calculator
+
+from quacc.calculators.code import Code, Place
+
+_kept = threading.local()
+
+
+class Reuse:
+    """The calculators of one calculation; those that did not fail serve later ones, too.
+
+    Only those of the code and the parameters that were used last are kept, since a model can take
+    much of a machine's memory.
+    """
+
+    def __init__(self, code: Code, parameters: Mapping[str, Any], place: Place) -> None:
+        self._code = code
+        self._parameters = parameters
+        self._place = place
+        self._what = repr((code.name, sorted(parameters.items()), sorted(place.options.items())))
+        self._taken: list[Calculator] = []
+
+    def take(self) -> Calculator:
+        """Return a calculator that nobody else uses."""
+        if getattr(_kept, "what", None) != self._what:
+            _kept.what, _kept.idle = self._what, []
+        if _kept.idle:
+            calculator: Calculator = _kept.idle.pop()
+            calculator.reset()
+        else:
+            calculator = self._code.build(self._parameters, self._place)
+        self._taken.append(calculator)
+        return calculator
+
+    def give_back(self) -> None:
+        """Leave them to the next calculation."""
+        if getattr(_kept, "what", None) == self._what:
+            _kept.idle += self._taken
+        self._taken = []
