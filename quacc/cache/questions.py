@@ -105,7 +105,7 @@ def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
     for job in jobs.values():
         plan = plan_of(job)
         if plan is not None and plan.name == wanted:
-            parameters = list(inspect.signature(job).parameters.values())[1:]
+            parameters = list(inspect.signature(plan.function).parameters.values())[2:]
             defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
             whole = defaults | kwargs
             return {key: one for key, one in whole.items() if not _is_later(wanted, key, one)}

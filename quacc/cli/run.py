@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,10 +43,20 @@ def run(
         ),
     ] = None,
     site: Annotated[
-        str | None, typer.Option(help="Submit batch jobs as this profile says; see `quacc site`.")
+        str | None,
+        typer.Option(
+            help="Submit batch jobs as this profile says, tracked by Prefect; see `quacc site`."
+        ),
     ] = None,
+    prefect: Annotated[
+        bool,
+        typer.Option("--prefect", help="Track it with Prefect, as if its API were configured."),
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Without Prefect, although its API is configured.")
+    ] = False,
 ) -> None:
-    """Run a workflow or a job as a Prefect flow, on this machine's cores or a site's.
+    """Run a workflow or a job, on this machine's cores or a site's.
 
     Their parameters are options, too: `quacc run eos -h` lists them.
     """
@@ -53,6 +64,13 @@ def run(
     from quacc.recipes.tools.workflow import check_workflow, workflow_of_job
     from quacc.settings import get_settings
 
+    if local and (site or prefect):
+        raise InputError(
+            f"--local forbids {'--site' if site else '--prefect'}: leave one of them out."
+        )
+    tracked = bool(prefect or site or (not local and is_api_configured()))
+    if not tracked:  # the cores have a job each; libraries read it when they are loaded
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     calculator = calculator or get_settings().calculator or "emt"
     is_job = workflow in JOBS
     serial = workflow_of_job(workflow) if is_job else find(workflow)
@@ -74,7 +92,12 @@ def run(
     console = Console()
     database = redact(get_settings().database)
     try:
-        for result, seconds in _tracked(serial, calls, parameters, site, console):
+        runs = (
+            _tracked(serial, calls, parameters, site, console)
+            if tracked
+            else _untracked(serial, calls, parameters, console)
+        )
+        for result, seconds in runs:
             key = result["key"][:10]
             if is_job:
                 print_result(result, console)
@@ -92,8 +115,12 @@ def run(
                 highlight=False,
                 soft_wrap=True,
             )
+        if not tracked:
+            typer.echo("To follow runs in Prefect's dashboard, add --prefect.")
     except KeyboardInterrupt as error:  # or the flow was cancelled, or its server has gone
-        kept = "Results of finished jobs are kept; see `quacc results ls`."
+        kept = (
+            "Results of finished jobs are kept; see `quacc results ls`. The same command goes on."
+        )
         typer.echo(f"quacc: {str(error) or 'interrupted.'} {kept}", err=True)
         raise typer.Exit(130) from None
 
@@ -146,13 +173,101 @@ def _tracked(
             jobs.propagate = False
             jobs.addHandler(_Progress(status.update if console.is_terminal else console.print))
             for arguments in calls:
-                shown = ", ".join(map(str, arguments))
-                console.print(
-                    f"Running {serial.__name__.removesuffix('_flow')} of {shown} with "
-                    f"{parameters['calculator']}."
-                )
+                console.print(_what(serial, arguments, parameters))
                 yield flow(*arguments, **parameters), time.perf_counter() - started
                 started = time.perf_counter()
+
+
+def _untracked(
+    serial: Callable[..., Any],
+    calls: list[tuple[Any, ...]],
+    parameters: dict[str, Any],
+    console: Any,
+) -> Iterator[tuple[Any, float]]:
+    from quacc.local import run as run_here
+
+    for arguments in calls:
+        console.print(_what(serial, arguments, parameters))
+        started = time.perf_counter()
+        with _Bar(console) as bar:
+            result = run_here(serial, *arguments, tell=bar.update, **parameters)
+        yield result, time.perf_counter() - started
+
+
+def _what(
+    serial: Callable[..., Any], arguments: tuple[Any, ...], parameters: dict[str, Any]
+) -> str:
+    name = serial.__name__.removesuffix("_flow")
+    return f"Running {name} of {', '.join(map(str, arguments))} with {parameters['calculator']}."
+
+
+class _Bar:
+    """How many jobs have ended: a bar in a terminal, else a line now and then.
+
+    It is drawn when something happens, by no thread of its own, so that this process can be
+    copied to make workers.
+    """
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            BarColumn(20),
+            TextColumn("{task.completed} of {task.total} jobs{task.fields[aside]}"),
+        )
+        self._console = console
+        self._bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        self._task: Any = None
+        self._shown = time.monotonic()
+
+    def update(self, computed: int, cached: int, failed: int, total: int) -> None:
+        parts = [
+            f"{count} {what}" for count, what in ((cached, "known"), (failed, "failed")) if count
+        ]
+        aside = f" ({', '.join(parts)})" if parts else ""
+        done = computed + cached + failed
+        if not self._console.is_terminal:
+            if time.monotonic() - self._shown > _EVERY:
+                self._shown = time.monotonic()
+                self._console.print(f"{done} of {total} jobs{aside}", highlight=False)
+            return
+        if self._task is None:
+            self._bars.start()
+            self._task = self._bars.add_task("", total=total, aside=aside)
+        self._bars.update(self._task, completed=done, total=total, aside=aside, refresh=True)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+
+_EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+def is_api_configured() -> bool:
+    """Tell whether Prefect knows an API to track runs with; Prefect is not loaded for it."""
+    import tomllib
+
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")
+    found: list[Any] = []
+    for file in (profiles, "prefect.toml", "pyproject.toml"):
+        try:
+            found.append(tomllib.loads(Path(file).read_text("utf-8")))
+        except (OSError, ValueError):  # Prefect says what is wrong with it, once it is asked
+            found.append({})
+    active = os.environ.get("PREFECT_PROFILE") or found[0].get("active")
+    settings = [
+        found[0].get("profiles", {}).get(active, {}).get("PREFECT_API_URL"),
+        found[1].get("api", {}).get("url"),
+        found[2].get("tool", {}).get("prefect", {}).get("api", {}).get("url"),
+    ]
+    return any(settings)
 
 
 class _Progress(logging.Handler):

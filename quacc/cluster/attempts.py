@@ -37,6 +37,9 @@ class Verdict(Enum):
     """Give up: it gets no further."""
 
 
+RETRIES = 3
+"""For lost workers, connections and file systems; a failed calculation is never repeated."""
+
 _STALLS = 2
 """Whole walltimes without progress; more would bring none either."""
 

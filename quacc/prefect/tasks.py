@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
+from quacc.cluster.attempts import RETRIES
 from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import ParameterError, can_pass
 from quacc.prefect.cache_policy import InResultsDatabase
@@ -26,9 +27,6 @@ guard.install()
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-RETRIES = 3
-"""For lost workers, connections and file systems; a failed calculation is never repeated."""
 
 
 def as_task(job: Callable[_P, _R], *, refresh: bool | None = None, **options: Any) -> Task[_P, _R]:

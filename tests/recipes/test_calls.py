@@ -215,8 +215,10 @@ def test_every_calculator_has_all_jobs(name):
     for job in (core.static_job, core.relax_job, core.md_job, core.freq_job, core.neb_job):
         assert pickle.loads(pickle.dumps(job)) is job
         assert "code" not in inspect.signature(job).parameters
-        for keyword, default in get_code(name).defaults.items():
-            assert f"{keyword}={default!r}" in " ".join(job.__doc__.split())
+        taken = inspect.signature(job).parameters
+        for word, keyword in {**get_code(name).keywords, **get_code(name).options}.items():
+            assert taken[word].default == keyword.default
+            assert f"{word} {keyword}" in " ".join(job.__doc__.split())
 
 
 @pytest.mark.parametrize("workflow", ["eos", "elastic", "qha", "vacancy", "defects"])

@@ -26,6 +26,7 @@ from prefect.futures import PrefectFuture
 from quacc.cache.claims import Claims
 from quacc.cache.results import ResultsCache, is_result
 from quacc.cache.served import as_asked
+from quacc.cluster.attempts import RETRIES
 from quacc.cluster.blame import Blame, Judgement
 from quacc.cluster.packing import DEATHS, Chunk, Packing
 from quacc.cluster.transport import Outcome, unpack
@@ -43,7 +44,6 @@ from quacc.prefect.chunk_run import ItemsFailedError, Load
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.lifecycle import watch
-from quacc.prefect.tasks import RETRIES
 from quacc.prefect.width import innermost_runner, width_of
 from quacc.runners.calculation import Calculation
 from quacc.runners.job import calculation_of
