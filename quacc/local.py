@@ -1,0 +1,302 @@
+"""``run``: a workflow on this machine's cores, with neither a server nor Dask.
+
+The same jobs, keys and database as with Prefect: what is known is not computed again, and each
+result is stored as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from quacc.cache.claims import Claims
+from quacc.cache.questions import question
+from quacc.cache.results import ASKED, ResultsCache, is_outcome, is_result
+from quacc.cache.served import as_asked
+from quacc.cluster.attempts import RETRIES
+from quacc.cluster.cores import Cores, usable_cores
+from quacc.cluster.packing import DEATHS
+from quacc.cluster.transport import pack, unpack
+from quacc.errors import LostWorkerError, QuaccError, StuckError, can_pass, require_count
+from quacc.recipes.tools.verbs import bare
+from quacc.recipes.tools.workflow import resolved
+from quacc.runners.calculation import Calculation
+from quacc.runners.job import calculation_of, plan_of
+from quacc.settings import overrides
+from quacc.store import Store
+
+logger = logging.getLogger(__name__)
+
+_WAIT, _ELSEWHERE, _DELAY = 0.5, 1.0, 5.0
+"""Seconds between two looks at the clock; until a calculation of another run is looked up again;
+and until one is tried again whose error can pass."""
+
+
+class Tell(Protocol):
+    """Told how many jobs have ended: computed, from the database, and failed, of how many."""
+
+    def __call__(self, computed: int, cached: int, failed: int, total: int) -> object: ...
+
+
+def run(
+    workflow: Callable[..., Any],
+    *args: Any,
+    cores: int | None = None,
+    tell: Tell = lambda computed, cached, failed, total: None,
+    **kwargs: Any,
+) -> Any:
+    """Run a workflow on this machine's cores; return its result.
+
+    What the results database has is taken from there, also the whole result. A run that is
+    interrupted goes on when the same is called again.
+
+    Parameters
+    ----------
+    workflow
+        Such as :func:`quacc.recipes.workflows.eos_flow`, or one of your own in the same verbs.
+    *args, **kwargs
+        Of the workflow.
+    cores
+        Jobs at the same time; None: as many as this process has cores.
+    tell
+        Called when a job ends.
+
+    Raises
+    ------
+    InputError
+        Before anything is computed.
+    JobsFailedError
+        Some jobs failed; the others' results are in the database.
+    """
+    if cores is not None:
+        require_count(cores=cores)
+    bound = resolved(workflow, args, kwargs)
+    asked = question(workflow, bound.args, bound.kwargs)
+    store = Store()
+    store.check_writable()
+    work = _Work(ResultsCache(store), usable_cores() if cores is None else cores, tell)
+    try:
+        if asked is not None and (found := work.cache.answers([asked])):
+            return found[asked]
+        for name, value in bound.arguments.items():
+            if callable(value):
+                bound.arguments[name] = _Job(value, work)
+        result = workflow(*bound.args, **bound.kwargs)
+        if is_outcome(result):
+            work.cache.keep(result if asked is None else {**result, ASKED: asked})
+    except BaseException as error:
+        work.close()
+        if work.cache.problem:
+            error.add_note(work.cache.problem)
+        raise
+    work.close()
+    if is_outcome(result) and work.cache.problem:
+        result["warnings"].append(work.cache.problem)
+    return result
+
+
+class _Job:
+    """A job of the workflow."""
+
+    def __init__(self, function: Callable[..., Any], work: _Work) -> None:
+        self.fn = bare(function)
+        self.ours = plan_of(self.fn) is not None
+        self.work = work
+
+    def submit(self, *args: Any, **kwargs: Any) -> _Call:
+        return self.work.submit(self, args, kwargs)
+
+
+class _Call:
+    """One job on one item, and what it will return."""
+
+    def __init__(
+        self, job: _Job, args: tuple[Any, ...], kwargs: dict[str, Any], number: int
+    ) -> None:
+        self.job, self.args, self.kwargs, self.number = job, args, kwargs, number
+        self.calculation: Calculation[Any] | None = None
+        self.tries = self.deaths = 0
+        self.done = False
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.followers: list[_Call] = []
+
+    @property
+    def key(self) -> str | None:
+        return None if self.calculation is None else self.calculation.key
+
+    def result(self) -> Any:
+        """Wait for the job; return its result, or raise what it raised."""
+        while not self.done:
+            self.job.work.turn(_WAIT)
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class _Work:
+    """The jobs of one workflow: looked up, computed on the cores, and kept."""
+
+    def __init__(self, cache: ResultsCache, cores: int, tell: Tell) -> None:
+        self.cache = cache
+        self._claims = Claims()
+        self._cores = Cores(cores)
+        self._told = tell
+        self._new: list[_Call] = []
+        self._ready: list[_Call] = []
+        self._later: list[tuple[float, int]] = []
+        self._calls: dict[int, _Call] = {}
+        self._same: dict[str, list[_Call]] = {}  # by the key that is being computed
+        self._counts = {"computed": 0, "cached": 0, "failed": 0}
+        self._total = 0
+
+    def submit(self, job: _Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        """Start a job on an item, or on what a job before it returns."""
+        self._total += 1
+        call = _Call(job, *copy.deepcopy((args[1:], kwargs)), self._total)
+        item = args[0] if args else None
+        call.args = (item if isinstance(item, _Call) else copy.deepcopy(item), *call.args)
+        if isinstance(item, _Call) and not item.done:
+            item.followers.append(call)
+        else:
+            self._begin(call)
+        if self._cores.are_free and not self._ready:
+            self.turn(0)
+        return call
+
+    def turn(self, wait: float) -> None:
+        """Start what can start, and take what has ended; wait for something to end (s)."""
+        self._claims.beat()
+        while self._later and self._later[0][0] <= time.monotonic():
+            self._look_up([self._calls[heapq.heappop(self._later)[1]]])
+        while self._new:  # those that follow what is in the database come here, too
+            new, self._new = self._new, []
+            self._identify(new)
+        while self._ready and self._cores.are_free:
+            self._compute(self._ready.pop(0))
+        if wait and not self._new:
+            for number, packed, how in self._cores.ended(wait):
+                self._take(self._calls[number], packed, how)
+
+    def close(self) -> None:
+        """End all that runs, and write what is waiting."""
+        self.cache.leaving = True
+        self._cores.close()
+        self.cache.close()
+        self._claims.close()
+
+    def _begin(self, call: _Call) -> None:
+        """Take a call whose item is there."""
+        if isinstance(item := call.args[0] if call.args else None, _Call):
+            if item.error is not None:
+                self._end(call, None, item.error)
+                return
+            call.args = (copy.deepcopy(item.value), *call.args[1:])
+        self._calls[call.number] = call
+        self._new.append(call)
+
+    def _identify(self, calls: list[_Call]) -> None:
+        accepted: list[_Call] = []
+        for call in calls:
+            try:
+                call.calculation = calculation_of(call.job.fn, call.args, call.kwargs)
+            except QuaccError as error:
+                self._finish(call, None, error)
+            else:
+                accepted.append(call)
+        self._look_up(accepted)
+
+    def _look_up(self, calls: list[_Call]) -> None:
+        """End the calls that are known; the others become ready, each key once."""
+        asked = [call.calculation for call in calls if call.calculation is not None]
+        found = iter(self.cache.find(asked) if asked else [])
+        for call in calls:
+            result = None if call.calculation is None else next(found)
+            if result is not None:
+                self._finish(call, result, None, computed=False)
+            elif call.key in self._same and call not in self._same[call.key]:
+                self._same[call.key].append(call)
+            else:
+                if call.key is not None:
+                    self._same.setdefault(call.key, [call])
+                self._ready.append(call)
+
+    def _compute(self, call: _Call) -> None:
+        if call.key is not None:
+            elsewhere = call.key in self._claims.take([call.key])
+            if elsewhere or self.cache.stored([call.key]):
+                [result] = self.cache.find([call.calculation]) if call.calculation else [None]
+                if result is not None:
+                    self._finish(call, result, None, computed=False)
+                    return
+            if elsewhere:
+                self._again(call, _ELSEWHERE * (1 + random.random()))
+                return
+        try:
+            packed = pack(overrides(), call.job.fn, call.args, call.kwargs)
+        # Whatever the argument's own code raises.
+        except Exception as error:
+            self._finish(call, None, error)
+        else:
+            self._cores.start(call.number, packed)
+
+    def _again(self, call: _Call, pause: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + pause, call.number))
+
+    def _take(self, call: _Call, packed: bytes | None, how: str) -> None:
+        """Take what a worker has sent, or that it is dead."""
+        if packed is None:
+            call.deaths += 1
+            if call.deaths < DEATHS:
+                self._again(call, 0.0)
+                return
+            name = call.job.fn.__name__
+            told = f"{name} killed {DEATHS} worker processes, the last one by {how}."
+            self._finish(call, None, LostWorkerError(told))
+            return
+        try:
+            value = unpack(packed)
+        # Whatever the job raised.
+        except Exception as error:
+            call.tries += 1
+            if can_pass(error) and not isinstance(error, StuckError) and call.tries <= RETRIES:
+                self._again(call, _DELAY)
+            else:
+                self._finish(call, None, error)
+        else:
+            self._finish(call, value, None)
+
+    def _finish(
+        self, call: _Call, value: Any, error: Exception | None, *, computed: bool = True
+    ) -> None:
+        """End a call, and those that wait for the same key."""
+        others = [one for one in self._same.pop(call.key or "", []) if one is not call]
+        failed = error is not None or (is_result(value) and value.get("converged") is False)
+        if failed and call.key is not None:
+            self._claims.leave(call.key)
+        if error is None and computed:
+            self.cache.keep(value, ours=call.job.ours)
+        self._end(call, value, error, computed=computed)
+        for other in others:
+            if error is None and isinstance(value, Mapping) and other.calculation is not None:
+                own = as_asked(copy.deepcopy(value), other.calculation)
+                self._end(other, own, None, computed=False)
+            else:
+                self._end(other, None, copy.copy(error))
+
+    def _end(
+        self, call: _Call, value: Any, error: Exception | None, *, computed: bool = True
+    ) -> None:
+        self._calls.pop(call.number, None)
+        kind = "failed" if error is not None else "computed" if computed else "cached"
+        self._counts[kind] += 1
+        call.value, call.error, call.done = value, error, True
+        self._told(**self._counts, total=self._total)
+        followers, call.followers = call.followers, []
+        for follower in followers:
+            self._begin(follower)
