@@ -14,6 +14,7 @@ endef
 
 demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu
+	$(BIN)/quacc run bulk_to_slabs Cu --prefect
 
 # In their order: else the file that takes longest, which has few tests, would be the last.
 test: lint

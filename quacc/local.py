@@ -23,7 +23,7 @@ from quacc.cluster.cores import Cores, usable_cores
 from quacc.cluster.packing import DEATHS
 from quacc.cluster.transport import pack, unpack
 from quacc.errors import LostWorkerError, QuaccError, StuckError, can_pass, require_count
-from quacc.recipes.tools.verbs import bare
+from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.calculation import Calculation
 from quacc.runners.job import calculation_of, plan_of
@@ -255,7 +255,7 @@ class _Work:
             if call.deaths < DEATHS:
                 self._again(call, 0.0)
                 return
-            name = call.job.fn.__name__
+            name = getattr(innermost(call.job.fn), "__name__", "The job")
             told = f"{name} killed {DEATHS} worker processes, the last one by {how}."
             self._finish(call, None, LostWorkerError(told))
             return

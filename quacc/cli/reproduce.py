@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from quacc.cli.upkeep import StoreOption
@@ -63,6 +62,8 @@ def _again(result: Mapping[str, Any]) -> Any:
 
 
 def _compared(stored: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
     before, after = stored["results"], again["results"]
     row = {
         "key": stored["key"][:10],

@@ -80,9 +80,10 @@ def run(
         _check_names(serial, parameters)
     calls = _calls(serial, structures, parameters)
     parameters["calculator"] = calculator
-    for arguments in calls:
-        # Mistakes are reported now, not after a server has started.
-        check_workflow(serial, *arguments, **parameters)
+    if tracked or len(calls) > 1:
+        for arguments in calls:
+            # Mistakes are reported now, not after a server has started, or others have run.
+            check_workflow(serial, *arguments, **parameters)
 
     from rich.console import Console
 
@@ -161,20 +162,30 @@ def _tracked(
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
         from quacc.prefect import as_flow, make_runner, workflows
+        from quacc.prefect.flows import run_name
         from quacc.prefect.lifecycle.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         runner = make_runner(site=site)
         flow = getattr(workflows, serial.__name__, None) or as_flow(serial)
         flow = flow.with_options(task_runner=runner)
-        with prefect_api():
+        with prefect_api() as own_server:
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)
             jobs.propagate = False
             jobs.addHandler(_Progress(status.update if console.is_terminal else console.print))
             for arguments in calls:
                 console.print(_what(serial, arguments, parameters))
-                yield flow(*arguments, **parameters), time.perf_counter() - started
+                result = flow(*arguments, **parameters)
+                yield result, time.perf_counter() - started
+                what = "The dashboard" if not own_server else "`prefect server start`"
+                more = ", a table and a figure" if "jobs" in result else ""
+                console.print(
+                    f"{what} shows the flow run '{run_name(serial, arguments[0])}', a task run "
+                    f"for each job that was computed{more}.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
                 started = time.perf_counter()
 
 

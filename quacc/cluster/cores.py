@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -101,8 +102,9 @@ class _Worker:
     def end(self) -> str:
         """Kill it, and what it has started; return how it ended, in words."""
         self.connection.close()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        for kill in (os.killpg, os.kill):  # it may not lead its group yet
+            with suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
         code = self._wait()
         if code < 0:
             with suppress(ValueError):
@@ -128,11 +130,11 @@ class _Copied(_Worker):
                 os.setsid()
                 serve(others.detach())
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         others.close()
-        with suppress(OSError):  # it may have done so itself, or be gone
-            os.setpgid(self.pid, self.pid)
         self.connection = Connection(mine.detach())
 
     def _wait(self) -> int:

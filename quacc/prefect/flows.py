@@ -101,17 +101,20 @@ def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
         ]
     )
 
-    def run_name() -> str:
-        structure = next(iter(flow_run.get_parameters().values()), None)
-        return f"{short_name(innermost(serial)).removesuffix('_flow')} {formula(structure)}".strip()
-
     settings: dict[str, Any] = {
         "name": full_name(serial),
-        "flow_run_name": run_name,
+        "flow_run_name": lambda: run_name(
+            serial, next(iter(flow_run.get_parameters().values()), None)
+        ),
         # Structures and jobs are checked by the jobs; pydantic would try to rebuild them.
         "validate_parameters": False,
     }
     return cast(Flow[_P, _R], JobFlow(run, **(settings | options)))
+
+
+def run_name(serial: Callable[..., Any], structure: Any) -> str:
+    """Return the name of a flow run, such as "eos Cu"."""
+    return f"{short_name(innermost(serial)).removesuffix('_flow')} {formula(structure)}".strip()
 
 
 class JobFlow(Flow[..., Any]):

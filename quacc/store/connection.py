@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -72,9 +73,10 @@ INDICES = {
 
 @contextmanager
 def open_database(location: str | Path, *, write: bool) -> Iterator[Any]:
-    """Yield ASE's database object, connected; None if there is nothing to read yet.
+    """Yield a database with its ``connection``; None if there is nothing to read yet.
 
-    With ``write``, everything done inside is one transaction that excludes other writers.
+    With ``write``, it is ASE's database object, and everything done inside is one transaction that
+    excludes other writers.
     """
     kind = _postgresql if is_url(location) else _sqlite
     with kind(location, write) as database:
@@ -83,10 +85,7 @@ def open_database(location: str | Path, *, write: bool) -> Iterator[Any]:
 
 @contextmanager
 def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
-    from ase.db.sqlite import SQLite3Database
-
     path = Path(location)
-    database: Any = SQLite3Database(str(path), use_lock_file=False, serial=True)
     try:
         _check_there(path)
         if not write and not path.exists():
@@ -98,13 +97,17 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
         with closing(
             sqlite3.connect(address, uri=True, timeout=TIMEOUT, isolation_level=None)
         ) as connection:
-            database.connection = connection
             if not write:
-                is_empty = _is_empty(connection, path)
-                if not is_empty:
+                if _is_empty(connection, path):
+                    yield None
+                elif _version(connection) <= _VERSION:  # without ASE, which takes long to import
+                    yield SimpleNamespace(connection=connection)
+                else:  # which refuses a format that is newer than itself
+                    database = _of_ase(path, connection)
                     database._initialize(connection)
-                yield None if is_empty else database
+                    yield database
                 return
+            database = _of_ase(path, connection)
             # ASE creates the tables one by one, and commits after the last: begin first, so
             # that a process killed in between leaves none of them.
             connection.execute("BEGIN IMMEDIATE")
@@ -131,6 +134,26 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
         raise (RejectedError if _is_rejection(error) else StoreError)(message) from error
     except OSError as error:
         raise StoreError(f"Results database {path}: {error}.") from error
+
+
+_VERSION = 9
+"""Of ASE's format, which quacc reads itself."""
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with suppress(sqlite3.OperationalError):  # old formats have no such table
+        statement = "SELECT value FROM information WHERE name = 'version'"
+        for (version,) in connection.execute(statement):
+            return int(version)
+    return 0
+
+
+def _of_ase(path: Path, connection: sqlite3.Connection) -> Any:
+    from ase.db.sqlite import SQLite3Database
+
+    database: Any = SQLite3Database(str(path), use_lock_file=False, serial=True)
+    database.connection = connection
+    return database
 
 
 def _inode(path: Path) -> int:

@@ -21,6 +21,10 @@ BY_QUESTION = (
 SHORTEST_PREFIX = 6
 
 
+T2000, YEAR = 946681200.0, 31557600.0
+"""Begin (epoch seconds) and unit (s) of the times in ASE's databases, as in ase.db.core."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What is known of a result without reading all of it."""
@@ -150,8 +154,6 @@ def is_converged(stored: Any) -> bool | None:
 
 
 def summary(row: Sequence[Any]) -> Summary:
-    from ase.db.core import T2000, YEAR
-
     key, stored, calculator, natoms, energy, ctime = row
     pairs = _pairs(stored)
     return Summary(
@@ -167,8 +169,6 @@ def summary(row: Sequence[Any]) -> Summary:
 
 
 def _ase_time(moment: datetime) -> float:
-    from ase.db.core import T2000, YEAR
-
     return float((moment.timestamp() - T2000) / YEAR)
 
 

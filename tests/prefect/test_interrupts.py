@@ -39,22 +39,23 @@ def test_an_interrupted_flow_does_not_wait_for_its_jobs():
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "KILL"])
-def test_a_run_that_is_ended(name, tmp_path):
+@pytest.mark.parametrize("tracked", ["--prefect", "--local"])
+def test_a_run_that_is_ended(name, tracked, tmp_path):
     log = tmp_path / "log"
     with log.open("w") as stream:
         run = subprocess.Popen(
-            ["quacc", "run", "bulk_to_slabs", "Cu", "--set", "min_lateral=16"],
+            ["quacc", "run", "bulk_to_slabs", "Cu", "--min-lateral", "16", tracked],
             stdout=stream,
             stderr=stream,
             start_new_session=True,
         )
-    while "2 of 2 jobs ended" not in log.read_text():
+    while len(list(Store().select())) < 2:
         assert run.poll() is None, log.read_text()
         time.sleep(0.2)
     time.sleep(1)
     processes = below(run.pid)
     lines = look_at(processes, psutil.Process.cmdline).values()
-    assert any("uvicorn" in " ".join(line) for line in lines)
+    assert any("uvicorn" in " ".join(line) for line in lines) == (tracked == "--prefect")
     if name == "INT":
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     else:
@@ -66,6 +67,7 @@ def test_a_run_that_is_ended(name, tmp_path):
     if name != "KILL":
         assert run.returncode == 130
         assert "quacc: interrupted. Results of finished jobs are kept" in told
+        assert "The same command goes on." in told
         assert "Traceback" not in told
     kept = [row.recipe for row in Store().select()]
     assert {"emt.relax_job", "emt.static_job"} <= set(kept)

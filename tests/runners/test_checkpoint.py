@@ -544,6 +544,7 @@ class Program(EMT):
 class ProgramCode(Code):
     name = "program"
     title = "a program that writes files"
+    install = "it is there"
     keywords = {"folder": Keyword(None, "where it writes")}
     program = ExternalProgram("program", "sh", "", restart=("density", "sa*", "none"))
 

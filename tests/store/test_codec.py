@@ -97,3 +97,11 @@ def test_what_cannot_be_kept_is_refused(store: Store, value: Any, complaint: str
     with pytest.raises(StoreError, match=complaint):
         store.add([good, bad])
     assert list(store.select()) == []
+
+
+def test_the_times_are_those_of_ase():
+    from ase.db import core
+
+    from quacc.store import queries
+
+    assert (queries.T2000, queries.YEAR) == (core.T2000, core.YEAR)

@@ -199,9 +199,15 @@ def test_an_scf_that_does_not_converge_at_first_is_mixed_less():
 
 
 def test_pools_are_no_part_of_the_question():
-    result = static_job("Si", **FAST, npool=2)
+    launcher = "mpirun --allow-run-as-root --oversubscribe -n 2"
+    with change_settings(launcher=launcher):
+        result = static_job("Si", **FAST, npool=2)
     assert result["key"] == static_job.plan("Si", **FAST).key
     assert result["provenance"]["options"] == {"npool": 2}
+    output = unzipped(Path(result["directory"]) / "espresso.pwo.gz")
+    assert re.search(r"K-points division:\s+npool\s+=\s+2", output)
+    alone = static_job("Si", **FAST)
+    assert result["results"]["energy"] == pytest.approx(alone["results"]["energy"], abs=1e-6)
 
 
 def test_an_unknown_keyword_of_pw_is_told_in_its_own_words():
