@@ -105,8 +105,13 @@ def _with_defaults(name: str, kwargs: Any, jobs: Mapping[str, Any]) -> Any:
     for job in jobs.values():
         plan = plan_of(job)
         if plan is not None and plan.name == wanted:
-            parameters = list(inspect.signature(plan.function).parameters.values())[2:]
-            defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+            parameters = list(inspect.signature(job).parameters.values())[1:]
+            of_code = {**plan.code.keywords, **plan.code.options}  # they count as they are given
+            defaults = {
+                one.name: one.default
+                for one in parameters
+                if one.default is not one.empty and one.name not in of_code
+            }
             whole = defaults | kwargs
             return {key: one for key, one in whole.items() if not _is_later(wanted, key, one)}
     return kwargs

@@ -58,7 +58,8 @@ def help_of(workflow: Callable[..., Any]) -> str:
         if parameter.name in ("code", "copy_files"):
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            lines += ["  -c, --calculator NAME", "      Its keywords are options, too; see `quacc calculators show NAME`."]
+            lines += ["  -c, --calculator NAME"]
+            lines += ["      Its keywords are options, too: `quacc calculators show NAME`."]
         elif parameter.name.upper() in taken:
             lines.append(f"  {parameter.name.upper()}")
         elif parameter.name == "calculator":
