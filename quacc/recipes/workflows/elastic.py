@@ -165,8 +165,10 @@ def elastic_flow(
 
     if from_energy:
         energies = np.array([end["results"]["energy"] for end in ends])
-        tensor, residual = _from_energies(
-            [zero, *strains], [energies[0], *energies[[i + 1 for i, _ in origin]]], reference
+        tensor, residual = elastic_constants_of_energies(
+            [zero, *strains],
+            [energies[0], *energies[[i + 1 for i, _ in origin]]],
+            reference.get_volume(),
         )
     else:
         stresses = [_stress(end, reference) for end in ends]
@@ -174,8 +176,8 @@ def elastic_flow(
             rotations[rotation] @ stresses[number + 1] @ rotations[rotation].T
             for number, rotation in origin
         ]
-        tensor, residual = _from_stresses([zero, *strains], [stresses[0], *turned])
-    properties = _properties(tensor, reference) | {"residual_stress": residual}
+        tensor, residual = elastic_constants([zero, *strains], [stresses[0], *turned])
+    properties = moduli(tensor, reference) | {"residual_stress": residual}
     warnings = []
     if residual > _STRESSFUL:
         warnings.append(
@@ -300,27 +302,54 @@ def _voigt(strain: NDArray[Any]) -> NDArray[Any]:
     return np.array([strain[i, j] * (1 if i == j else 2) for i, j in _PAIRS])
 
 
-def _from_stresses(
+def elastic_constants(
     strains: Sequence[NDArray[Any]], stresses: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[Any], float]:
-    """Fit S = S0 + C η; return C and the largest component of S0."""
+    """Return elastic constants, fitted to stresses as S = S0 + C η by least squares.
+
+    Parameters
+    ----------
+    strains
+        (3, 3) arrays of Green-Lagrange strains η.
+    stresses
+        (3, 3) arrays of second Piola-Kirchhoff stresses S (GPa); the first at no strain.
+
+    Returns
+    -------
+    C (GPa), a (6, 6) array in Voigt's order, as fitted: not symmetrised; and the largest component
+    of the stress at no strain (GPa).
+    """
     knowns = np.array([[1.0, *_voigt(strain)] for strain in strains])
     values = np.array([[stress[i, j] for i, j in _PAIRS] for stress in stresses])
     found = np.linalg.lstsq(knowns, values, rcond=None)[0]
     return found[1:].T, float(np.abs(stresses[0]).max())
 
 
-def _from_energies(
-    strains: Sequence[NDArray[Any]], energies: Sequence[float], reference: Atoms
+def elastic_constants_of_energies(
+    strains: Sequence[NDArray[Any]], energies: Sequence[float], volume: float
 ) -> tuple[NDArray[Any], float]:
-    """Fit E / V = E0 + S0 η + η C η / 2; return C and the largest component of S0."""
+    """Return elastic constants, fitted to energies as E / V = E0 + S0 η + η C η / 2.
+
+    Parameters
+    ----------
+    strains
+        (3, 3) arrays of Green-Lagrange strains η.
+    energies
+        One for each (eV).
+    volume
+        Without strain (Å³).
+
+    Returns
+    -------
+    C (GPa), a (6, 6) array in Voigt's order; and the largest component of S0 (GPa).
+    """
     upper = list(itertools.combinations_with_replacement(range(6), 2))
     rows = []
     for strain in strains:
         eta = _voigt(strain)
         quadratic = [eta[i] * eta[j] * (0.5 if i == j else 1) for i, j in upper]
         rows.append([1.0, *eta, *quadratic])
-    density = (np.array(energies) - energies[0]) / reference.get_volume() / units.GPa
+    density = (np.array(energies) - energies[0]) / volume / units.GPa
     found = np.linalg.lstsq(np.array(rows), density, rcond=None)[0]
     tensor = np.zeros((6, 6))
     for (i, j), value in zip(upper, found[7:], strict=True):
@@ -328,7 +357,20 @@ def _from_energies(
     return tensor, float(np.abs(found[1:7]).max())
 
 
-def _properties(raw: NDArray[Any], atoms: Atoms) -> dict[str, Any]:
+def moduli(raw: NDArray[Any], atoms: Atoms) -> dict[str, Any]:
+    """Return elastic constants with the crystal's symmetry, and what follows from them.
+
+    Parameters
+    ----------
+    raw
+        (6, 6) elastic constants (GPa) in Voigt's order, as fitted.
+    atoms
+        The crystal, in whose Cartesian axes they are.
+
+    Returns
+    -------
+    As in :class:`ElasticResult`; ``asymmetry`` (GPa) is how far the raw ones were from it.
+    """
     from pymatgen.core.elasticity.elastic import ElasticTensor
 
     full = np.array(ElasticTensor.from_voigt((raw + raw.T) / 2))

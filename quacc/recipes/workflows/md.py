@@ -224,7 +224,7 @@ def _analyse(
     unknown = {"value": None, "error": None}
     single = next(iter(diffusion.values())) if len(diffusion) == 1 else unknown
     lags, msd = mean_square_displacement(paths)
-    rdf = _rdf(frames)
+    rdf = radial_distribution(frames)
     properties = {
         "temperature": float(history["temperature"].mean()),
         "temperature_error": _error(means),
@@ -263,7 +263,7 @@ def _diffuses(
     ``neighbour``: the distance of the atoms to their nearest neighbours (Å).
     """
     parts = np.array_split(paths, blocks)
-    values = [_diffusion(part, interval) for part in parts]
+    values = [diffusion(part, interval) for part in parts]
     known = [value for value in values if value is not None]
     if len(known) < blocks:
         return None, None, "the run is too short"
@@ -301,8 +301,19 @@ def mean_square_displacement(paths: NDArray[Any]) -> tuple[NDArray[Any], NDArray
     return lags, np.array(values)
 
 
-def _diffusion(paths: NDArray[Any], interval: float) -> float | None:
-    """Return a sixth of the slope in the second half, where motion is no longer ballistic."""
+def diffusion(paths: NDArray[Any], interval: float) -> float | None:
+    """Return the diffusion coefficient (cm²/s); None where the run is too short.
+
+    By Einstein's relation, a sixth of the slope of the mean square displacement in the second half,
+    where motion is no longer ballistic.
+
+    Parameters
+    ----------
+    paths
+        (frames, atoms, 3) positions (Å) that are not wrapped into the cell.
+    interval
+        Time between frames (fs).
+    """
     lags, values = mean_square_displacement(paths)
     late = lags >= len(lags) // 2
     if late.sum() < 2:
@@ -310,8 +321,20 @@ def _diffusion(paths: NDArray[Any], interval: float) -> float | None:
     return float(np.polyfit(lags[late] * interval, values[late], 1)[0] / 6 * _CM2_PER_S)
 
 
-def _rdf(frames: Sequence[Atoms]) -> dict[str, NDArray[Any]] | None:
-    """Return the radial distribution function up to half of the cell's width."""
+def radial_distribution(frames: Sequence[Atoms]) -> dict[str, NDArray[Any]] | None:
+    """Return the radial distribution function up to half of the cell's width, at most 10 Å.
+
+    None for what is not periodic, or is one atom.
+
+    Parameters
+    ----------
+    frames
+        Of one run; a hundred of them are taken.
+
+    Returns
+    -------
+    ``distances`` (Å) and ``values``, arrays; 1 where there is no order.
+    """
     from ase.neighborlist import neighbor_list
 
     cell = frames[0].cell

@@ -179,3 +179,34 @@ def test_what_is_zero_by_symmetry_is_zero_in_the_table(copper):
         assert [value == 0.0 for value in constants] == [
             (i >= 3 or j >= 3) and i != j for j in range(6)
         ]
+
+
+def test_constants_of_ones_own_data():
+    """Copper's, of Simmons and Wang (1971), from stresses and energies made of them."""
+    constants = np.zeros((6, 6))
+    constants[:3, :3] = 121.4
+    constants[range(3), range(3)] = 168.4
+    constants[range(3, 6), range(3, 6)] = 75.4
+    pairs = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
+    rng = np.random.default_rng(0)
+    etas = [np.zeros(6), *rng.normal(0, 0.01, (40, 6))]
+    strains, stresses = [], []
+    for eta in etas:
+        strain, stress = np.zeros((3, 3)), np.zeros((3, 3))
+        for (i, j), e, s in zip(pairs, eta, constants @ eta, strict=True):
+            strain[i, j] = strain[j, i] = e / (1 if i == j else 2)
+            stress[i, j] = stress[j, i] = s
+        strains.append(strain)
+        stresses.append(stress)
+    found, residual = elastic.elastic_constants(strains, stresses)
+    np.testing.assert_allclose(found, constants, atol=1e-9)
+    assert residual == 0
+    volume = 11.8
+    energies = [-3.5 + volume * units.GPa * eta @ constants @ eta / 2 for eta in etas]
+    found, residual = elastic.elastic_constants_of_energies(strains, energies, volume)
+    np.testing.assert_allclose(found, constants, atol=1e-6)
+    assert residual < 1e-6
+    found = elastic.moduli(constants, bulk("Cu"))
+    assert found["bulk_modulus"] == pytest.approx((168.4 + 2 * 121.4) / 3)
+    assert found["shear_modulus_voigt"] == pytest.approx((168.4 - 121.4 + 3 * 75.4) / 5)
+    assert found["asymmetry"] == pytest.approx(0, abs=1e-9)

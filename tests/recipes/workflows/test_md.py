@@ -13,10 +13,10 @@ from quacc.recipes.tools.workflow import with_calculator
 from quacc.recipes.workflows.md import (
     _analyse,
     _diffuses,
-    _diffusion,
     _peak,
-    _rdf,
+    diffusion,
     mean_square_displacement,
+    radial_distribution,
 )
 from tests.emt import md_flow
 
@@ -72,7 +72,7 @@ def test_the_diffusion_of_a_random_walk():
     steps = rng.normal(scale=0.1, size=(1500, 60, 3))
     paths = steps.cumsum(axis=0)
     # <r²> = 6 D t: each step of 1 fs adds 3 times 0.01 Å².
-    assert _diffusion(paths, 1.0) == pytest.approx(0.03 / 6 * 0.1, rel=0.3)
+    assert diffusion(paths, 1.0) == pytest.approx(0.03 / 6 * 0.1, rel=0.3)
     lags, values = mean_square_displacement(paths)
     assert values[1] == pytest.approx(0.03, rel=0.02)
     assert len(lags) == 751
@@ -167,7 +167,7 @@ def test_the_first_peak_is_the_first():
         frame = start.copy()
         frame.rattle(0.08, seed=seed)
         frames.append(frame)
-    rdf = _rdf(frames)
+    rdf = radial_distribution(frames)
     near = rdf["distances"] < 3
     assert rdf["values"][near].max() < rdf["values"][~near].max()
     assert _peak(rdf) == pytest.approx(5.43 * np.sqrt(3) / 4, abs=0.05)
@@ -203,14 +203,14 @@ def test_the_distribution_of_an_ideal_gas_is_one():
         Atoms("Ar200", positions=rng.uniform(0, 20, (200, 3)), cell=[20] * 3, pbc=True)
         for _ in range(60)
     ]
-    rdf = _rdf(frames)
+    rdf = radial_distribution(frames)
     far = rdf["distances"] > 3
     assert rdf["values"][far].mean() == pytest.approx(1, abs=0.02)
 
 
 def test_neighbours_of_a_crystal_are_counted():
     atoms = bulk("Cu", cubic=True, a=3.6) * 3
-    rdf = _rdf([atoms])
+    rdf = radial_distribution([atoms])
     width = rdf["distances"][1] - rdf["distances"][0]
     near = rdf["distances"] < 3.0
     shells = 4 * np.pi * rdf["distances"] ** 2 * width * len(atoms) / atoms.get_volume()
