@@ -198,10 +198,10 @@ def _untracked(
     from quacc.local import run as run_here
 
     for arguments in calls:
-        console.print(_what(serial, arguments, parameters))
         started = time.perf_counter()
-        with _Bar(console) as bar:
+        with _Bar(console, _what(serial, arguments, parameters)) as bar:
             result = run_here(serial, *arguments, tell=bar.update, **parameters)
+            bar.announce()
         yield result, time.perf_counter() - started
 
 
@@ -219,7 +219,7 @@ class _Bar:
     copied to make workers.
     """
 
-    def __init__(self, console: Any) -> None:
+    def __init__(self, console: Any, what: str) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
@@ -229,9 +229,11 @@ class _Bar:
         self._console = console
         self._bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._task: Any = None
+        self._what = what
         self._shown = time.monotonic()
 
     def update(self, computed: int, cached: int, failed: int, total: int) -> None:
+        self.announce()
         parts = [
             f"{count} {what}" for count, what in ((cached, "known"), (failed, "failed")) if count
         ]
@@ -246,6 +248,12 @@ class _Bar:
             self._bars.start()
             self._task = self._bars.add_task("", total=total, aside=aside)
         self._bars.update(self._task, completed=done, total=total, aside=aside, refresh=True)
+
+    def announce(self) -> None:
+        """Say what runs, once: when nothing was refused."""
+        if self._what:
+            self._console.print(self._what)
+            self._what = ""
 
     def __enter__(self) -> _Bar:
         return self

@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.optimize import BFGS
 
-from quacc.calculators import emt, lj
 from quacc.calculators.code import Place
+from quacc.calculators.codes import emt, lj
 
 PARAMETERS = {"emt": {}, "lj": {"epsilon": 1.0, "sigma": 1.0}}  # as plain ASE has them
 CODES = pytest.mark.parametrize(

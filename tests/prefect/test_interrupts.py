@@ -44,15 +44,14 @@ def test_a_run_that_is_ended(name, tracked, tmp_path):
     log = tmp_path / "log"
     with log.open("w") as stream:
         run = subprocess.Popen(
-            ["quacc", "run", "bulk_to_slabs", "Cu", "--min-lateral", "16", tracked],
+            ["quacc", "run", "bulk_to_slabs", "Cu", "--min-lateral", "24", tracked],
             stdout=stream,
             stderr=stream,
             start_new_session=True,
         )
     while len(list(Store().select())) < 2:
         assert run.poll() is None, log.read_text()
-        time.sleep(0.2)
-    time.sleep(1)
+        time.sleep(0.1)
     processes = below(run.pid)
     lines = look_at(processes, psutil.Process.cmdline).values()
     assert any("uvicorn" in " ".join(line) for line in lines) == (tracked == "--prefect")
