@@ -11,6 +11,7 @@ the weight is 0.05 exp(-3 (r/r0 - 1)), as in ASE's preconditioner ``Exp``.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def _bonds(atoms: Atoms) -> tuple[Ints, Ints, Floats, Floats]:
 def _pairs(first: Ints) -> tuple[Ints, Ints]:
     """Return all pairs of bonds that start at the same atom."""
     found = [np.empty((2, 0), dtype=np.intp)]
-    for begin, stop in zip(first[:-1], first[1:], strict=True):
+    for begin, stop in pairwise(first):
         found.append(begin + np.array(np.triu_indices(stop - begin, 1)))
     one, other = np.concatenate(found, axis=1)
     return one, other

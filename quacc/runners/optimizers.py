@@ -22,7 +22,7 @@ _SOFTEST = 0.3
 
 
 class ScaledBFGS(BFGS):
-    """ASE's BFGS with a better first Hessian: a model of bonds, scaled by what the first step tells.
+    """ASE's BFGS with a better first Hessian: a model of bonds, scaled by the first step.
 
     BFGS begins as if all curvatures were ``alpha``, 70 eV/Å², which is about right for diamond; in
     metals it creeps until its Hessian has forgotten that, and in molecules, whose curvatures differ
@@ -53,7 +53,7 @@ class ScaledBFGS(BFGS):
     ) -> None:
         """Update the Hessian (eV/Å²), a (3n, 3n) array, with positions (Å) and forces (eV/Å)."""
         if self.state is None or pos0 is None or forces0 is None:
-            self.state = BFGSMethod(self._guess())
+            self.state = BFGSMethod(self._guess())  # type: ignore[assignment]
             return
         step, change = pos - pos0, forces0 - forces
         if not self.scaled and step @ change > 0:  # otherwise the next step may tell
