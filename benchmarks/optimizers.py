@@ -1,33 +1,36 @@
-"""How many force calls relaxations take: 100 rattled systems, and 12 whose cells relax as well.
+"""How many force calls relaxations take: 158 structures, and 12 whose cells relax as well.
 
     python benchmarks/optimizers.py                  count, print, write optimizers.json
     python benchmarks/optimizers.py --update-docs    put optimizers.json into docs/benchmarks.md
 
 Every figure is a ratio to ASE's BFGS with its defaults, which starts from the same structure and
-ends below the same largest force. Counts do not depend on the machine.
+ends below the same largest force. Counts do not depend on the machine. MOPAC must be installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, optimize
-from ase.build import bulk, fcc100, fcc110, fcc111, molecule
+from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from ase.collections import g2
+from ase.calculators.mopac import MOPAC
+from ase.collections import g2, s22
 from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
 from ase.optimize.precon import PreconLBFGS
 from report import frame, measured_on, save, update_docs
 
+from quacc.calculators import mopac
 from quacc.runners.relax import Calls
 
 HERE = Path(__file__).resolve().parent
@@ -37,13 +40,26 @@ START, END = "<!-- table: benchmarks/optimizers.py -->", "<!-- end of the optimi
 FMAX, STEPS = 0.01, 1000
 """eV/Å, and when an optimizer has failed."""
 SAME = 1e-3
-"""Energies per atom (eV) that differ by more are of other minima."""
+"""Energies (eV) that differ by more are of other minima."""
 COVALENT = (("C", "diamond", 3.567), ("SiC", "zincblende", 4.36), ("BN", "zincblende", 3.615))
 ARGON = {"sigma": 3.4, "epsilon": 0.0104, "rc": 9.0, "ro": 8.0}
-KINDS = ("crystal", "slab", "molecule", "cell")
+KINDS = ("crystal", "slab", "adsorbate", "molecule", "crude", "cell")
 QUACC = "`relax_job`"
 FOR_CELLS = ("BFGS", "LBFGS", "BFGSLineSearch")
 METALS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
+WITH_PM7 = (
+    "CH3CH2OH", "C6H6", "CH3COOH", "C2H6SO", "CH3NO2", "isobutane", "C4H4NH", "SiF4",
+)  # fmt: skip
+CRUDE = (
+    "CH3", "CH3CH2O", "NO2", "CH3CO", "PF3", "ClF3", "Si2H6", "SO2", "C5H5N", "bicyclobutane",
+    "trans-butane", "C3H9C", "N2H4", "H2O2", "CH3CONH2", "C2H6SO", "biphenyl",
+)  # fmt: skip
+RADICALS = CRUDE[:4]
+DIMERS = (
+    "Water_dimer", "Ammonia_dimer", "Formic_acid_dimer", "Formamide_dimer",
+    "Uracil_dimer_h-bonded", "Ethene_dimer", "Benzene-water_complex", "Benzene_dimer_T-shaped",
+    "Phenol_dimer", "Adenine-thymine_Watson-Crick_complex",
+)  # fmt: skip
 
 OPTIMIZERS: dict[str, Callable[[Atoms], Any]] = {
     "BFGS": lambda atoms: optimize.BFGS(atoms, logfile=None),
@@ -57,9 +73,11 @@ OPTIMIZERS: dict[str, Callable[[Atoms], Any]] = {
 
 
 def systems() -> Iterator[tuple[str, Atoms]]:
-    """Yield kind and structure: 40 crystals, 30 slabs, 30 molecules; the same every time.
+    """Yield kind and structure; the same every time.
 
-    Of the crystals, 28 are alloys of metals, 6 are covalent and 6 are of argon. Then 12 cells.
+    40 crystals (28 alloys of metals, 6 covalent ones, 6 of argon), 30 slabs, 20 with adsorbates, 38
+    rattled molecules of 3 to 12 atoms, 30 crude starts of up to 30 atoms: molecules stretched and
+    rattled more, dimers with and without hydrogen bonds, clusters of water. Then 12 cells.
     """
     for number in range(28):
         yield "crystal", alloy(number)
@@ -68,6 +86,8 @@ def systems() -> Iterator[tuple[str, Atoms]]:
         yield "crystal", argon(number)
     for number in range(30):
         yield "slab", slab(number)
+    for number in range(20):
+        yield "adsorbate", adsorbate(number)
     names = [name for name in g2.names if 3 <= len(molecule(name)) <= 12]
     closed = [name for name in names if not molecule(name).get_initial_magnetic_moments().any()]
     for number, name in enumerate(closed[:: len(closed) // 30][:30]):
@@ -75,6 +95,13 @@ def systems() -> Iterator[tuple[str, Atoms]]:
         atoms.rattle(0.05, rng=np.random.default_rng(2000 + number))
         atoms.calc = xtb("GFN2-xTB", 0.1)
         yield "molecule", atoms
+    for number, name in enumerate(WITH_PM7):
+        atoms = molecule(name)
+        atoms.rattle(0.05, rng=np.random.default_rng(7000 + number))
+        atoms.calc = mopac.CODE.build(mopac.CODE.complete({}), Path(tempfile.mkdtemp()))
+        yield "molecule", atoms
+    for number in range(len(CRUDE) + len(DIMERS) + 3):
+        yield "crude", crude(number)
     for number in range(4):
         for atoms in (alloy(number), covalent(number), argon(number)):
             strain = 0.02 * np.random.default_rng(3000 + number).normal(size=(3, 3))
@@ -118,24 +145,71 @@ def slab(number: int) -> Atoms:
     return atoms
 
 
-def xtb(method: str, accuracy: float) -> Any:
+def adsorbate(number: int) -> Atoms:
+    """Return atoms in hollows, half of them guessed, half of them relaxed and then rattled.
+
+    In EMT, molecules fall apart on metals: of CO, both atoms are adsorbed.
+    """
+    name, build = ("O", "H", "N", "CO", "C")[number % 5], (fcc111, fcc100, fcc110)[number % 3]
+    size = (2, 3, 3) if build is fcc110 else (2, 2, 3)
+    atoms = build(("Cu", "Pt", "Pd", "Ni")[number // 5], size, vacuum=8.0, periodic=True)
+    fixed = [atom.index for atom in atoms if atom.tag == 3]
+    for place, symbol in enumerate(name):
+        site = "fcc" if build is fcc111 else "hollow"
+        add_adsorbate(atoms, symbol, 1.2, site, offset=(place / 2, place / 2))
+    atoms.set_constraint(FixAtoms(fixed))
+    atoms.calc = EMT()
+    if number % 2:
+        atoms.rattle(0.02, rng=np.random.default_rng(number))
+        optimize.BFGS(atoms, logfile=None).run(fmax=FMAX / 2, steps=STEPS)
+    atoms.rattle(0.1, rng=np.random.default_rng(9000 + number))
+    return atoms
+
+
+def crude(number: int) -> Atoms:
+    random = np.random.default_rng(4000 + number)
+    unpaired = False
+    if number < len(CRUDE):
+        atoms, unpaired = molecule(CRUDE[number]), CRUDE[number] in RADICALS
+        atoms.set_initial_magnetic_moments(None)
+        atoms.positions *= 1.05
+        atoms.rattle(0.1, rng=random)
+    elif number < len(CRUDE) + len(DIMERS):
+        atoms = s22[DIMERS[number - len(CRUDE)]]
+        atoms.rattle(0.05, rng=random)
+    else:
+        atoms = Atoms()
+        for place in list(np.ndindex(2, 2, 2))[: (3, 4, 6)[number - len(CRUDE) - len(DIMERS)]]:
+            water = molecule("H2O")
+            water.rotate(random.uniform(0, 360), random.normal(size=3))
+            water.translate(2.9 * np.array(place))
+            atoms += water
+    atoms.calc = xtb("GFN2-xTB", 0.1, **({"multiplicity": 2} if unpaired else {}))
+    return atoms
+
+
+def xtb(method: str, accuracy: float, **more: Any) -> Any:
     from tblite.ase import TBLite
 
-    return TBLite(method=method, verbosity=0, accuracy=accuracy)
+    return TBLite(method=method, verbosity=0, accuracy=accuracy, **more)
 
 
 def relax_with_quacc(kind: str, atoms: Atoms) -> dict[str, Any]:
     """Return force calls and energy (eV) of ``relax_job`` as it is without options."""
     from quacc.recipes.emt import core as emt
     from quacc.recipes.lj import core as lj
+    from quacc.recipes.mopac import core as with_mopac
     from quacc.recipes.tblite import core as tblite
 
     code, options = emt, {}
     if isinstance(atoms.calc, LennardJones):
         code, options = lj, ARGON
+    elif isinstance(atoms.calc, MOPAC):
+        code = with_mopac
     elif not isinstance(atoms.calc, EMT):
         code = tblite
-        options = {name: atoms.calc.parameters[name] for name in ("method", "accuracy")}
+        names = {"method", "accuracy", "multiplicity"} & atoms.calc.parameters.keys()
+        options = {name: atoms.calc.parameters[name] for name in names}
     result = code.relax_job(atoms, relax_cell=kind == "cell", fmax=FMAX, steps=STEPS, **options)
     calls = result["force_calls"] if result["converged"] else None
     return {"calls": calls, "energy": result["results"]["energy"]}
@@ -161,7 +235,7 @@ def relax(name: str, kind: str, atoms: Atoms) -> dict[str, Any]:
 def measure() -> dict[str, Any]:
     found = []
     for number, (kind, atoms) in enumerate(systems()):
-        print(f"{number + 1} of 112: {kind} {atoms.symbols}", file=sys.stderr, flush=True)
+        print(f"{number + 1} of 170: {kind} {atoms.symbols}", file=sys.stderr, flush=True)
         names = FOR_CELLS if kind == "cell" else OPTIMIZERS
         runs = {name: relax(name, kind, atoms) for name in names}
         runs[QUACC] = relax_with_quacc(kind, atoms)
@@ -173,7 +247,7 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
     summary = {}
     for name in (QUACC, *OPTIMIZERS):
         fewer: dict[str, list[float]] = {kind: [] for kind in ("all", *KINDS)}
-        failed = elsewhere = 0
+        failed = elsewhere = lower = 0
         for one in found:
             if name not in one["runs"]:
                 continue
@@ -181,33 +255,35 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
             if run["calls"] is None:
                 failed += 1
                 continue
-            elsewhere += abs(run["energy"] - base["energy"]) / one["n"] > SAME
+            elsewhere += abs(run["energy"] - base["energy"]) > SAME
+            lower += run["energy"] - base["energy"] < -SAME
             for kind in (one["kind"], *(["all"] if one["kind"] != "cell" else [])):
                 fewer[kind].append(base["calls"] / run["calls"])
         summary[name] = {
             "fewer": {
-                kind: statistics.median(values) if values else None
+                kind: math.exp(np.log(values).mean()) if values else None
                 for kind, values in fewer.items()
             },
             "worst": min([*fewer["all"], *fewer["cell"]], default=None),
             "failed": failed,
             "other_minima": int(elsewhere),
+            "lower": int(lower),
         }
     return summary
 
 
 def table(report: dict[str, Any]) -> str:
     lines = [
-        "| optimizer | BFGS's calls over its own: all | crystals | slabs | molecules | cells "
-        "| worst | not converged | other minimum |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| optimizer | BFGS's calls over its own: all | crystals | slabs | adsorbates "
+        "| molecules | crude ones | cells | worst | not converged | other minimum | lower |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in report["results"]["summary"].items():
         fewer = one["fewer"]
         numbers = " | ".join(_number(fewer[kind]) for kind in KINDS)
         lines.append(
             f"| {name} | **{_number(fewer['all'])}** | {numbers} | {_number(one['worst'])} "
-            f"| {one['failed']} | {one['other_minima']} |"
+            f"| {one['failed']} | {one['other_minima']} | {one['lower']} |"
         )
     versions = {"ASE": report["versions"]["ase"], "tblite": report["versions"]["tblite"]}
     return "\n".join([*lines, "", measured_on(report, versions)])

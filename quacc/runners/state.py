@@ -30,7 +30,6 @@ _MADE = {
 _LATER = {
     "Langevin": {"rnd_pos", "rnd_vel", "v"},
     "PreconLBFGS": {"alpha_k"},
-    "ScaledBFGS": {"scaled"},
 }
 """Attributes that appear after the first step."""
 

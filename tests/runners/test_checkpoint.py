@@ -116,7 +116,7 @@ def test_relaxation(optimizer, relax_cell):
             code,
             rattled(),
             relax_cell=relax_cell,
-            fmax=0.002,
+            fmax=1e-5,
             steps=60,
             optimizer=optimizer,
             trajectory=True,

@@ -152,7 +152,7 @@ def test_what_makes_no_sense_is_set_aside(monkeypatch, change):
 def test_one_that_only_fails_when_used_is_set_aside_once(monkeypatch):
     file = stopped(monkeypatch)
     _, saved = parts(file)
-    saved["optimizer"]["state"]["fields"]["hessian"] = np.eye(3)
+    saved["optimizer"]["history"] = [(np.ones(3), np.ones(3))]
     forge(file, saved)
     with pytest.raises(CalculationError) as caught:
         relax()
