@@ -21,6 +21,7 @@ from prefect.server.api import server as server_module
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
+    PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -38,9 +39,11 @@ from quacc.cluster.certificates import make_private
 from quacc.cluster.loopback import no_proxy_for_loopback
 from quacc.errors import SettingsError
 from quacc.ownfiles import why_untrusted
+from quacc.prefect.lifecycle.new_database import fill
 
 _PROGRAM = """
 import os, signal, sys, threading
+from pathlib import Path
 
 def end_with_parent():
     sys.stdin.buffer.read()  # returns when the process that holds the other end is gone
@@ -50,6 +53,11 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 os.umask(0o077)  # the database, wherever it is, holds what flows were given
 
 import socket, uvicorn
+
+if len(sys.argv) > 2:
+    from quacc.prefect.lifecycle import new_database
+
+    new_database.make(*map(Path, sys.argv[2:]))
 
 server = uvicorn.Server(
     uvicorn.Config(
@@ -143,7 +151,7 @@ class _Server(SubprocessASGIServer):
         held = self._socket if self._socket.fileno() >= 0 else _listener(self.port or 0)
         with held:
             return subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno()), *_new_database(home)],
                 pass_fds=[held.fileno()],
                 stdin=subprocess.PIPE,
                 # A Ctrl-C in the terminal is for the flow, which reports its end to this server.
@@ -179,6 +187,15 @@ class _Temporary(_Server):
 
 
 server_module.SubprocessASGIServer = _Temporary  # type: ignore[misc]
+
+
+def _new_database(folder: Path) -> list[str]:
+    """Return the template and the database that the server is to make, if it is to make any."""
+    database = folder / "prefect.db"
+    if PREFECT_API_DATABASE_CONNECTION_URL.value() != f"sqlite+aiosqlite:///{database}":
+        return []
+    made = fill(folder)
+    return [str(made), str(database)] if made else []
 
 
 def _listener(port: int) -> socket.socket:
