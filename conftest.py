@@ -15,7 +15,7 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from tests.lanes import Lanes, lane
+from tests.lanes import COMPUTING, Lanes, waits
 from tests.shared_server import SharedServer, ask
 
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
@@ -55,8 +55,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if lane(item.nodeid) is not None:
-            item.add_marker("waits")
+        if waits(item.nodeid) or item.nodeid.startswith(COMPUTING):
+            item.add_marker("slow")
         for marker, program in PROGRAMS.items():
             if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))

@@ -8,7 +8,6 @@ there are processors. A worker whose lane is empty helps the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
@@ -29,20 +28,47 @@ WAITING = (
 )
 """Beginnings of the paths of tests that wait; what takes longest comes first."""
 
+COMPUTING = (
+    "docs/properties.md",
+    "docs/calculators.md",
+    "tests/test_editors.py",
+    "tests/runners/test_checkpoint.py",
+    "tests/recipes/",
+    "tests/cache/test_known.py",
+    "tests/runners/test_md.py",
+    "tests/runners/test_vibrations.py",
+    "docs/",
+    "README.md",
+    "tests/cli/test_terminal.py",
+    "tests/cli/test_site.py",
+    "tests/store/test_scale.py",
+    "tests/store/test_safety.py",
+    "tests/store/test_postgres.py",
+    "tests/calculators/test_calculators.py",
+    "tests/atoms/test_slabs.py",
+)
+"""The same for tests that compute, or start programs that do, for more than a second or two."""
+
 TOGETHER = (
     "tests/prefect/test_security.py",
     "tests/prefect/test_slow_api.py",
     "tests/sites/test_doctor.py",
 )
-"""Files of them whose tests share what takes long to make."""
+"""Files of tests that wait, which share what takes long to make."""
 
-COMPUTING = 2
+PROCESSORS = 2
 """Workers for what computes."""
 
 
-def lane(nodeid: str) -> int | None:
-    """Return the place of a test, or of a file, in the lane of what waits; None in the other."""
-    return next((i for i, start in enumerate(WAITING) if nodeid.startswith(start)), None)
+def waits(nodeid: str) -> bool:
+    """Return whether a test, or a file, is of the lane of what waits."""
+    return nodeid.startswith(WAITING)
+
+
+def place(nodeid: str) -> int:
+    """Return the place of a test, or of a file, in its lane."""
+    lane = WAITING if waits(nodeid) else COMPUTING
+    return next((i for i, start in enumerate(lane) if nodeid.startswith(start)), len(lane))
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
@@ -50,21 +76,16 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return file if lane(file) is None or file in TOGETHER else nodeid
-
-    def _waits(self, node: Any) -> bool:
-        return int(node.gateway.id.removeprefix("gw")) >= COMPUTING
+        return nodeid if waits(file) and file not in TOGETHER else file
 
     def _assign_work_unit(self, node: Any) -> None:
-        self.workqueue.move_to_end(self._next(self.workqueue, self._waits(node)), last=False)
+        waiting = int(node.gateway.id.removeprefix("gw")) >= PROCESSORS
+        mine = [scope for scope in self.workqueue if waits(scope) == waiting]
+        if mine:
+            self.workqueue.move_to_end(min(mine, key=place), last=False)
+        else:  # of the other lane, what is shortest
+            self.workqueue.move_to_end(max(self.workqueue, key=place), last=False)
         super()._assign_work_unit(node)
-
-    def _next(self, scopes: Iterable[str], waits: bool) -> str:
-        """Return the next scope of a lane, or of the other where there is none."""
-        scopes = list(scopes)
-        if waits:
-            return min(scopes, key=lambda scope: len(WAITING) if (i := lane(scope)) is None else i)
-        return next((scope for scope in scopes if lane(scope) is None), scopes[-1])
 
     def _reschedule(self, node: Any) -> None:
         # A worker begins a test when it knows the one after it; what it knows, no other can take.
