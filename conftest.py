@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,14 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from tests.lanes import COMPUTING, Lanes, waits
-from tests.shared_server import SharedServer, ask
 
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
 
 # Before anything imports Prefect, which reads its home at import.
 os.environ["HOME"] = str(_HOME)
 os.environ["PREFECT_HOME"] = str(_HOME / "prefect")
-_IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if not _IS_WORKER:  # shared with the workers of pytest-xdist, and with the homes of single tests
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose workers share it, as do tests' own homes
     os.environ["XDG_CACHE_HOME"] = str(_HOME / "cache")
-_SHARED = Path(os.environ["XDG_CACHE_HOME"]).parent
 os.environ["DO_NOT_TRACK"] = "1"
 # Several tests at a time: more threads would only be in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -72,12 +71,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     return report
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not _IS_WORKER and getattr(config.option, "numprocesses", None):
-        server = SharedServer(_SHARED)
-        config.add_cleanup(server.stop)
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
@@ -103,20 +96,13 @@ def _clean_folder(
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """One Prefect server, with authentication, for all tests that ask for it."""
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from quacc.prefect.lifecycle.server import prefect_api
 
-    from quacc.prefect.lifecycle.server import drain, prefect_api
-
-    if not _IS_WORKER:
-        with prefect_api() as started:
-            assert started
-            yield
-        return
-    shared = ask(_SHARED)
-    settings = {one: shared[one.name] for one in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
-    with temporary_settings(settings):
+    with ExitStack() as stack:
+        with open(f"{os.environ['XDG_CACHE_HOME']}.lock", "w") as turns:
+            fcntl.flock(turns, fcntl.LOCK_EX)  # the first makes a database, the others copy it
+            assert stack.enter_context(prefect_api())
         yield
-        drain()
 
 
 def _run_bash(example: Example) -> None:

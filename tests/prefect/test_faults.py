@@ -21,7 +21,6 @@ from ase.calculators.emt import EMT
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from quacc.cluster.batch import BatchCluster
@@ -30,7 +29,6 @@ from quacc.cluster.slurm_cluster import SlurmCluster
 from quacc.cluster.slurm_job import SlurmJob
 from quacc.errors import LostWorkerError, PreemptedError, SubmissionError
 from quacc.prefect import make_runner
-from quacc.prefect.lifecycle.server import prefect_api
 from quacc.recipes.emt.core import md_job, relax_job
 from quacc.settings import change_settings, get_settings
 from quacc.store import Store
@@ -417,12 +415,7 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     assert len(kept) == 10
     assert kept.items() > stored.items()  # none was computed, and stored, again
     assert not any(checkpoints.iterdir())
-    # Each of the two had a server of its own, on one database.
-    with (
-        temporary_settings(restore_defaults={PREFECT_API_URL, PREFECT_API_AUTH_STRING}),
-        prefect_api(),
-    ):
-        state, jobs = states(first_run)
+    state, jobs = states(first_run)
     assert state == "Crashed"
     assert {job.split(": ")[1] for job in jobs} == {"Completed", "Crashed"}
     nothing_left(slurm)
