@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint docs constraints clean
+.PHONY: demo test check lint docs constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -16,9 +16,14 @@ demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu
 	$(BIN)/quacc run bulk_to_slabs Cu --prefect
 
-# In their order: else the file that takes longest, which has few tests, would be the last.
+# Two that compute, three that wait: tests/lanes.py.
 test: lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 5 --dist loadfile
+
+# For the daily round: the tests that are quick, and those in TESTS.
+check: lint
+	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
+	$(if $(TESTS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS))
 
 lint: .venv/.dev
 	$(BIN)/ruff check

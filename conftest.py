@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,17 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
+from tests.lanes import COMPUTING, Lanes, waits
+
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
 
 # Before anything imports Prefect, which reads its home at import.
 os.environ["HOME"] = str(_HOME)
 os.environ["PREFECT_HOME"] = str(_HOME / "prefect")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose workers share it, as do tests' own homes
+    os.environ["XDG_CACHE_HOME"] = str(_HOME / "cache")
 os.environ["DO_NOT_TRACK"] = "1"
-# Two tests at a time: more threads would only be in each other's way.
+# Several tests at a time: more threads would only be in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 for _name in [name for name in os.environ if name.startswith(("QUACC_", "PREFECT_API_"))]:
@@ -39,8 +45,17 @@ PROGRAMS = {
 """Marker of tests that need a program, and the program."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    config.option.loadscopereorder = False  # the lanes have an order of their own
+    return Lanes(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if waits(item.nodeid) or item.nodeid.startswith(COMPUTING):
+            item.add_marker("slow")
         for marker, program in PROGRAMS.items():
             if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
@@ -83,8 +98,10 @@ def prefect_server() -> Iterator[None]:
     """One Prefect server, with authentication, for all tests that ask for it."""
     from quacc.prefect.lifecycle.server import prefect_api
 
-    with prefect_api() as started:
-        assert started
+    with ExitStack() as stack:
+        with open(f"{os.environ['XDG_CACHE_HOME']}.lock", "w") as turns:
+            fcntl.flock(turns, fcntl.LOCK_EX)  # the first makes a database, the others copy it
+            assert stack.enter_context(prefect_api())
         yield
 
 

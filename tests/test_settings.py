@@ -148,10 +148,10 @@ def test_changes_of_file_and_environment_are_seen(file, monkeypatch):
 def test_a_call_is_cheap(file):
     file.write_text("results_dir: /x\ncommands:\n  mopac: srun mopac\n  orca: srun orca\n")
     get_settings()
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(20):  # each one reads the file, so that a change of it is seen
         get_settings()
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
 
 
 def test_settings_cannot_be_changed_in_place():

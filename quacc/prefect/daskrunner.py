@@ -120,7 +120,7 @@ class DaskRunner(DaskTaskRunner):
         refuse_on_worker("A task runner of make_runner", "plain jobs")
         no_proxy_for_loopback()
         if guard.is_loaded():
-            from quacc.prefect.lifecycle.server import require_password
+            from quacc.prefect.lifecycle.temporary import require_password
 
             require_password()
         make_private(PREFECT_HOME.value())

@@ -147,8 +147,10 @@ class Server:
     def start(self) -> None:
         import httpx
 
+        from quacc.prefect.lifecycle.new_database import fill
         from quacc.prefect.lifecycle.server import _PROGRAM
 
+        fill(self.home)
         with socket.socket() as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it starts again
             held.bind(("127.0.0.1", self.port))

@@ -62,7 +62,13 @@ OWN_RUNNER = """
 """
 
 
-def cancel(run):
+def by_api(run):
+    """Do what the button in the dashboard does, and the command."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Cancelling())
+
+
+def by_command(run):
     env = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
     command = [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run)]
     told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
@@ -70,11 +76,18 @@ def cancel(run):
 
 
 @pytest.mark.parametrize(
-    ("lines", "which"),
-    [(PLAIN, 0), (SLEEPS, 0), (THREAD, 0), (NESTED, 0), (NESTED, 1), (OWN_RUNNER, 0)],
+    ("lines", "which", "cancel"),
+    [
+        (PLAIN, 0, by_command),
+        (SLEEPS, 0, by_api),
+        (THREAD, 0, by_api),
+        (NESTED, 0, by_api),
+        (NESTED, 1, by_api),
+        (OWN_RUNNER, 0, by_api),
+    ],
     ids=["plain", "sleeps", "thread", "outer", "inner", "own-runner"],
 )
-def test_cancelled(lines, which):
+def test_cancelled(lines, which, cancel):
     with Script(lines) as program:
         program.wait_for("started")
         runs = program.runs()

@@ -10,8 +10,11 @@ from prefect import flow, get_client, task
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
 )
 from prefect.client.schemas.sorting import LogSort, TaskRunSort
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
@@ -105,11 +108,12 @@ def test_every_job_is_a_readable_task_run():
     assert result["key"][:10] in table["description"]
 
 
-def messages():
-    """Return what task runs have logged, newest first."""
+def messages(flow_run):
+    """Return what a flow run and its task runs have logged, newest first."""
 
     async def question(client):
-        return await client.read_logs(sort=LogSort.TIMESTAMP_DESC, limit=20, offset=0)
+        mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
+        return await client.read_logs(mine, sort=LogSort.TIMESTAMP_DESC, limit=20, offset=0)
 
     return [log.message for log in ask(question)]
 
@@ -117,10 +121,10 @@ def messages():
 def test_a_run_logs_its_structure_and_parameters():
     @flow
     def one():
-        return as_task(relax_job).submit(bulk("Cu", cubic=True), fmax=0.2).result()
+        as_task(relax_job).submit(bulk("Cu", cubic=True), fmax=0.2).result()
+        return FlowRunContext.get().flow_run.id
 
-    one()
-    (line,) = [text for text in messages() if text.startswith("relax of Cu4")]
+    (line,) = [text for text in messages(one()) if text.startswith("relax of Cu4")]
     assert "(4 atoms, cell 3.610 3.610 3.610 Å 90.0 90.0 90.0°, periodic along abc)" in line
     assert "fmax=0.2, steps=1000, optimizer='ScaledBFGS'" in line
 
@@ -131,10 +135,12 @@ def test_a_partial_keeps_its_name_and_its_keywords():
 
     @flow
     def one():
-        return relax_loosely.submit(static_job("Cu")).result()
+        result = relax_loosely.submit(static_job("Cu")).result()
+        return result, FlowRunContext.get().flow_run.id
 
-    assert one()["fmax"] == 0.3
-    (line,) = [text for text in messages() if "from emt.static_job" in text]
+    result, run = one()
+    assert result["fmax"] == 0.3
+    (line,) = [text for text in messages(run) if "from emt.static_job" in text]
     assert "fmax=0.3" in line
 
 

@@ -337,8 +337,7 @@ def test_the_servers_port_is_taken_before_it_starts():
     from quacc.prefect.lifecycle.server import _Server
 
     server = _Server()
-    port = server.find_available_port()
-    thief = THIEF.format(port=port)
+    thief = THIEF.format(port=server.port)
     try:
         assert subprocess.check_output([sys.executable, "-c", thief]) == b"0\n"
     finally:

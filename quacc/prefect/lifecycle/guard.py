@@ -37,7 +37,7 @@ class _Finder(MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            importlib.import_module("quacc.prefect.lifecycle.server")
+            importlib.import_module("quacc.prefect.lifecycle.temporary")
 
         loader.exec_module = exec_module
         return spec
@@ -64,6 +64,6 @@ def install() -> None:
                 "belongs to another user. Start in a folder of your own."
             )
     if is_loaded():
-        importlib.import_module("quacc.prefect.lifecycle.server")
+        importlib.import_module("quacc.prefect.lifecycle.temporary")
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

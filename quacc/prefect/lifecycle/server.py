@@ -7,20 +7,21 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
+from prefect.logging import get_logger
 from prefect.logging.handlers import APILogWorker
-from prefect.server.api import server as server_module
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
+    PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -32,15 +33,18 @@ from prefect.settings import (
     get_current_settings,
     temporary_settings,
 )
-from pydantic import SecretStr
 
 from quacc.cluster.certificates import make_private
 from quacc.cluster.loopback import no_proxy_for_loopback
 from quacc.errors import SettingsError
 from quacc.ownfiles import why_untrusted
+from quacc.prefect.lifecycle.new_database import fill
+
+logger = get_logger(__name__)
 
 _PROGRAM = """
 import os, signal, sys, threading
+from pathlib import Path
 
 def end_with_parent():
     sys.stdin.buffer.read()  # returns when the process that holds the other end is gone
@@ -50,6 +54,11 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 os.umask(0o077)  # the database, wherever it is, holds what flows were given
 
 import socket, uvicorn
+
+if len(sys.argv) > 2:
+    from quacc.prefect.lifecycle import new_database
+
+    new_database.make(*map(Path, sys.argv[2:]))
 
 server = uvicorn.Server(
     uvicorn.Config(
@@ -61,7 +70,7 @@ if not server.started:
     sys.exit(3)
 """
 
-_TUNING = {
+TUNING = {
     # Prefect's 20 s are too short for a loaded login node.
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
     PREFECT_SERVER_ANALYTICS_ENABLED: False,
@@ -94,7 +103,7 @@ def prefect_api() -> Iterator[bool]:
         return
     server = _Server()
     with temporary_settings(
-        _TUNING
+        TUNING
         | {
             PREFECT_API_AUTH_STRING: server.password,
             PREFECT_SERVER_API_AUTH_STRING: server.password,
@@ -119,89 +128,90 @@ def drain() -> None:
             pool.submit(worker.drain_all).result()
 
 
-class _Server(SubprocessASGIServer):
-    """Prefect's temporary server, which neither Ctrl-C nor its parent's death surprises."""
+class _Server:
+    """A server for one run, which neither Ctrl-C nor its parent's death surprises.
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Server:
-        return object.__new__(cls)  # Prefect would hand the same one to a second flow
+    It does what Prefect's own temporary server does, which takes seconds to import.
+    """
 
-    def __init__(self, port: int | None = None) -> None:
-        super().__init__(port)
-        if not hasattr(self, "password"):
-            self.password = f"quacc:{secrets.token_urlsafe(32)}"
-            self._socket = socket.socket()
-            self._socket.close()
+    def __init__(self) -> None:
+        self.password = f"quacc:{secrets.token_urlsafe(32)}"
+        self._socket = listener()
+        self._process: subprocess.Popen[Any] | None = None
+        self.port = int(self._socket.getsockname()[1])
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
 
-    def find_available_port(self) -> int:
-        """Take a port, which the server is given open: nobody else can answer there before it."""
-        self._socket = _listener(0)
-        return int(self._socket.getsockname()[1])
+    def start(self) -> None:
+        """Start the server; returns when it answers.
 
-    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        home = PREFECT_HOME.value().absolute()
-        make_private(home)
-        held = self._socket if self._socket.fileno() >= 0 else _listener(self.port or 0)
-        with held:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno())],
-                pass_fds=[held.fileno()],
-                stdin=subprocess.PIPE,
-                # A Ctrl-C in the terminal is for the flow, which reports its end to this server.
-                start_new_session=True,
-                # Prefect's migrations look for modules in the current folder.
-                cwd=home if why_untrusted(Path.cwd()) else None,
-                env={
-                    **os.environ,
-                    "PREFECT_UI_ENABLED": "0",
-                    "PREFECT__SERVER_EPHEMERAL": "1",
-                    "PREFECT__SERVER_FINAL": "1",
-                    **get_current_settings().to_environment_variables(exclude_unset=True),
-                    "PREFECT_HOME": str(home),
-                },
-            )
+        Raises
+        ------
+        RuntimeError
+            It has ended, or does not answer in time.
+        """
+        logger.info("Starting a temporary Prefect server on %s", self.api_url.removesuffix("/api"))
+        self._process = start_process(self._socket)
+        deadline = time.monotonic() + PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+        with httpx.Client() as client:
+            while self._process.poll() is None and time.monotonic() < deadline:
+                with suppress(httpx.TransportError):
+                    if client.get(f"{self.api_url}/health").is_success:
+                        return
+                time.sleep(0.1)
+        status = self._process.poll()
+        what = "does not answer" if status is None else f"has ended with exit status {status}"
+        raise RuntimeError(f"The temporary Prefect server {what}; what it printed is above.")
 
-
-class _Temporary(_Server):
-    """The server that Prefect starts where a flow runs without an API, with a password, too."""
-
-    def __new__(cls, port: int | None = None, *args: Any, **kwargs: Any) -> _Temporary:
-        return SubprocessASGIServer.__new__(cls, port)  # the same one for all
-
-    def start(self, timeout: int | None = None) -> None:
-        """Start the server, and let whatever Prefect does under the present settings log in."""
-        settings = get_current_settings()
-        password = SecretStr(self.password)
-        if settings.api.auth_string != password:
-            settings.api.auth_string = settings.server.api.auth_string = password
-        if not self.running:  # Prefect asks for it at every event
-            with temporary_settings(_TUNING):
-                super().start(timeout)
+    def stop(self) -> None:
+        self._socket.close()
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
-server_module.SubprocessASGIServer = _Temporary  # type: ignore[misc]
-
-
-def _listener(port: int) -> socket.socket:
+def listener(port: int = 0) -> socket.socket:
+    """Take a port, which the server is given open: nobody else can answer there before it."""
     held = socket.socket()
     held.bind(("127.0.0.1", port))
     return held
 
 
-def require_password() -> None:
-    """Refuse a temporary server that Prefect started before quacc was imported.
-
-    Raises
-    ------
-    SettingsError
-        It is open to everybody on this machine.
-    """
-    server = SubprocessASGIServer._instances.get(None)
-    if not PREFECT_API_URL.value() and server and not isinstance(server, _Temporary):
-        raise SettingsError(
-            f"Prefect has started a temporary server at {server.address} that shows everybody on "
-            "this machine what flows are given. Import quacc.prefect before the first flow runs, "
-            "or set PREFECT_API_URL."
+def start_process(held: socket.socket) -> subprocess.Popen[Any]:
+    """Start the process of a server, which takes over the socket."""
+    home = PREFECT_HOME.value().absolute()
+    make_private(home)
+    with held:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno()), *_new_database(home)],
+            pass_fds=[held.fileno()],
+            stdin=subprocess.PIPE,
+            # A Ctrl-C in the terminal is for the flow, which reports its end to this server.
+            start_new_session=True,
+            # Prefect's migrations look for modules in the current folder.
+            cwd=home if why_untrusted(Path.cwd()) else None,
+            env={
+                **os.environ,
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+                "PREFECT_HOME": str(home),
+            },
         )
+
+
+def _new_database(folder: Path) -> list[str]:
+    """Return the template and the database that the server is to make, if it is to make any."""
+    database = folder / "prefect.db"
+    if PREFECT_API_DATABASE_CONNECTION_URL.value() != f"sqlite+aiosqlite:///{database}":
+        return []
+    made = fill(folder)
+    return [str(made), str(database)] if made else []
 
 
 def _check_api() -> None:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
@@ -26,7 +25,6 @@ from quacc.recipes import workflows
 from quacc.recipes.espresso.core import relax_job, static_job
 from quacc.recipes.tools.workflow import with_calculator
 from quacc.settings import change_settings
-from tests.processes import below, look_at
 
 pytestmark = pytest.mark.espresso
 
@@ -120,22 +118,40 @@ print("RESULT", result["steps"], result["provenance"]["attempts"], result["resul
 """
 
 
+# Its fourth calculation does not begin: three steps have ended.
+HELD = """#!/bin/sh
+folder=$(dirname "$0")
+case "$*" in
+*.pwi*)
+    echo >> "$folder/calculations"
+    if [ "$(wc -l < "$folder/calculations")" -eq 4 ]; then
+        touch "$folder/held"
+        exec sleep 600
+    fi
+esac
+exec pw.x "$@"
+"""
+
+
 def test_a_killed_pw_goes_on_from_its_last_geometry_and_density(tmp_path):
     program = PROGRAM.replace("{options}", repr(FAST))
+    wrapper = tmp_path / "pw"
+    wrapper.write_text(HELD)
+    wrapper.chmod(0o700)
     started = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", program],
+        env=os.environ | {"QUACC_COMMANDS__ESPRESSO": str(wrapper)},
+        start_new_session=True,
     )
     end = time.monotonic() + 120
-    runs: set[int] = set()
     try:
-        while len(runs) < 4 and time.monotonic() < end:  # three steps have ended
-            names = look_at(below(started.pid), psutil.Process.name)
-            runs |= {pid for pid, name in names.items() if name.startswith("pw.x")}
-            time.sleep(0.01)
+        while not (tmp_path / "held").exists():
+            assert started.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
     finally:
         os.killpg(started.pid, 9)
         started.wait()
-    assert len(runs) >= 4
     again = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
