@@ -16,9 +16,9 @@ demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu
 	$(BIN)/quacc run bulk_to_slabs Cu --prefect
 
-# Two that compute, three that wait: tests/lanes.py.
+# Two that compute, two that wait: tests/lanes.py.
 test: lint
-	$(BIN)/pytest --numprocesses 5 --dist loadfile
+	$(BIN)/pytest --numprocesses 4 --dist loadfile
 
 # For the daily round: the tests that are quick, and those in TESTS.
 check: lint

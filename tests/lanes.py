@@ -34,7 +34,7 @@ COMPUTING = (
     "tests/test_editors.py",
     "tests/runners/test_checkpoint.py",
     "tests/recipes/",
-    "tests/cache/test_known.py",
+    "tests/cache/test_results.py",
     "tests/runners/test_md.py",
     "tests/runners/test_vibrations.py",
     "docs/",
