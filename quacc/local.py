@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from quacc.cache.claims import Claims
@@ -22,7 +23,7 @@ from quacc.cluster.attempts import RETRIES
 from quacc.cluster.cores import Cores, usable_cores
 from quacc.cluster.packing import DEATHS
 from quacc.cluster.transport import pack, unpack
-from quacc.errors import LostWorkerError, QuaccError, StuckError, can_pass, require_count
+from quacc.errors import LostWorkerError, StoreError, StuckError, can_pass, require_count
 from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.calculation import Calculation
@@ -170,7 +171,15 @@ class _Work:
         return call
 
     def turn(self, wait: float) -> None:
-        """Start what can start, and take what has ended; wait for something to end (s)."""
+        """Start what can start, and take what has ended; wait for something to end (s).
+
+        Raises
+        ------
+        StoreError
+            Nothing could be stored for some minutes, so that no more is computed.
+        """
+        if self.cache.stop is not None:
+            raise self.cache.stop
         self._claims.beat()
         while self._later and self._later[0][0] <= time.monotonic():
             self._look_up([self._calls[heapq.heappop(self._later)[1]]])
@@ -186,7 +195,10 @@ class _Work:
     def close(self) -> None:
         """End all that runs, and write what is waiting."""
         self.cache.leaving = True
-        self._cores.close()
+        for number, packed, _ in self._cores.close():
+            with suppress(Exception):  # of a job that was stopped
+                if packed is not None:
+                    self.cache.keep(unpack(packed), ours=self._calls[number].job.ours)
         self.cache.close()
         self._claims.close()
 
@@ -205,7 +217,8 @@ class _Work:
         for call in calls:
             try:
                 call.calculation = calculation_of(call.job.fn, call.args, call.kwargs)
-            except QuaccError as error:
+            # Whatever the arguments' own code raises, too.
+            except Exception as error:
                 self._finish(call, None, error)
             else:
                 accepted.append(call)
@@ -280,7 +293,8 @@ class _Work:
         if failed and call.key is not None:
             self._claims.leave(call.key)
         if error is None and computed:
-            self.cache.keep(value, ours=call.job.ours)
+            with suppress(StoreError):  # which the next turn raises
+                self.cache.keep(value, ours=call.job.ours)
         self._end(call, value, error, computed=computed)
         for other in others:
             if error is None and isinstance(value, Mapping) and other.calculation is not None:

@@ -14,7 +14,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from quacc.errors import JobsFailedError, LostWorkerError, ParameterError
+from quacc.errors import JobsFailedError, LostWorkerError, ParameterError, StoreError
 from quacc.local import run
 from quacc.recipes.emt import core
 from quacc.recipes.tools.verbs import gather_each, submit
@@ -135,6 +135,42 @@ def test_from_a_thread_too_and_many_at_once():
 def test_batches_of_structures():
     result = run(batch_flow, ["Cu", "Al", "Ag"], calculator="emt")
     assert len(result["jobs"]) >= 3
+
+
+def test_arguments_that_no_job_takes_fail_alone():
+    def careless(structures, static_job):
+        futures = [submit(static_job, "Cu"), submit(static_job, Odd())]
+        return gather_each(futures, ["Cu", "odd"], "careless")
+
+    class Odd:
+        def __getattr__(self, name):
+            raise RuntimeError("of the argument's own code")
+
+    with pytest.raises(JobsFailedError, match="odd") as caught:
+        run(careless, [], core.static_job)
+    assert [one["formula"] for one in caught.value.results] == ["Cu"]
+
+
+def test_an_idle_worker_that_is_killed_costs_nothing():
+    def patient(structures, static_job):
+        first = submit(static_job, "Cu").result()
+        for worker in below():
+            worker.kill()
+        return [first, submit(static_job, "Al").result(), submit(static_job, "Ag").result()]
+
+    assert [one["formula"] for one in run(patient, [], core.static_job)] == ["Cu", "Al", "Ag"]
+
+
+def test_a_store_that_stays_away_ends_the_run(monkeypatch):
+    monkeypatch.setattr("quacc.store.keeper.PATIENCE", 0.3)
+
+    def long(structures, static_job):
+        submit(static_job, "Cu").result()
+        Path(Store()._location).write_bytes(b"garbage" * 10_000)
+        return [submit(static_job, bulk("Cu", a=3.5 + i / 1000)).result() for i in range(1000)]
+
+    with pytest.raises(StoreError, match="nothing more is computed"):
+        run(long, [], core.static_job)
 
 
 def test_mistakes_are_told_before_anything_starts(monkeypatch):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -48,14 +49,20 @@ class Cores:
 
     def start(self, number: int, call: bytes) -> None:
         """Start a call from :func:`quacc.cluster.transport.pack` on an idle worker."""
-        if not self._idle:
-            # All at once, since only a process without threads can be copied safely.
-            start = _Copied if threading.active_count() == 1 else _Started
-            missing = self._count - len(self._busy)
-            self._idle = [start() for _ in range(missing if start is _Copied else 1)]
-        worker = self._idle.pop()
-        worker.connection.send_bytes(call)
-        self._busy[worker.connection] = worker, number
+        while True:
+            if not self._idle:
+                # All at once, since only a process without threads can be copied safely.
+                start = _Copied if threading.active_count() == 1 else _Started
+                missing = self._count - len(self._busy)
+                self._idle = [start() for _ in range(missing if start is _Copied else 1)]
+            worker = self._idle.pop()
+            try:
+                worker.connection.send_bytes(call)
+            except OSError:  # it was killed while it had nothing to do
+                worker.end()
+            else:
+                self._busy[worker.connection] = worker, number
+                return
 
     def ended(self, timeout: float) -> list[tuple[int, bytes | None, str]]:
         """Wait for calls to end (s); return number and packed outcome.
@@ -74,19 +81,20 @@ class Cores:
                 self._idle.append(worker)
         return found
 
-    def close(self) -> None:
-        """End all workers; what they compute writes a checkpoint, if its next step comes soon."""
+    def close(self) -> list[tuple[int, bytes | None, str]]:
+        """End all workers; return what has ended, as :meth:`ended` does.
+
+        What they compute writes a checkpoint, if its next step comes soon.
+        """
         for worker, _ in self._busy.values():
             worker.ask_to_stop()
-        for worker in self._idle:
-            worker.end()
-        deadline = _PATIENCE
-        while self._busy and deadline > 0:
-            if not self.ended(0.1):
-                deadline -= 0.1
+        found, deadline = [], time.monotonic() + _PATIENCE
+        while self._busy and time.monotonic() < deadline:
+            found += self.ended(0.1)
         for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             worker.end()
         self._idle, self._busy = [], {}
+        return found
 
 
 class _Worker:
