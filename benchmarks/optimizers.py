@@ -45,7 +45,7 @@ COVALENT = (("C", "diamond", 3.567), ("SiC", "zincblende", 4.36), ("BN", "zincbl
 ARGON = {"sigma": 3.4, "epsilon": 0.0104, "rc": 9.0, "ro": 8.0}
 KINDS = ("crystal", "slab", "adsorbate", "molecule", "crude", "cell")
 QUACC = "`relax_job`"
-FOR_CELLS = ("BFGS", "LBFGS", "BFGSLineSearch")
+FOR_CELLS = ["BFGS", "LBFGS", "BFGSLineSearch"]
 METALS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
 WITH_PM7 = (
     "CH3CH2OH", "C6H6", "CH3COOH", "C2H6SO", "CH3NO2", "isobutane", "C4H4NH", "SiF4",
@@ -236,7 +236,9 @@ def measure() -> dict[str, Any]:
     found = []
     for number, (kind, atoms) in enumerate(systems()):
         print(f"{number + 1} of 170: {kind} {atoms.symbols}", file=sys.stderr, flush=True)
-        names = FOR_CELLS if kind == "cell" else OPTIMIZERS
+        names = FOR_CELLS if kind == "cell" else list(OPTIMIZERS)
+        if kind == "crude":  # whose steps are many: it would invert matrices of 10,000 rows
+            names = [name for name in names if name != "GPMin"]
         runs = {name: relax(name, kind, atoms) for name in names}
         runs[QUACC] = relax_with_quacc(kind, atoms)
         found.append({"kind": kind, "formula": str(atoms.symbols), "n": len(atoms), "runs": runs})
