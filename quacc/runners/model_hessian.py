@@ -134,7 +134,7 @@ def _torsions(
     found = [np.empty((3, 0), dtype=np.intp)]
     strongest = np.zeros(len(first) - 1)
     np.maximum.at(strongest, start, weights)
-    most = weights * strongest[start] * strongest[end]
+    most = np.minimum(weights, weights * strongest[start] * strongest[end])
     for bond in np.flatnonzero((start < end) & (most > _LEAST_PRODUCT)):
         at_i = np.arange(first[start[bond]], first[start[bond] + 1])
         at_j = np.arange(first[end[bond]], first[end[bond] + 1])
