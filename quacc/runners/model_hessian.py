@@ -132,7 +132,10 @@ def _torsions(
 ) -> None:
     """Add torsions around bonds i-j, of a at i and b at j."""
     found = [np.empty((3, 0), dtype=np.intp)]
-    for bond in np.flatnonzero((start < end) & (weights > _LEAST_PRODUCT)):
+    strongest = np.zeros(len(first) - 1)
+    np.maximum.at(strongest, start, weights)
+    most = np.minimum(weights, weights * strongest[start] * strongest[end])
+    for bond in np.flatnonzero((start < end) & (most > _LEAST_PRODUCT)):
         at_i = np.arange(first[start[bond]], first[start[bond] + 1])
         at_j = np.arange(first[end[bond]], first[end[bond] + 1])
         a, b = (grid.ravel() for grid in np.meshgrid(at_i, at_j, indexing="ij"))
