@@ -11,14 +11,15 @@ the weight is 0.05 exp(-3 (r/r0 - 1)), as in ASE's preconditioner ``Exp``.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise, product
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
+
+from quacc.atoms.check import heights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -71,7 +72,7 @@ def _bonds(atoms: Atoms) -> tuple[Ints, Ints, Floats, Floats]:
     row = np.searchsorted([2, 10], numbers)
     radius = 2 * covalent_radii[np.unique(numbers)].max()
     reach = max(np.sqrt(radius**2 - np.log(_LEAST) / _ALPHA.min()), _REACH * radius)
-    start, end, vectors = neighbor_list("ijD", atoms, reach)
+    start, end, vectors = _near(atoms, reach)
     lengths = np.linalg.norm(vectors, axis=1)
     middle = covalent_radii[numbers[start]] + covalent_radii[numbers[end]]
     weights = np.exp(_ALPHA[row[start], row[end]] * (middle**2 - lengths**2))
@@ -81,6 +82,26 @@ def _bonds(atoms: Atoms) -> tuple[Ints, Ints, Floats, Floats]:
     kept = np.flatnonzero((weights > _LEAST) & (ratio > _NEAREST))
     kept = kept[np.argsort(start[kept], kind="stable")]
     return start[kept], end[kept], vectors[kept], weights[kept]
+
+
+def _near(atoms: Atoms, reach: float) -> tuple[Ints, Ints, Floats]:
+    """Return all pairs of atoms, images included, within a distance (Å): start, end, vector.
+
+    As ASE's ``neighbor_list``, which takes as long for a few atoms as a quick potential.
+    """
+    from scipy.spatial import cKDTree
+
+    cell, count = atoms.cell.complete(), len(atoms)
+    most = np.where(atoms.pbc, np.ceil(reach / heights(cell.array)), 0).astype(int)
+    shifts = np.array(list(product(*(range(-n, n + 1) for n in most)))) @ cell.array
+    places = atoms.get_positions(wrap=True)
+    images = (places[None] + shifts[:, None]).reshape(-1, 3)
+    found = cKDTree(images).query_ball_point(places, reach)
+    start = np.repeat(np.arange(count), [len(one) for one in found])
+    image = np.fromiter(chain.from_iterable(found), dtype=np.intp, count=len(start))
+    vectors = images[image] - places[start]
+    other = image != start + count * (len(shifts) // 2)  # the atom itself, in the middle
+    return start[other], image[other] % count, vectors[other]
 
 
 def _pairs(first: Ints) -> tuple[Ints, Ints]:
@@ -138,6 +159,8 @@ def _torsions(
     for bond in np.flatnonzero((start < end) & (most > _LEAST_PRODUCT)):
         at_i = np.arange(first[start[bond]], first[start[bond] + 1])
         at_j = np.arange(first[end[bond]], first[end[bond] + 1])
+        at_i = at_i[weights[at_i] * weights[bond] * strongest[end[bond]] > _LEAST_PRODUCT]
+        at_j = at_j[weights[at_j] * weights[bond] * strongest[start[bond]] > _LEAST_PRODUCT]
         a, b = (grid.ravel() for grid in np.meshgrid(at_i, at_j, indexing="ij"))
         found.append(np.array([a, np.full_like(a, bond), b]))
     a, middle, b = np.concatenate(found, axis=1)

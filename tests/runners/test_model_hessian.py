@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import bulk, fcc111, graphene, molecule
 from ase.calculators.emt import EMT
 from ase.collections import g2
 from ase.constraints import FixAtoms, FixBondLength
 from ase.filters import FrechetCellFilter
+from ase.neighborlist import neighbor_list
 
 from quacc.recipes.emt.core import relax_job
-from quacc.runners.model_hessian import model_hessian
+from quacc.runners.model_hessian import _near, model_hessian
 from quacc.runners.optimizers import ScaledBFGS
 
 MOLECULES = ["H2O", "CH3CH2OH", "C6H6", "CO2", "C2H2", "H2O2", "C3H4_C2v", "AlCl3", "2-butyne"]
@@ -159,3 +160,29 @@ def test_where_there_is_no_model_all_curvatures_are_alike(kind: str) -> None:
         atoms.set_constraint(FixBondLength(0, 1))
     target = FrechetCellFilter(atoms) if kind == "cell" else atoms
     assert not ScaledBFGS(target, logfile=None).modelled
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_pairs_are_those_of_ase(moved: bool) -> None:
+    structures = [
+        bulk("Cu"),
+        bulk("Mg"),
+        bulk("C", cubic=True),
+        molecule("C6H6"),
+        fcc111("Pt", (2, 2, 3), vacuum=6),
+        graphene(vacuum=5),
+    ]
+    for atoms in structures:
+        atoms.rattle(0.1, seed=2)
+        if moved:  # out of the cell
+            atoms.positions += 3.3 * atoms.cell.array.sum(axis=0)
+            atoms.positions[0] += atoms.pbc @ atoms.cell.array * 4
+        for reach in (2.0, 3.7, 6.0):
+            mine, reference = _near(atoms, reach), neighbor_list("ijD", atoms, reach)
+            rows = [
+                sorted(map(tuple, (np.c_[start, end, vectors] + 1e-9).round(6)))
+                for start, end, vectors in (mine, reference)
+            ]
+            assert len(rows[0]) == len(rows[1])
+            if rows[0]:
+                np.testing.assert_allclose(rows[0], rows[1], atol=2e-6)
