@@ -86,6 +86,7 @@ def _clean_folder(
         root = tmp_path_factory.mktemp("test")
     else:
         root = _HOME / request.path.stem
+        monkeypatch.setenv("HOME", str(root))  # it may change the settings
     folder = root / "cwd"
     folder.mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(folder)

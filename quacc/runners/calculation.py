@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import ase
 import numpy as np
@@ -323,7 +323,7 @@ class Calculation(Generic[_R]):
         }
         self._tell_without_interaction(atoms)
         final = copy_atoms(atoms)
-        provenance: Provenance = {
+        provenance = {
             "quacc": quacc.__version__,
             "ase": ase.__version__,
             "python": platform.python_version(),
@@ -331,9 +331,10 @@ class Calculation(Generic[_R]):
             "pid": os.getpid(),
             "job_id": next((os.environ[name] for name in _JOB_IDS if name in os.environ), None),
             "checksum": checksum(results, final),
-            "options": self.code_options,
             **self._costs(),
         }
+        if self.code_options:
+            provenance["options"] = self.code_options
         return {
             "name": self.recipe,
             "formula": self.formula,
@@ -347,7 +348,7 @@ class Calculation(Generic[_R]):
             "input_atoms": self.input_atoms,
             "atoms": final,
             "results": results,
-            "provenance": provenance,
+            "provenance": cast(Provenance, provenance),
             "directory": self.directory,
             "warnings": self.warnings,
         }

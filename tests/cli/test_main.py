@@ -93,6 +93,7 @@ def test_a_slab_that_fails_is_named_and_the_others_are_kept(tmp_path):
     told = call(
         *["run", "bulk_to_slabs", "Cu", "--set", "max_index=1"],
         *["--set", "relax_kwargs.require_convergence=true", "--set", "relax_kwargs.steps=3"],
+        *["--set", "relax_kwargs.fmax=0.0005"],
     )
     assert told.returncode == 1
     assert "1 of 3 structures failed (Cu8 (1 1 0)" in told.stderr
