@@ -127,6 +127,9 @@ class _Call:
         self.error: Exception | None = None
         self.followers: list[_Call] = []
 
+    def __deepcopy__(self, memo: Any) -> _Call:
+        return self
+
     @property
     def key(self) -> str | None:
         return None if self.calculation is None else self.calculation.key
@@ -159,9 +162,14 @@ class _Work:
     def submit(self, job: _Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
         """Start a job on an item, or on what a job before it returns."""
         self._total += 1
-        call = _Call(job, *copy.deepcopy((args[1:], kwargs)), self._total)
+        call = _Call(job, args, kwargs, self._total)
         item = args[0] if args else None
-        call.args = (item if isinstance(item, _Call) else copy.deepcopy(item), *call.args)
+        try:  # as they are now
+            call.args, call.kwargs = copy.deepcopy((args, kwargs))
+        # Whatever the arguments' own code raises.
+        except Exception as error:
+            self._end(call, None, error)
+            return call
         if isinstance(item, _Call) and not item.done:
             item.followers.append(call)
         else:

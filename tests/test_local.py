@@ -152,9 +152,13 @@ def test_arguments_that_no_job_takes_fail_alone():
 
 
 def test_an_idle_worker_that_is_killed_costs_nothing():
+    others = {process.pid for process in below()}  # such as a server for many tests
+
     def patient(structures, static_job):
         first = submit(static_job, "Cu").result()
-        for worker in below():
+        workers = [process for process in below() if process.pid not in others]
+        assert workers
+        for worker in workers:
             worker.kill()
         return [first, submit(static_job, "Al").result(), submit(static_job, "Ag").result()]
 
