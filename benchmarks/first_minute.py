@@ -117,7 +117,7 @@ def main() -> None:
     report = json.loads(RESULT.read_text())
     names = {"ASE": "ase", "Prefect": "prefect"}
     told = measured_on(report, {name: report["versions"][key] for name, key in names.items()})
-    update_docs(START, END, f"{table(report['results'])}\n{told}")
+    update_docs(f"{table(report['results'])}\n{told}", START, END)
 
 
 if __name__ == "__main__":
