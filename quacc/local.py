@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import heapq
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -30,8 +29,6 @@ from quacc.runners.calculation import Calculation
 from quacc.runners.job import calculation_of, plan_of
 from quacc.settings import overrides
 from quacc.store import Store
-
-logger = logging.getLogger(__name__)
 
 _WAIT, _ELSEWHERE, _DELAY = 0.5, 1.0, 5.0
 """Seconds between two looks at the clock; until a calculation of another run is looked up again;
@@ -89,6 +86,7 @@ def run(
                 bound.arguments[name] = _Job(value, work)
         result = workflow(*bound.args, **bound.kwargs)
         if is_outcome(result):
+            work.cache.leaving = True  # all has been computed
             work.cache.keep(result if asked is None else {**result, ASKED: asked})
     except BaseException as error:
         work.close()

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 ASKED = "asked"
 """Where a workflow's result has the key of what was asked for, in the database."""
 
+_MOST = 10_000
+"""Keys that are remembered, since they may not be on disk yet; so memory stays flat."""
+
 
 class ResultsCache:
     """The results of one run, of this process or of others; safe to use from all threads.
@@ -164,6 +167,8 @@ class ResultsCache:
                 self._report(error)
             except StoreError as error:
                 self._end(error)
+        if len(self._new) > _MOST:
+            self.flush()
 
     def keep_now(self, result: Any, *, replace: bool = False) -> None:
         """Store a result before returning, together with what other threads keep meanwhile."""
@@ -174,12 +179,14 @@ class ResultsCache:
     def flush(self) -> None:
         """Wait until everything taken so far is on disk."""
         with self._lock:
-            writer, self._new = self._writer, set()
+            writer, written = self._writer, set(self._new)
         if writer is not None:
             try:
                 writer.flush()
             except StoreError as error:
                 self._end(error)
+        with self._lock:  # only now: who looks for one of them meanwhile waits, too
+            self._new -= written
 
     def close(self) -> None:
         """Write what is waiting."""

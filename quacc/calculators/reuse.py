@@ -20,11 +20,14 @@ class Reuse:
     much of a machine's memory.
     """
 
-    def __init__(self, code: Code, parameters: Mapping[str, Any], place: Place) -> None:
+    def __init__(
+        self, code: Code, parameters: Mapping[str, Any], place: Place, fingerprint: str
+    ) -> None:
         self._code = code
         self._parameters = parameters
         self._place = place
-        self._what = repr((code.name, sorted(parameters.items()), sorted(place.options.items())))
+        # With the fingerprint, since files that it was built from may be others now.
+        self._what = repr((fingerprint, sorted(parameters.items()), sorted(place.options.items())))
         self._taken: list[Calculator] = []
 
     def take(self) -> Calculator:

@@ -184,7 +184,6 @@ def _tracked(
                     f"{what} shows the flow run '{run_name(serial, arguments[0])}', a task run "
                     f"for each job that was computed{more}.",
                     highlight=False,
-                    soft_wrap=True,
                 )
                 started = time.perf_counter()
 

@@ -10,6 +10,7 @@ from prefect.task_runners import TaskRunner
 from prefect.utilities.importtools import from_qualified_name
 
 from quacc.cluster.batch import BatchCluster
+from quacc.cluster.cores import usable_cores
 from quacc.cluster.jobqueue import JobQueueCluster
 from quacc.cluster.keywords import KEYS, NANNY_PRELOAD, PRELOAD, batch_keywords
 from quacc.cluster.scheduler import WorkLocalCluster
@@ -157,7 +158,7 @@ def _jobs(least: int | None, most: int | None, usual: tuple[int, int]) -> dict[s
 
 def _local(secure: bool) -> dict[str, Any]:
     return {
-        "n_workers": len(os.sched_getaffinity(0)),
+        "n_workers": usable_cores(),
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",

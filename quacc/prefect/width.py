@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
+
+from quacc.cluster.cores import usable_cores
 
 
 def width_of(runner: Any) -> int:
     """Return how many jobs a task runner, or the one that it stands for, runs at a time."""
     runner = innermost_runner(runner)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     if hasattr(runner, "width"):
         return max(int(runner.width), 1)
     if hasattr(runner, "client"):  # prefect-dask's

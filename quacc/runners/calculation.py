@@ -273,7 +273,8 @@ class Calculation(Generic[_R]):
 
     @cached_property
     def _reuse(self) -> Reuse:
-        return Reuse(self.code, self.calc_parameters, Place(None, self.code_options))
+        place = Place(None, self.code_options)
+        return Reuse(self.code, self.calc_parameters, place, self.fingerprint)
 
     def _calculator(self, folder: Path | None) -> Calculator:
         if self.code.reuse:

@@ -60,14 +60,6 @@ class Keeper:
             parts.append(f"{self._fault} {_count(len(self._held))} not stored.")
         return " ".join(parts) or None
 
-    def catch_up(self) -> None:
-        """Store what runs before have set aside, if that is possible now."""
-        if self._fault is None:
-            try:
-                self._store.bring_in()
-            except StoreError as error:
-                logger.warning("Results that were set aside are not brought in: %s", error)
-
     def write(self, entries: Sequence[Entry] = ()) -> None:
         """Store results, and what waits from before."""
         begun = time.monotonic()

@@ -47,6 +47,16 @@ def keep(result):
     return result
 
 
+def test_the_keys_of_what_is_on_its_way_are_not_remembered_for_ever(monkeypatch):
+    monkeypatch.setattr("quacc.cache.results._MOST", 3)
+    cache = ResultsCache()
+    for a in (3.6, 3.61, 3.62, 3.63, 3.64, 3.65):
+        cache.keep(static_job(bulk("Cu", a=a)))
+        assert len(cache._new) <= 3
+    assert len(list(Store().select())) >= 4
+    cache.close()
+
+
 # Whose results are served
 
 

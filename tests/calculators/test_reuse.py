@@ -66,6 +66,13 @@ def test_one_calculator_serves_a_thread_and_gives_the_same_numbers():
     assert len(built) == 3
 
 
+def test_what_was_built_from_other_files_serves_nobody(monkeypatch):
+    static_job("Cu")
+    monkeypatch.setattr(KeptCode, "version", lambda self: "of other weights")
+    static_job("Cu")
+    assert len(built) == 2
+
+
 def test_images_of_a_path_have_one_each_and_leave_them():
     ends = []
     for position in ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
