@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import copy
 import heapq
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from quacc.cache.claims import Claims
+from quacc.cache.equals import EqualKeys
 from quacc.cache.questions import question
-from quacc.cache.results import ASKED, ResultsCache, is_outcome, is_result
-from quacc.cache.served import as_asked
-from quacc.cluster.attempts import RETRIES
+from quacc.cache.results import ASKED, ResultsCache, is_outcome
+from quacc.cluster.attempts import DELAY, RETRIES, passes
 from quacc.cluster.cores import Cores, usable_cores
 from quacc.cluster.packing import DEATHS
 from quacc.cluster.transport import pack, unpack
-from quacc.errors import LostWorkerError, StoreError, StuckError, can_pass, require_count
+from quacc.errors import LostWorkerError, StoreError, require_count
 from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.calculation import Calculation
@@ -30,9 +29,8 @@ from quacc.runners.job import calculation_of, plan_of
 from quacc.settings import overrides
 from quacc.store import Store
 
-_WAIT, _ELSEWHERE, _DELAY = 0.5, 1.0, 5.0
-"""Seconds between two looks at the clock; until a calculation of another run is looked up again;
-and until one is tried again whose error can pass."""
+_WAIT = 0.5
+"""Seconds between two looks at the clock."""
 
 
 class Tell(Protocol):
@@ -132,6 +130,9 @@ class _Call:
     def key(self) -> str | None:
         return None if self.calculation is None else self.calculation.key
 
+    def asked(self) -> Calculation[Any] | None:
+        return self.calculation
+
     def result(self) -> Any:
         """Wait for the job; return its result, or raise what it raised."""
         while not self.done:
@@ -153,7 +154,7 @@ class _Work:
         self._ready: list[_Call] = []
         self._later: list[tuple[float, int]] = []
         self._calls: dict[int, _Call] = {}
-        self._same: dict[str, list[_Call]] = {}  # by the key that is being computed
+        self._equals: EqualKeys[_Call] = EqualKeys(cache, self._claims)
         self._counts = {"computed": 0, "cached": 0, "failed": 0}
         self._total = 0
 
@@ -188,7 +189,7 @@ class _Work:
             raise self.cache.stop
         self._claims.beat()
         while self._later and self._later[0][0] <= time.monotonic():
-            self._look_up([self._calls[heapq.heappop(self._later)[1]]])
+            self._ready.append(self._calls[heapq.heappop(self._later)[1]])
         while self._new:  # those that follow what is in the database come here, too
             new, self._new = self._new, []
             self._identify(new)
@@ -238,24 +239,17 @@ class _Work:
             result = None if call.calculation is None else next(found)
             if result is not None:
                 self._finish(call, result, None, computed=False)
-            elif call.key in self._same and call not in self._same[call.key]:
-                self._same[call.key].append(call)
-            else:
-                if call.key is not None:
-                    self._same.setdefault(call.key, [call])
+            elif self._equals.is_first(call):
                 self._ready.append(call)
 
     def _compute(self, call: _Call) -> None:
-        if call.key is not None:
-            elsewhere = call.key in self._claims.take([call.key])
-            if elsewhere or self.cache.stored([call.key]):
-                [result] = self.cache.find([call.calculation]) if call.calculation else [None]
-                if result is not None:
-                    self._finish(call, result, None, computed=False)
-                    return
-            if elsewhere:
-                self._again(call, _ELSEWHERE * (1 + random.random()))
-                return
+        there, taken = self._equals.elsewhere([call])
+        if call.key in there:
+            self._finish(call, there[call.key], None, computed=False)
+            return
+        if call.key in taken:
+            self._again(call, self._equals.pause())
+            return
         try:
             packed = pack(overrides(), call.job.fn, call.args, call.kwargs)
         # Whatever the argument's own code raises.
@@ -283,8 +277,8 @@ class _Work:
         # Whatever the job raised.
         except Exception as error:
             call.tries += 1
-            if can_pass(error) and not isinstance(error, StuckError) and call.tries <= RETRIES:
-                self._again(call, _DELAY)
+            if passes(error) and call.tries <= RETRIES:
+                self._again(call, DELAY)
             else:
                 self._finish(call, None, error)
         else:
@@ -294,20 +288,13 @@ class _Work:
         self, call: _Call, value: Any, error: Exception | None, *, computed: bool = True
     ) -> None:
         """End a call, and those that wait for the same key."""
-        others = [one for one in self._same.pop(call.key or "", []) if one is not call]
-        failed = error is not None or (is_result(value) and value.get("converged") is False)
-        if failed and call.key is not None:
-            self._claims.leave(call.key)
         if error is None and computed:
             with suppress(StoreError):  # which the next turn raises
                 self.cache.keep(value, ours=call.job.ours)
+        others = self._equals.end(call, value, error)
         self._end(call, value, error, computed=computed)
-        for other in others:
-            if error is None and isinstance(value, Mapping) and other.calculation is not None:
-                own = as_asked(copy.deepcopy(value), other.calculation)
-                self._end(other, own, None, computed=False)
-            else:
-                self._end(other, None, copy.copy(error))
+        for other, its_value, its_error in others:
+            self._end(other, its_value, its_error, computed=False)
 
     def _end(
         self, call: _Call, value: Any, error: Exception | None, *, computed: bool = True

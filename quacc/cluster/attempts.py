@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from quacc.errors import StuckError, can_pass
+
 
 class Cause(Enum):
     """Why a worker was lost."""
@@ -40,11 +42,19 @@ class Verdict(Enum):
 RETRIES = 3
 """For lost workers, connections and file systems; a failed calculation is never repeated."""
 
+DELAY = 5.0
+"""Seconds until what failed for a reason that can pass is tried again."""
+
 _STALLS = 2
 """Whole walltimes without progress; more would bring none either."""
 
 _LOSSES = 10
 """Losses of any kind without progress."""
+
+
+def passes(error: Exception) -> bool:
+    """Return whether the same may succeed later."""
+    return can_pass(error) and not isinstance(error, StuckError)
 
 
 @dataclass

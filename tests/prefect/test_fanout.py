@@ -313,7 +313,7 @@ def test_it_belongs_inside_a_flow():
 
 
 def test_a_passing_error_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("quacc.prefect.fanout.dispatcher._DELAY", 0.1)
+    monkeypatch.setattr("quacc.prefect.fanout.dispatcher.DELAY", 0.1)
 
     def flaky(number, folder):
         mark = Path(folder, str(number))

@@ -15,7 +15,7 @@ from quacc.prefect.chunk_run import load_task
 from quacc.prefect.tasks import JobTask, as_task, formula
 from quacc.recipes.tools.verbs import bare
 from quacc.runners.calculation import Calculation
-from quacc.runners.job import plan_of
+from quacc.runners.job import calculation_of, plan_of
 
 
 class Job:
@@ -63,6 +63,13 @@ class Call:
             return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
         except TypeError:
             return 1
+
+    def asked(self) -> Calculation[Any] | None:
+        """Return its calculation, made anew where only its arguments are kept."""
+        if self.calculation is not None:
+            return self.calculation
+        args, kwargs = self.arguments()
+        return calculation_of(self.job.function, args, kwargs)
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments, packed or not."""

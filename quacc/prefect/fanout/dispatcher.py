@@ -6,13 +6,11 @@ dispatcher its turns.
 
 from __future__ import annotations
 
-import copy
 import heapq
 import logging
-import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -24,9 +22,9 @@ from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 
 from quacc.cache.claims import Claims
-from quacc.cache.results import ResultsCache, is_result
-from quacc.cache.served import as_asked
-from quacc.cluster.attempts import RETRIES
+from quacc.cache.equals import EqualKeys, own_copy
+from quacc.cache.results import ResultsCache
+from quacc.cluster.attempts import DELAY, RETRIES, passes
 from quacc.cluster.blame import Blame, Judgement
 from quacc.cluster.packing import DEATHS, Chunk, Packing
 from quacc.cluster.transport import Outcome, unpack
@@ -35,7 +33,6 @@ from quacc.errors import (
     LostWorkerError,
     PreemptedError,
     QuaccError,
-    StuckError,
     SubmissionError,
     can_pass,
     is_machines,
@@ -45,17 +42,10 @@ from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.fanout.calls import Call, Counts, Job
 from quacc.prefect.lifecycle import watch
 from quacc.prefect.width import innermost_runner, width_of
-from quacc.runners.calculation import Calculation
 from quacc.runners.job import calculation_of
 from quacc.runners.raised import in_words, is_signal
 
 logger = logging.getLogger(__name__)
-
-_DELAY = 5.0
-"""Seconds until an item is tried again whose error can pass."""
-
-_ELSEWHERE = 1.0
-"""Seconds until an item is looked up again that another flow computes."""
 
 _RETIRED = 1.0
 """Seconds after which a bad place gets no more work."""
@@ -95,6 +85,7 @@ class Dispatcher:
     ) -> None:
         self.packing = Packing(batch)
         self._claims = None if refresh else claims
+        self._equals: EqualKeys[Call] = EqualKeys(cache, self._claims)
         self.counts = Counts()
         self._deliver = deliver
         self._refresh = refresh
@@ -102,7 +93,6 @@ class Dispatcher:
         self._cache = cache
         self._jobs: list[Job] = []
         self._calls: dict[int, Call] = {}
-        self._waiting: dict[str, list[Call]] = {}  # by the key that is being computed
         self._computed: set[str] = set()  # keys, in a run that refreshes
         self._later: list[tuple[float, int]] = []  # when to try which call again
         self._loads: dict[int, Load] = {}
@@ -138,8 +128,7 @@ class Dispatcher:
                 found = {call.number: result for call, result in zip(asked, results, strict=True)}
             for call in accepted:
                 if (result := found.get(call.number)) is not None:
-                    self.counts.cached += 1
-                    self._deliver(call, result, None)
+                    self._end(call, result, None, computed=False)
                 else:
                     self._wait(call)
 
@@ -156,15 +145,10 @@ class Dispatcher:
         return True
 
     def _wait(self, call: Call) -> None:
-        if call.key is not None:
-            if call.key in self._waiting:
-                self._waiting[call.key].append(call)
-                self._calls[call.number] = call
-                return
-            self._waiting[call.key] = []
-            call.calculation = None
         self._calls[call.number] = call
-        self._pack(call)
+        if self._equals.is_first(call):
+            call.calculation = None
+            self._pack(call)
 
     def _pack(self, call: Call) -> None:
         if call.job not in self._jobs:
@@ -229,34 +213,23 @@ class Dispatcher:
 
     def _leave_out(self, chunk: Chunk) -> None:
         """Take out of a chunk what other flows have computed since, or compute at the moment."""
-        calls = {call.key: call for item in chunk.items if (call := self._calls[item.id]).key}
-        if self._claims is None or not calls:
-            return
-        taken = self._claims.take(calls)
-        there = self._cache.stored(calls)
-        again: dict[str, Calculation] = {}
-        for key in there:
-            args, kwargs = calls[key].arguments()
-            calculation = calculation_of(calls[key].job.function, args, kwargs)
-            if calculation is not None:
-                again[key] = calculation
-        found = self._cache.find([*again.values()]) if again else []
-        results = dict(zip(again, found, strict=True))
-        for key, call in calls.items():
-            result = results.get(key)
-            if result is not None:
-                self._claims.leave(key)
+        calls = [self._calls[item.id] for item in chunk.items]
+        there, taken = self._equals.elsewhere(calls)
+        for call in calls:
+            if call.key in there:
                 self.packing.ended(chunk, call.number, None)
-                self._finish(call, result, None, computed=False)
-            elif key in taken:
+                self._finish(call, there[call.key], None, computed=False)
+            elif call.key in taken:
                 self.packing.ended(chunk, call.number, None)
-                pause = _ELSEWHERE * (1 + random.random())
-                heapq.heappush(self._later, (time.monotonic() + pause, call.number))
+                self._again(call, self._equals.pause())
         if taken and not self._told:
             self._told = True
             logger.warning(
                 "Another flow is computing some of the same; what it has in progress is waited for."
             )
+
+    def _again(self, call: Call, pause: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + pause, call.number))
 
     def _submit(self, chunk: Chunk) -> None:
         packed: dict[int, bytes] = {}
@@ -319,7 +292,6 @@ class Dispatcher:
     def _failed(self, call: Call, error: Exception, node: str, worker: str) -> None:
         """Decide what becomes of a call that has failed on a worker."""
         machine = is_machines(error)
-        passing = can_pass(error) and not isinstance(error, StuckError)
         judged = isinstance(error, QuaccError) and not machine
         if worker and self._runner and not judged:
             self._held[call.number] = error
@@ -327,7 +299,7 @@ class Dispatcher:
             judgement = self._blame.failed(
                 call.number,
                 place,
-                machine=machine or passing,
+                machine=machine or passes(error),
                 elsewhere=self._runner.elsewhere(place),
             )
             if judgement.retire:
@@ -340,16 +312,15 @@ class Dispatcher:
         """Do what was decided about failures."""
         for number in judgement.again:
             del self._held[number]
-            heapq.heappush(self._later, (time.monotonic() + _RETIRED, number))
+            self._again(self._calls[number], _RETIRED)
         for number in judgement.blamed:
             self._give_up(self._calls[number], self._held.pop(number))
 
     def _give_up(self, call: Call, error: Exception) -> None:
         """End a call with its error, unless that may pass."""
-        passing = can_pass(error) and not isinstance(error, StuckError)
-        if passing and call.tries <= RETRIES:
+        if passes(error) and call.tries <= RETRIES:
             call.tries += 1
-            heapq.heappush(self._later, (time.monotonic() + _DELAY, call.number))
+            self._again(call, DELAY)
         else:
             self._finish(call, None, error)
 
@@ -394,7 +365,7 @@ class Dispatcher:
             node, worker = getattr(cause, "node", ""), getattr(cause, "worker", "")
             for number in list(load.chunk.left):
                 self.packing.ended(load.chunk, number, None)
-                self._failed(self._calls[number], _copy(error), node, worker)
+                self._failed(self._calls[number], own_copy(error), node, worker)
             self.packing.closed(load.chunk)
 
     def _finish(
@@ -402,40 +373,23 @@ class Dispatcher:
     ) -> None:
         """End a call, and those that wait for the same key."""
         del self._calls[call.number]
-        others = self._waiting.pop(call.key, []) if call.key else []
-        # Nobody is served a failure, or what has not converged: others need not wait for either.
-        served = error is None and not (is_result(value) and value.get("converged") is False)
-        if not served and call.key and self._claims is not None:
-            self._claims.leave(call.key)
         if error is None and computed:
             self._cache.keep(value, replace=self._refresh, ours=call.job.is_recipe)
             if self._refresh and call.key:
                 self._computed.add(call.key)
-        for other in others:
+        for other, its_value, its_error in self._equals.end(call, value, error):
             del self._calls[other.number]
             other.run = call.run
-            if error is None and other.calculation and isinstance(value, Mapping):
-                self.counts.cached += 1
-                self._deliver(other, as_asked(copy.deepcopy(value), other.calculation), None)
-            else:
-                self._end(other, None, _copy(error) if error else None)
-        if computed:
-            self._end(call, value, error)
-        else:
-            self.counts.cached += 1
-            self._deliver(call, value, None)
+            self._end(other, its_value, its_error, computed=False)
+        self._end(call, value, error, computed=computed)
 
-    def _end(self, call: Call, value: Any, error: Exception | None) -> None:
-        if error is None:
+    def _end(
+        self, call: Call, value: Any, error: Exception | None, *, computed: bool = True
+    ) -> None:
+        if error is not None:
+            self.counts.failed += 1
+        elif computed:
             self.counts.computed += 1
         else:
-            self.counts.failed += 1
+            self.counts.cached += 1
         self._deliver(call, value, error)
-
-
-def _copy(error: Exception) -> Exception:
-    """Return an exception with notes of its own."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    own.__notes__ = list(getattr(error, "__notes__", []))
-    return own
