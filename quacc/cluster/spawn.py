@@ -1,15 +1,32 @@
-"""Worker processes that start without running the user's script again.
+"""Worker processes that start at once, without running the user's script again.
 
-Python's multiprocessing imports the main module in every process that it spawns: for a script that
-imports Prefect some seconds of CPU time for each worker, and for one without
+They are copies of one process that has imported what workers need, a fork server: each of 64
+workers of a node would else read the same thousand files again, and take a second of CPU time for
+it. Where there can be none, they are spawned.
+
+Of its own accord, Python's multiprocessing imports the main module in every process that it starts:
+for a script that imports Prefect some seconds of CPU time for each worker, and for one without
 ``if __name__ == "__main__":`` an endless chain of flows. Workers need nothing of it, since what the
 script defines is sent to them by value.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
+import os
 import tempfile
-from multiprocessing import context, popen_spawn_posix, spawn, util
+import threading
+from multiprocessing import (
+    connection,
+    context,
+    forkserver,
+    popen_forkserver,
+    popen_spawn_posix,
+    reduction,
+    spawn,
+    util,
+)
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -19,7 +36,19 @@ from distributed.nanny import Nanny
 
 from quacc.cluster.certificates import make_folder
 
-_METHOD = "quacc-spawn"
+logger = logging.getLogger(__name__)
+
+_METHOD = "quacc"
+
+_PRELOAD = [
+    *("distributed", "tornado.platform.asyncio", "multiprocessing.synchronize", "numpy.random"),
+    *("ase.constraints", "ase.neighborlist", "quacc.settings", "quacc.runners.relax"),
+    *("quacc.cluster.worker", "quacc.cluster.spawn"),
+]
+"""What takes long to import, and every worker needs."""
+
+_AT_START = ("PYTHON", "LD_", "MALLOC_", "OMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "NUMEXPR_")
+"""Beginnings of the names of variables that a process reads only once, when it starts."""
 
 # Otherwise "python -c", which starts workers and what tracks their resources, would import the
 # standard library's modules from the current folder, where others may have written some. Workers
@@ -33,31 +62,104 @@ def _preparation_data(name: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if not key.startswith("init_main_from_")}
 
 
-class _Popen(popen_spawn_posix.Popen):
-    # The same code, which asks another function what the new process is to prepare.
-    _launch = FunctionType(
-        popen_spawn_posix.Popen._launch.__code__,  # type: ignore[attr-defined]
-        {
-            **vars(popen_spawn_posix),
-            "spawn": SimpleNamespace(
-                **{**vars(spawn), "get_preparation_data": _preparation_data},
-            ),
-        },
+_spawn = SimpleNamespace(**{**vars(spawn), "get_preparation_data": _preparation_data})
+
+
+def _changed(launch: Any, **names: Any) -> Any:
+    """Return a method with other modules in the place of those that it uses."""
+    return FunctionType(launch.__code__, {**launch.__globals__, **names})
+
+
+class _SpawnPopen(popen_spawn_posix.Popen):
+    _launch = _changed(popen_spawn_posix.Popen._launch, spawn=_spawn)  # type: ignore[attr-defined]
+
+
+_servers: dict[Any, forkserver.ForkServer] = {}
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=_servers.clear)  # they are the parent's
+
+
+def _server() -> forkserver.ForkServer:
+    """Return the fork server of this process, for the environment as it is.
+
+    Raises
+    ------
+    OSError
+        There can be none.
+    """
+    read = tuple(sorted(one for one in os.environ.items() if one[0].startswith(_AT_START)))
+    with _lock:
+        server = _servers.setdefault(read, forkserver.ForkServer())
+        server.set_forkserver_preload(_PRELOAD)
+        server.ensure_running()
+    return server
+
+
+class _ForkPopen(popen_forkserver.Popen):
+    _launch = _changed(
+        popen_forkserver.Popen._launch,  # type: ignore[attr-defined]
+        spawn=_spawn,
+        forkserver=SimpleNamespace(
+            connect_to_new_process=lambda fds: _server().connect_to_new_process(fds),
+            read_signed=forkserver.read_signed,
+        ),
     )
 
 
-class _Process(context.SpawnProcess):
+class _Process(context.ForkServerProcess):
+    """A new process that has what one that is spawned would have."""
+
     @staticmethod
     def _Popen(process: Any) -> Any:
-        return _Popen(process)
+        # Until Python 3.11.1, everybody on the machine could connect to a fork server.
+        address: str = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+        if address.startswith("\0"):
+            return _SpawnPopen(process)
+        try:
+            _server()
+        except OSError as error:  # such as a temporary folder with too long a name for a socket
+            logger.info("There is no fork server, so each worker imports all anew: %s", error)
+            return _SpawnPopen(process)
+        return _ForkPopen(process)
+
+    def __getstate__(self) -> dict[str, Any]:
+        streams = {stream: reduction.DupFd(stream) for stream in (1, 2) if _is_open(stream)}
+        return {**vars(self), "_own": (dict(os.environ), streams)}
+
+    def run(self) -> None:
+        environment, streams = vars(self).pop("_own")
+        os.environ.clear()
+        os.environ.update(environment)
+        for stream, copied in streams.items():
+            descriptor = copied.detach()
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+        import numpy as np
+
+        np.random.seed()  # else all copies would draw the same numbers
+        super().run()
+
+    def _bootstrap(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._bootstrap(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            atexit._run_exitfuncs()  # which a copy leaves out
 
 
-class _Context(context.SpawnContext):
+class _Context(context.ForkServerContext):
     _name = _METHOD
     Process = _Process
 
 
 context._concrete_contexts[_METHOD] = _Context()  # type: ignore[attr-defined]
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def make_scratch(base: str | None) -> Path:
