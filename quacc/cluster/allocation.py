@@ -130,8 +130,8 @@ class AllocationCluster(SpecCluster):
             return Cause.WALLTIME, f"Slurm job {self.job_id} ends"
         if excuse := self.scheduler.excuse(worker):
             return Cause.SILENCE, excuse
-        how = await self.scheduler.how_it_died(worker)
-        return Cause.CRASH, f"{how}, in Slurm job {self.job_id}"
+        cause, how = await self.scheduler.how_it_died(worker)
+        return cause, f"{how}, in Slurm job {self.job_id}"
 
     def _tls_options(self, security: Security, folder: str) -> list[str]:
         """Write the workers' certificates; return the options that name the files."""

@@ -164,7 +164,8 @@ class BatchCluster(JobQueueCluster):
         end = time.monotonic() + _BACK_AFTER
         while time.monotonic() < end:
             if any(str(one.name) == worker for one in self.scheduler.workers.values()):
-                return Cause.CRASH, f"{await self.scheduler.how_it_died(worker)}, in {job}"
+                cause, how = await self.scheduler.how_it_died(worker)
+                return cause, f"{how}, in {job}"
             await asyncio.sleep(0.5)
         return Cause.OUTSIDE, f"{job} is gone"
 

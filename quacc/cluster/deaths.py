@@ -21,6 +21,9 @@ _LOOK = 500.0  # ms
 
 _WAIT = 2.0  # s, for the scheduler
 
+LOST = "its process ended with exit status 255, or that which workers are copies of was killed"
+"""How a worker ended whose end the fork server did not tell."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -78,6 +81,8 @@ def in_words(
         except ValueError:
             name = f"signal {-exitcode}"
         how = f"its process was killed by {name}"
+    elif exitcode == 255:
+        how = LOST
     else:
         how = f"its process ended by itself with exit status {exitcode}"
     if ended_by_kernel:

@@ -17,6 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import Scheduler, TaskState
 
 from quacc.cluster.attempts import Cause
+from quacc.cluster.deaths import LOST
 from quacc.cluster.spawn import WorkNanny
 from quacc.cluster.transport import Outcome
 
@@ -140,13 +141,13 @@ class WorkScheduler(Scheduler):
         """Return how a worker's process ended, if its nanny has told; to be asked once."""
         return self._deaths.pop(worker, None)
 
-    async def how_it_died(self, worker: str) -> str:
-        """Return how a worker's process ended, for people; its nanny may need a moment to tell."""
+    async def how_it_died(self, worker: str) -> tuple[Cause, str]:
+        """Return how a worker's process ended; its nanny may need a moment to tell."""
         for _ in range(20):
             if death := self.death(worker):
-                return death
+                return Cause.SHARED if death.startswith(LOST) else Cause.CRASH, death
             await asyncio.sleep(0.1)
-        return "its process was killed, or ended by itself"
+        return Cause.CRASH, "its process was killed, or ended by itself"
 
     def excuse(self, worker: str) -> str | None:
         """Return why this scheduler has just ended a worker; None if it has not."""
@@ -210,4 +211,5 @@ class WorkLocalCluster(LocalCluster):
         """Return why a worker was lost, for decisions and for people."""
         if excuse := self.scheduler.excuse(worker):
             return Cause.SILENCE, excuse
-        return Cause.CRASH, await self.scheduler.how_it_died(worker)
+        cause: tuple[Cause, str] = await self.scheduler.how_it_died(worker)
+        return cause

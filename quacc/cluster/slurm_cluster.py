@@ -119,8 +119,8 @@ class SlurmCluster(BatchCluster, SLURMCluster):
             return Cause.SILENCE, told
         if state.state != "RUNNING" or not back:
             return Cause.OUTSIDE, f"{told}, but its worker is gone"
-        how = await self.scheduler.how_it_died(worker)
-        return Cause.CRASH, f"{how}, in Slurm job {job_id}"
+        cause, how = await self.scheduler.how_it_died(worker)
+        return cause, f"{how}, in Slurm job {job_id}"
 
     def has_other_nodes(self, places: Collection[str]) -> bool:
         """Return whether the partition has other nodes that are up."""

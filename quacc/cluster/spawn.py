@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import tempfile
 import threading
 from multiprocessing import (
@@ -43,7 +44,7 @@ _METHOD = "quacc"
 _PRELOAD = [
     *("distributed", "tornado.platform.asyncio", "multiprocessing.synchronize", "numpy.random"),
     *("ase.constraints", "ase.neighborlist", "quacc.settings", "quacc.runners.relax"),
-    *("quacc.cluster.worker", "quacc.cluster.spawn"),
+    *("quacc.cluster.worker", "quacc.cluster.spawn", "quacc.cluster.forked"),
 ]
 """What takes long to import, and every worker needs."""
 
@@ -127,6 +128,10 @@ class _Process(context.ForkServerProcess):
         return {**vars(self), "_own": (dict(os.environ), streams)}
 
     def run(self) -> None:
+        from quacc.cluster.forked import BEFORE
+
+        for number, handler in BEFORE.items():
+            signal.signal(number, handler)
         environment, streams = vars(self).pop("_own")
         os.environ.clear()
         os.environ.update(environment)

@@ -23,7 +23,7 @@ from quacc.prefect import fan_out, make_runner
 from quacc.recipes.emt.core import relax_job
 from quacc.store import Store
 from tests.prefect.programs import Server, reporting_to, states
-from tests.processes import below, look_at
+from tests.processes import workers
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -102,7 +102,7 @@ def trouble(server, came):
         while not over.wait(chosen.uniform(0, 0.2)):
             if came.total() > due:
                 with suppress(psutil.NoSuchProcess):
-                    psutil.Process(chosen.choice(worker_processes())).kill()
+                    psutil.Process(chosen.choice(workers())).kill()
                     killed.append(due)
                 due = came.total() + chosen.randint(10, 60)
 
@@ -122,11 +122,6 @@ def trouble(server, came):
         over.set()
         for thread in threads:
             thread.join()
-
-
-def worker_processes():
-    lines = look_at(below(), psutil.Process.cmdline)
-    return [pid for pid, line in lines.items() if "multiprocessing.spawn" in " ".join(line)]
 
 
 @pytest.mark.parametrize("job", [energy, relax_job])
@@ -162,4 +157,4 @@ def test_every_good_result_arrives_once_and_every_bad_item_is_named(job, tmp_pat
     assert stored == (set() if job is energy else set(values.values()))
     assert state == "Completed"  # the flow made do without the bad ones
     assert {run.rpartition(": ")[2] for run in task_runs} == {"Completed", "Failed"}
-    assert worker_processes() == []
+    assert workers() == []

@@ -422,7 +422,8 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
 
 
 def kill_the_whole_job():
-    os.kill(os.getppid(), signal.SIGKILL)  # the nanny, and with it all workers of the job
+    nanny = psutil.Process(os.getppid()).ppid()  # below it, the fork server
+    os.kill(nanny, signal.SIGKILL)  # and with it all workers of the job
     time.sleep(60)
 
 
@@ -523,11 +524,9 @@ def test_a_node_that_dies(slurm, on_slurm, strike, tmp_path, uninterrupted):
         node = slurm.call("squeue", "-h", "-o", "%N", "-j", seen["job"])
         daemon = int((slurm.folder / "run" / f"slurmd.{node}.pid").read_text())
         worker = psutil.Process(seen["pid"])
-        nanny = worker.parent()
-        shell = nanny.parent()
-        step = shell.parent()
+        server, nanny, shell, step = worker.parents()[:4]
         os.kill(daemon, signal.SIGKILL)
-        for process in (step, shell, nanny, worker):
+        for process in (step, shell, nanny, server, worker):
             process.kill()
 
     log = tmp_path / "log"
