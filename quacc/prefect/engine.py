@@ -16,11 +16,11 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
-from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from quacc.prefect.internals import ConcurrencySlotAcquisitionError
 from quacc.prefect.lifecycle import watch as lifecycle
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
-from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
@@ -40,6 +39,7 @@ from quacc.errors import (
 from quacc.prefect.chunk_run import ItemsFailedError, Load
 from quacc.prefect.daskrunner import DaskRunner
 from quacc.prefect.fanout.calls import Call, Counts, Job
+from quacc.prefect.internals import ConcurrencySlotAcquisitionError
 from quacc.prefect.lifecycle import watch
 from quacc.prefect.width import innermost_runner, width_of
 from quacc.runners.job import calculation_of

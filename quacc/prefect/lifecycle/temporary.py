@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from pydantic import SecretStr
 
 from quacc.errors import SettingsError
+from quacc.prefect.internals import temporary_server
 from quacc.prefect.lifecycle.server import TUNING, listener, start_process
 
 
@@ -54,7 +55,7 @@ def require_password() -> None:
     SettingsError
         It is open to everybody on this machine.
     """
-    server = SubprocessASGIServer._instances.get(None)
+    server = temporary_server()
     if not PREFECT_API_URL.value() and server and not isinstance(server, _Temporary):
         raise SettingsError(
             f"Prefect has started a temporary server at {server.address} that shows everybody on "

@@ -14,17 +14,14 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
-import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect._internal.concurrency import services
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -41,6 +38,13 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed
 
+from quacc.prefect.internals import (
+    enclosing,
+    give_up_queues,
+    hush,
+    is_entered,
+    is_reporting,
+)
 from quacc.prefect.lifecycle import orphans
 from quacc.prefect.lifecycle.forgotten import end_also_forgotten
 
@@ -115,7 +119,7 @@ class Watch:
     def see(self) -> None:
         """Watch over the flow run that submits just now, and those that it runs in."""
         with self._lock:
-            for run, context in _enclosing(FlowRunContext.get()):
+            for run, context in enclosing(FlowRunContext.get()):
                 if run in self._contexts:
                     return
                 self._contexts[run] = context
@@ -174,7 +178,7 @@ class Watch:
 
     def _runs(self, *, ended: bool = False) -> list[UUID]:
         with self._lock:
-            return [run for run, context in self._contexts.items() if ended or context._token]
+            return [run for run, context in self._contexts.items() if ended or is_entered(context)]
 
     def _watch(self, url: str) -> None:
         settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}
@@ -184,7 +188,7 @@ class Watch:
     def _ask_until_ended(self, client: SyncPrefectClient, url: str) -> None:
         self._closed.wait(_SETTLED)
         answered, failures = time.monotonic(), 0
-        _hush(False)
+        hush(False)
         self._sign(client, dead=True)
         while not self._ended():
             time.sleep(PERIOD)
@@ -198,7 +202,7 @@ class Watch:
             except httpx.HTTPError as error:
                 failures += 1
                 if failures == 1:
-                    _hush(True)
+                    hush(True)
                     logger.warning(
                         "The Prefect server at %s does not answer; the flow ends if it stays "
                         "away for %.0f s.",
@@ -212,7 +216,7 @@ class Watch:
                     return
             else:
                 if failures:
-                    _hush(False)
+                    hush(False)
                     logger.warning("The Prefect server at %s answers again.", url)
                 answered, failures = time.monotonic(), 0
                 if cancelled:
@@ -235,7 +239,7 @@ class Watch:
 
     def _ended(self) -> bool:
         """Return whether nothing is left that a lost server could hold up."""
-        return self._closed.is_set() and not any(map(_busy, list(services._active_services)))
+        return self._closed.is_set() and not is_reporting()
 
     def _cancelled(self, client: SyncPrefectClient) -> FlowRun | None:
         states = [StateType.CANCELLING, StateType.CANCELLED]
@@ -260,7 +264,7 @@ class Watch:
             f"({type(error).__name__}: {error}). Run the flow again, with a server that answers, "
             "to go on."
         )
-        _give_up_queues(reason)
+        give_up_queues(reason)
         self._end(reason, Crashed(message=reason))
 
     def _end(self, reason: str, state: State[Any]) -> None:
@@ -294,14 +298,6 @@ def pass_on(error: BaseException | None) -> None:
         raise FlowEndedEarly(message, Crashed(message=message), error) from None
 
 
-def _enclosing(context: FlowRunContext | None) -> Iterator[tuple[UUID, FlowRunContext]]:
-    """Yield the ids and contexts of a flow run and of those around it in this process."""
-    while context is not None and context.flow_run is not None:
-        yield context.flow_run.id, context
-        before = context._token.old_value if context._token else None
-        context = before if isinstance(before, FlowRunContext) else None
-
-
 def _supervised() -> bool:
     """Return whether one of Prefect's workers watches over this process, and reports its end."""
     return os.environ.get("PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS", "true") == "false"
@@ -310,46 +306,3 @@ def _supervised() -> bool:
 def _client() -> SyncPrefectClient:
     # A client of its own: the flow's may be waiting between two attempts.
     return get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT})
-
-
-def _hush(quiet: bool) -> None:
-    """Keep Prefect from printing whatever it cannot tell its server, in full."""
-    for name in ("prefect._internal.concurrency", "prefect.events.clients"):
-        logging.getLogger(name).disabled = quiet
-
-
-def _give_up_queues(reason: str) -> None:
-    """Drop what Prefect wants to tell a server that has gone, and let nobody wait for it."""
-    for worker in (EventsWorker, APILogWorker):
-        worker.drain_all(timeout=0)  # no new items for them
-    for service in list(services._active_services):
-        for future in _waiting(_emptied(service._queue)):
-            if future.set_running_or_notify_cancel():
-                future.set_exception(ConnectionError(reason))
-        if service._stopped and service._loop and service._done_event:
-            service._queue.put_nowait(None)  # its own end, which was among the items
-            service._loop.call_soon_threadsafe(service._done_event.set)
-
-
-def _busy(service: services._QueueServiceBase[Any]) -> bool:
-    if service._stopped:
-        return service._done_event is not None and not service._done_event.is_set()
-    if isinstance(service, services.BatchedQueueService):  # does not count what it is doing
-        return service._queue.qsize() > 0
-    return service._queue.unfinished_tasks > 0
-
-
-def _emptied(items: queue.Queue[Any]) -> list[Any]:
-    taken = []
-    try:
-        while True:
-            taken.append(items.get_nowait())
-            items.task_done()
-    except queue.Empty:
-        return [item for item in taken if item is not None]
-
-
-def _waiting(items: Iterable[Any]) -> Iterator[Future[Any]]:
-    for item in items:
-        if isinstance(item, tuple) and isinstance(item[-1], Future):
-            yield item[-1]
