@@ -175,7 +175,7 @@ class JobsFailedError(ExceptionGroup[Exception], QuaccError):
         total: int | None,
         results: Iterable[dict[str, Any]] = (),
     ) -> JobsFailedError:
-        """Return the error of a workflow of so many items, from the names of those that failed."""
+        """Return a workflow's error, from the names and exceptions of the items that failed."""
         for name, error in failures:
             error.add_note(f"structure: {name}")
         listed = "; ".join(f"{name}: {text_of(error, _LINE)}" for name, error in failures[:_LISTED])

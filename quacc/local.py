@@ -269,8 +269,8 @@ class _Work:
                 self._again(call, 0.0)
                 return
             name = getattr(innermost(call.job.fn), "__name__", "The job")
-            told = f"{name} killed {DEATHS} worker processes, the last one by {how}."
-            self._finish(call, None, LostWorkerError(told))
+            message = f"{name} killed {DEATHS} worker processes, the last one by {how}."
+            self._finish(call, None, LostWorkerError(message))
             return
         try:
             value = unpack(packed)

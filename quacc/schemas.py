@@ -27,7 +27,7 @@ class Costs(TypedDict):
     """What a result took, in all attempts if it was stopped and went on from a checkpoint."""
 
     started: str
-    """Of the first attempt: ISO 8601, UTC."""
+    """Start of the first attempt: ISO 8601, UTC."""
     attempts: int
     wall_seconds: float
     """Without what a killed attempt did after its last checkpoint; so the next."""
@@ -45,7 +45,8 @@ class Provenance(Costs):
     job_id: str | None
     """The batch job (Slurm, PBS, …), if any."""
     checksum: str
-    """Of ``results`` and the structure: numbers that were changed later are not taken for these."""
+    """Checksum of ``results`` and the structure: numbers that were changed later do not pass for
+    these."""
     options: NotRequired[dict[str, Any]]
     """Those of the code, such as a device, which decide no number."""
 
@@ -102,11 +103,11 @@ class NEBResult(Result):
     images: list[Atoms]
     """Both ends included."""
     energies: NDArray[Any]
-    """Of the images (eV)."""
+    """Energies of the images (eV)."""
     path: NDArray[Any]
     """How far along the path each is (Å)."""
     barrier: float
-    """Of the highest image above the initial structure (eV)."""
+    """Energy of the highest image above the initial structure (eV)."""
     reverse_barrier: float
     """Above the final one (eV)."""
     reaction_energy: float
@@ -154,11 +155,11 @@ class FlowResult(TypedDict):
     """The structure that the properties belong to."""
     parameters: dict[str, Any]
     units: dict[str, str]
-    """Of the properties that have one."""
+    """Units of the properties that have one."""
     jobs: list[str]
     """Keys of all results that this one was made from."""
     calculators: list[CalculatorInfo]
-    """Of those results: name, version, fingerprint."""
+    """Calculators of those results: name, version, fingerprint."""
     converged: bool
     """All of those results are."""
     warnings: list[str]
@@ -173,7 +174,7 @@ class Surface(TypedDict):
     """Counts the distinct terminations of these Miller indices from 0."""
     natoms: int
     area: float
-    """Of one side (Å²)."""
+    """Area of one side (Å²)."""
     energy_per_atom: float
     """eV."""
     surface_energy: float | None

@@ -25,7 +25,7 @@ class Site:
     kind: str
     """``top``, ``bridge`` or ``hollow``: one, two, or more nearest atoms."""
     position: NDArray[Any]
-    """Of the surface (Å): the mean of those atoms."""
+    """Where it is on the surface (Å): the mean of the positions of those atoms."""
 
 
 def is_slab(atoms: Atoms) -> bool:

@@ -38,7 +38,7 @@ class _Site(NamedTuple):
     """Parts of the crystal's cell."""
     multiplicity: int
     number: int | None
-    """Of the atom that is there."""
+    """Atomic number of the atom that is there, if any."""
 
 
 def make_defects(

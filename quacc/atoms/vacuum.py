@@ -18,7 +18,7 @@ VACUUM = 6.0
 _BOND = 1.3
 """Atoms closer than this part of the sum of their covalent radii are bonded."""
 _NOISE = 1e-6
-"""Of scaled positions."""
+"""Tolerance of scaled positions."""
 
 
 def gap(atoms: Atoms, axis: int) -> float:

@@ -84,4 +84,4 @@ class Turns:
 
 
 TURNS = Turns()
-"""Of this process."""
+"""The turns of this process."""

@@ -63,10 +63,10 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
         calculator = calculator_name(given.pop("calculator", None))
         jobs = {key: bare(value) for key, value in given.items() if callable(value)}
         first = next(iter(given))
-        structure, told = given[first], []
+        structure, notes = given[first], []
         if first == "atoms" and not isinstance(structure, Mapping | list | tuple):
             # Of a file, what is in it now.
-            structure, told = as_atoms(structure), about_name(structure)
+            structure, notes = as_atoms(structure), about_name(structure)
             given = {**given, first: structure}
         described = {
             key: _of_job(jobs[key], structure)
@@ -79,7 +79,7 @@ def question(workflow: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
         }
         file = body.__name__.removesuffix("_flow")
         module = f"quacc.recipes.{calculator}.{_FILES.get(file, file)}"
-        return digest([module, body.__name__, _version(body), described, told])
+        return digest([module, body.__name__, _version(body), described, notes])
     # Whatever is wrong, the workflow says it, and better.
     except (QuaccError, TypeError, ValueError, LookupError):
         return None

@@ -23,7 +23,8 @@ class Program:
     """A program that writes files."""
 
     name: str
-    """Of the setting ``commands.<name>``, which says how to start it if it is not the command."""
+    """Its name in the setting ``commands.<name>``, which says how to start it where ``command``
+    does not."""
     command: str
     version_in: str
     """What matches its version, in a group, in what it prints."""

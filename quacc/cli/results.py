@@ -37,7 +37,7 @@ def list_results(
     calculator: Calculator = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of results.")] = 50,
     store: StoreOption = None,
 ) -> None:
     """List results, newest first."""

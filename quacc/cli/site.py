@@ -106,8 +106,8 @@ def doctor(
     from quacc.sites.doctor import examine
 
     site = _load(name, change)
-    for what, told in surroundings(os.environ):
-        typer.echo(f"- {what}: {told}")
+    for what, value in surroundings(os.environ):
+        typer.echo(f"- {what}: {value}")
     wrong = 0
     try:
         with closing(examine(site, wait)) as findings:

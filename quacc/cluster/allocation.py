@@ -144,7 +144,7 @@ class AllocationCluster(SpecCluster):
                 options += [f"--tls-{name.replace('_', '-')}", str(file)]
         return options
 
-    def _lost(self, told: str, end: float | None) -> None:
+    def _lost(self, output: str, end: float | None) -> None:
         if end is not None and time.time() > end - 60:
             text = (
                 f"The time of Slurm job {self.job_id} is up. Submit the same script again: what "
@@ -153,7 +153,7 @@ class AllocationCluster(SpecCluster):
         else:
             text = (
                 f"All workers in Slurm job {self.job_id} have ended before the flow did. srun and "
-                f"the workers said:\n{told}"
+                f"the workers said:\n{output}"
             )
         self.problem = SubmissionError(text)
         self.on_problem(self.problem)
@@ -183,7 +183,7 @@ class _Step(ProcessInterface):
         super().__init__(scheduler, name)
         self.command = [*command, scheduler]
         self.lost = lost
-        self.told: deque[str] = deque(maxlen=_LINES)
+        self.output: deque[str] = deque(maxlen=_LINES)
         self.closing = False
 
     async def start(self) -> None:
@@ -208,12 +208,12 @@ class _Step(ProcessInterface):
         assert self.process.stdout
         async for line in self.process.stdout:
             text = line.decode(errors="replace")
-            self.told.append(text)
+            self.output.append(text)
             if not self.closing:
                 print(text, end="", file=sys.stderr, flush=True)
         code = await self.process.wait()
         if not self.closing:
-            self.lost(f"{''.join(self.told)}(srun ended with exit code {code})", self.end)
+            self.lost(f"{''.join(self.output)}(srun ended with exit code {code})", self.end)
 
     async def close(self) -> None:
         self.closing = True
@@ -292,7 +292,7 @@ async def _job_end(environment: Mapping[str, str]) -> float | None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
     with suppress(ValueError):  # N/A for a job without a limit
-        return datetime.fromisoformat(told.decode().strip()).timestamp()
+        return datetime.fromisoformat(output.decode().strip()).timestamp()
     return None

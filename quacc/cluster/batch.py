@@ -187,21 +187,23 @@ class BatchCluster(JobQueueCluster):
                 f"{waiting}. Ask the queue why they wait, or read their logs."
             )
 
-    def _job_refused(self, name: str, told: str) -> None:
+    def _job_refused(self, name: str, message: str) -> None:
         alive = any(job.job_id for job in self.workers.values())
         now = time.monotonic()
         since = self._refused_since = now if alive else self._refused_since or now
         limit = self.pending_timeout
         too_long = limit is not None and now - since > limit
-        if not too_long and (alive or slurm.can_pass(told)):
-            self.report(f"The queue does not take another job just now: {told}")
+        if not too_long and (alive or slurm.can_pass(message)):
+            self.report(f"The queue does not take another job just now: {message}")
             self.loop.call_later(RETRY_AFTER, self._give_up_job, name)
             return
         if self.excluded:
-            told += f" (nodes that failed and are used no more: {', '.join(sorted(self.excluded))})"
-        field = slurm.field_to_change(told)
+            message += (
+                f" (nodes that failed and are used no more: {', '.join(sorted(self.excluded))})"
+            )
+        field = slurm.field_to_change(message)
         change = f" Change {field} in cluster_kwargs or the site's profile." if field else ""
-        self._fail(f"The queue refused the job: {told}.{change}")
+        self._fail(f"The queue refused the job: {message}.{change}")
 
     def _fail(self, text: str) -> None:
         self.problem = SubmissionError(text)
@@ -277,8 +279,8 @@ def _words(error: Exception, command: str) -> str:
     program = command.split()[0]
     if isinstance(error, FileNotFoundError):
         return f"there is no {program} command here; is this a login node?"
-    _, found, told = str(error).partition("stderr:\n")
-    text = told if found else str(error)
+    _, found, message = str(error).partition("stderr:\n")
+    text = message if found else str(error)
     lines = [
         line.removeprefix(f"{program}: ").removeprefix("error: ").strip()
         for line in text.splitlines()

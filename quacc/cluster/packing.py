@@ -24,13 +24,13 @@ CHUNKS_A_SECOND = 5.0
 """More workers get longer chunks, so that the Prefect API sees no more task runs than this."""
 
 PER_WORKER = 3
-"""What is left is good for so many chunks of every worker."""
+"""Chunks for every worker that what is left is divided into."""
 
 MOST = 400
 """Items of a chunk."""
 
 APART = 32
-"""So few items get task runs of their own."""
+"""Up to this many items get task runs of their own."""
 
 DEATHS = 3
 """An item whose worker died so often, the last times with this item alone, is to blame."""
@@ -49,7 +49,7 @@ class Item:
     size: int
     """Its class of sizes: a power of two of atoms."""
     most: int = MOST
-    """Its chunk has at most so many items."""
+    """Maximum number of items in its chunk."""
     deaths: int = 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 FAILED_STARTS = 2
-"""Give up when so many jobs in a row ended without a worker; one may be a bad node."""
+"""Maximum number of jobs in a row that end without a worker; one may be a bad node."""
 
 LOST_AFTER = 60.0
 """A running job none of whose workers has been heard of for so long (s) is replaced."""

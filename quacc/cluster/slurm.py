@@ -66,8 +66,8 @@ _PASSING = (
 
 def field_to_change(refusal: str) -> str | None:
     """Return the keyword that a refusal of sbatch is about, if its words tell."""
-    told = refusal.lower()
-    return next((field for words, field in _FIELDS.items() if words in told), None)
+    message = refusal.lower()
+    return next((field for words, field in _FIELDS.items() if words in message), None)
 
 
 def can_pass(refusal: str) -> bool:
@@ -84,8 +84,8 @@ def in_words(state: JobState) -> str:
     """Return a queue's state for a person: ``PENDING (Resources: the nodes are busy)``."""
     reason = state.reason if state.reason not in ("", "None") else ""
     words = _REASONS.get(re.split("[,:]", reason)[0])
-    told = f"{reason}: {words}" if words else reason
-    return f"{state.state} ({told})" if told else state.state
+    message = f"{reason}: {words}" if words else reason
+    return f"{state.state} ({message})" if message else state.state
 
 
 async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
@@ -100,9 +100,11 @@ async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
     if not wanted:
         return {}
     # Of a single unknown id, squeue says so and fails; of one among several it says nothing.
-    out, told = await _call("squeue", "-h", "-t", "all", "-o", "%i|%T|%r", "-j", ",".join(wanted))
-    if told and "Invalid job id" not in told:
-        raise OSError(told)
+    out, message = await _call(
+        "squeue", "-h", "-t", "all", "-o", "%i|%T|%r", "-j", ",".join(wanted)
+    )
+    if message and "Invalid job id" not in message:
+        raise OSError(message)
     found = {}
     for line in out.splitlines():
         job_id, state, reason = line.split("|", 2)
@@ -137,9 +139,9 @@ async def cancel(job_ids: Iterable[str]) -> None:
         Slurm does not answer.
     """
     if wanted := list(job_ids):
-        _, told = await _call("scancel", "--quiet", *wanted)
-        if can_pass(told):
-            raise OSError(told)
+        _, message = await _call("scancel", "--quiet", *wanted)
+        if can_pass(message):
+            raise OSError(message)
 
 
 def tag_of(process: str) -> str:
@@ -155,9 +157,9 @@ async def named(tag: str) -> dict[str, str]:
     OSError
         Slurm does not answer.
     """
-    out, told = await _call(*_NAMES)
-    if told:
-        raise OSError(told)
+    out, message = await _call(*_NAMES)
+    if message:
+        raise OSError(message)
     return _with_tag(out, tag)
 
 
@@ -190,8 +192,8 @@ async def _call(*command: str) -> tuple[str, str]:
         stderr=asyncio.subprocess.PIPE,
     )
     out, error = await process.communicate()
-    told = error.decode(errors="replace").strip()
-    return out.decode(errors="replace"), (told or "it failed") if process.returncode else ""
+    message = error.decode(errors="replace").strip()
+    return out.decode(errors="replace"), (message or "it failed") if process.returncode else ""
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -107,18 +107,18 @@ class SlurmCluster(BatchCluster, SLURMCluster):
             if (back and waited > _SETTLED) or waited > LOST_AFTER:
                 break
             await asyncio.sleep(0.5)
-        told = f"Slurm job {job_id}: {slurm.in_words(state)}"
+        message = f"Slurm job {job_id}: {slurm.in_words(state)}"
         if state.state in ("TIMEOUT", "PREEMPTED", "DEADLINE"):
-            return Cause.WALLTIME, told
+            return Cause.WALLTIME, message
         if state.state in ("FAILED", "OUT_OF_MEMORY"):
             alone = self.workers_of_job == 1
             if death := self.scheduler.death(worker):
-                told = f"{death}; {told}"
-            return Cause.CRASH if alone else Cause.SHARED, told
+                message = f"{death}; {message}"
+            return Cause.CRASH if alone else Cause.SHARED, message
         if state.state == "COMPLETED":
-            return Cause.SILENCE, told
+            return Cause.SILENCE, message
         if state.state != "RUNNING" or not back:
-            return Cause.OUTSIDE, f"{told}, but its worker is gone"
+            return Cause.OUTSIDE, f"{message}, but its worker is gone"
         cause, how = await self.scheduler.how_it_died(worker)
         return cause, f"{how}, in Slurm job {job_id}"
 
@@ -193,15 +193,15 @@ class SlurmCluster(BatchCluster, SLURMCluster):
                 f"job is {slurm.in_words(verdict.waited)}."
             )
 
-    def _job_refused(self, name: str, told: str) -> None:
-        if slurm.is_unanswered(told) and self.status.name != "closing":
+    def _job_refused(self, name: str, message: str) -> None:
+        if slurm.is_unanswered(message) and self.status.name != "closing":
             # sbatch has had no answer; the controller may have taken the job nevertheless.
-            self.report(f"Slurm did not answer whether it takes another job: {told}")
-            self._doubts.add(asyncio.ensure_future(self._find_job(name, told)))
+            self.report(f"Slurm did not answer whether it takes another job: {message}")
+            self._doubts.add(asyncio.ensure_future(self._find_job(name, message)))
         else:
-            super()._job_refused(name, told)
+            super()._job_refused(name, message)
 
-    async def _find_job(self, name: str, told: str) -> None:
+    async def _find_job(self, name: str, message: str) -> None:
         """Look for a job of which nobody knows whether Slurm has taken it."""
         job = self.workers.get(name)
         missing = 0
@@ -217,7 +217,7 @@ class SlurmCluster(BatchCluster, SLURMCluster):
                 return
             missing += 1
         if name in self.workers:
-            super()._job_refused(name, told)
+            super()._job_refused(name, message)
 
     async def _cancel_all(self) -> None:
         """Cancel the jobs of this run, those included that Slurm took without a word."""

@@ -107,10 +107,10 @@ class SlurmJob(ReportingJob, SLURMJob):
 
     async def _submit_job(self, script_filename: str) -> str:
         environment, _ = self.environment()
-        told: str = await self._call(
+        output: str = await self._call(
             [*shlex.split(self.submit_command), script_filename], env=environment
         )
-        return told
+        return output
 
 
 def script_options(script: str) -> set[str]:

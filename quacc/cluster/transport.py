@@ -190,7 +190,7 @@ def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
     """
     import cloudpickle
 
-    value, error, told = None, None, ""
+    value, error, trace = None, None, ""
     try:
         value = call()
     except BaseException as raised:
@@ -198,17 +198,17 @@ def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
             raise
         if isinstance(raised, PreemptedError):  # nor is there time for what comes next
             stop_soon(raised.reason)
-        told = shortened(traceback.format_exc())
+        trace = shortened(traceback.format_exc())
         error = sendable(raised)
     try:
-        return cloudpickle.dumps((value, error, told, _Here.place)), error
+        return cloudpickle.dumps((value, error, trace, _Here.place)), error
     except BaseException as raised:
         if is_signal(raised):
             raise
         error = RuntimeError(
             f"The job's result cannot be sent back from the worker: {in_words(raised)}"
         )
-        return cloudpickle.dumps((None, error, told, _Here.place)), error
+        return cloudpickle.dumps((None, error, trace, _Here.place)), error
 
 
 def pack_error(error: BaseException) -> bytes:
@@ -225,7 +225,7 @@ def unpack(outcome: bytes) -> Any:
     import cloudpickle
 
     try:
-        value, error, told, place = cloudpickle.loads(outcome)
+        value, error, trace, place = cloudpickle.loads(outcome)
     except BaseException as raised:
         if is_signal(raised):
             raise
@@ -233,7 +233,7 @@ def unpack(outcome: bytes) -> Any:
             f"The job's result cannot be read in the flow's process: {in_words(raised)}"
         ) from sendable(raised)
     if error is not None:
-        raise error from WorkerTracebackError(told, place)
+        raise error from WorkerTracebackError(trace, place)
     return value
 
 

@@ -425,10 +425,10 @@ class DaskRunner(DaskTaskRunner):
                         return attempt(task_key)
                 return attempt(task_key)
             except PreemptedError as stop:
-                cause, told, far = Cause.WALLTIME, stop.reason, progress(stop.progress)
+                cause, reason, far = Cause.WALLTIME, stop.reason, progress(stop.progress)
                 time.sleep(_LEAVING)
             except KilledWorker as loss:
-                cause, told = self._cause_of(str(loss.last_worker.name))
+                cause, reason = self._cause_of(str(loss.last_worker.name))
                 far = progress(None)
             except Exception as error:
                 if not blame or not self._is_machines(item, error):
@@ -442,9 +442,9 @@ class DaskRunner(DaskTaskRunner):
             verdict = attempts.lost(cause, far, whole=whole)
             reached = how_far(attempts.progress)
             if verdict in (Verdict.CRASHED, Verdict.STUCK):
-                raise _given_up(verdict, told, name, attempts.count, reached)
+                raise _given_up(verdict, reason, name, attempts.count, reached)
             at = f", from {reached}" if attempts.progress else ""
-            get_run_logger().warning("%s; attempt %d%s", told, attempts.count, at)
+            get_run_logger().warning("%s; attempt %d%s", reason, attempts.count, at)
 
     def _is_machines(self, item: UUID, error: Exception) -> bool:
         """Return whether a call that has failed on a worker is to run again elsewhere."""
@@ -545,12 +545,12 @@ class _Stream:
         return self.end
 
 
-def _given_up(verdict: Verdict, told: str, name: str, count: int, far: str) -> QuaccError:
+def _given_up(verdict: Verdict, reason: str, name: str, count: int, far: str) -> QuaccError:
     """Return the error of a calculation that is not to be run again."""
     if verdict is Verdict.CRASHED:
-        return LostWorkerError(f"{name} lost its worker: {told}.")
+        return LostWorkerError(f"{name} lost its worker: {reason}.")
     return StuckError(
         f"{name} makes no progress: {count - 1} attempts ended at {far}, the last one "
-        f"because of this: {told}. If single steps take longer than a job may, ask for a longer "
+        f"because of this: {reason}. If single steps take longer than a job may, ask for a longer "
         "walltime; functions of your own, which write no checkpoints, must end within one."
     )

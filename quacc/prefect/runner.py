@@ -21,8 +21,9 @@ from quacc.prefect.daskrunner import DaskRunner
 _QUIET = """
 import logging
 
-# Else the workers print tracebacks about the scheduler that went away before them, also as errors
-# if that was in the middle of a heartbeat. What goes wrong in a job arrives in the flow anyway.
+# Without this, workers print tracebacks about the scheduler that went away before them, also as
+# errors if that was in the middle of a heartbeat. What goes wrong in a job arrives in the flow
+# anyway.
 logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 """

@@ -28,7 +28,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text
     "svg.fonttype": "none",
 }
-"""Of figures: a column of a journal is 3.4 inches wide."""
+"""Style of figures: a column of a journal is 3.4 inches wide."""
 
 _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 

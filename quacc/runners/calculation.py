@@ -385,7 +385,7 @@ class Calculation(Generic[_R]):
         return Workdir(f"{self.formula}-{self.recipe}-{self.key}", self.copies)
 
     def _failure(self, error: Exception, atoms: Atoms, workdir: Workdir | None) -> Exception:
-        told = self.code.diagnose(workdir.path) if workdir else None
+        diagnosis = self.code.diagnose(workdir.path) if workdir else None
         directory = workdir.keep_failed(error) if workdir else None
         last = atoms.copy()
         if isinstance(error, CalculationError):
@@ -394,7 +394,7 @@ class Calculation(Generic[_R]):
             return error
         if isinstance(error, QuaccError) or can_pass(error):
             return error
-        reason = told or f"{type(error).__name__}: {error}".rstrip(": ")
+        reason = diagnosis or f"{type(error).__name__}: {error}".rstrip(": ")
         if isinstance(error, PropertyNotImplementedError):
             reason = f"it cannot compute {error or 'a property that this job needs'}"
         where = f" Its files are in {directory}." if directory else ""

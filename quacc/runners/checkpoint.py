@@ -27,7 +27,7 @@ _FORMAT = [3, ase.__version__]
 _SHORT = 1.0
 """No checkpoint is written before (s): a short calculation need not load the settings."""
 _SHARE = 20
-"""A checkpoint that takes long to write is written less often: one second in so many."""
+"""Ratio of the times between two checkpoints and for writing one, which may take long."""
 
 
 def progress_of(key: str) -> int | None:
@@ -103,8 +103,8 @@ class Checkpoint:
         except FileNotFoundError:
             return
         except (_UnreadableError, PermissionError) as error:
-            told = str(error).removeprefix(f"{file} ")
-            self._set_aside(told if file.exists() or file.is_symlink() else "is gone")
+            message = str(error).removeprefix(f"{file} ")
+            self._set_aside(message if file.exists() or file.is_symlink() else "is gone")
             return
         except OSError as error:
             self._set_aside(f"cannot be read: {error.strerror or error}")
@@ -199,11 +199,13 @@ class Checkpoint:
                 self._write(progress, state())
                 self.progress = progress
         except (OSError, StoreError) as error:  # a full disk need not end the calculation
-            told = f"its checkpoint could not be written: {getattr(error, 'strerror', 0) or error}"
+            message = (
+                f"its checkpoint could not be written: {getattr(error, 'strerror', 0) or error}"
+            )
             if reason is not None:
-                raise self.preempted(f"{reason}; {told}") from error
-            if told not in self.warnings:
-                self.warnings.append(told)
+                raise self.preempted(f"{reason}; {message}") from error
+            if message not in self.warnings:
+                self.warnings.append(message)
         if reason is not None:
             raise self.preempted(reason)
 

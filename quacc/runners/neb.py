@@ -155,7 +155,7 @@ def _compute(calculation: Calculation[NEBResult]) -> NEBResult:
             target = max(fmax, _BEFORE_CLIMBING) if climb and not neb.climb else fmax
             left = steps - max(len(forces) - 1, 0)
             for converged in dynamics.irun(fmax=target, steps=left):
-                # Else it is where the stage before, or an earlier attempt, has ended.
+                # Otherwise it is where the stage before, or an earlier attempt, has ended.
                 if len(forces) == begun + dynamics.nsteps:
                     energies.append([float(one.get_potential_energy()) for one in band])
                     forces.append(float(_largest(neb.get_forces())))

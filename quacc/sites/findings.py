@@ -49,12 +49,12 @@ def address(site: Site) -> str:
 
 def refused(done: subprocess.CompletedProcess[str]) -> Finding:
     """Return what Slurm has against a job script."""
-    told = message(done)
+    refusal = message(done)
     remedy = next(
-        (help_ for part, help_ in _REFUSALS.items() if part.casefold() in told.casefold()),
+        (help_ for part, help_ in _REFUSALS.items() if part.casefold() in refusal.casefold()),
         "`quacc site script` prints the job script.",
     )
-    return Finding(f"Slurm refuses the job script: {told}.", False, remedy)
+    return Finding(f"Slurm refuses the job script: {refusal}.", False, remedy)
 
 
 def environment(script: str) -> dict[str, str]:

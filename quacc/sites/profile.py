@@ -381,11 +381,11 @@ def load_site(site: str | os.PathLike[str]) -> Site:
     try:
         return _build(file.stem, file, inherited | content)
     except _WrongError as error:
-        told = [
+        mistakes = [
             f"{file}{f', line {lines[name]}' if name in lines else ''}: {what}"
             for name, what in error.args[0]
         ]
-        raise SettingsError("\n".join(told)) from None
+        raise SettingsError("\n".join(mistakes)) from None
 
 
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int]]:

@@ -103,13 +103,13 @@ def _follow(job: str, folder: Path, wait: float) -> Iterator[Finding]:
     while True:
         state, reason, node = _state(job)
         now = time.monotonic()
-        told = in_words(JobState(state, reason))
+        message = in_words(JobState(state, reason))
         if state == "UNKNOWN":
             pass
         elif state == "PENDING":
             if now - submitted > wait:
                 yield Finding(
-                    f"The job {job} did not start in {wait:g} s: it is {told}.",
+                    f"The job {job} did not start in {wait:g} s: it is {message}.",
                     False,
                     "Try later, with a longer --wait, or with another queue or qos: --set "
                     "qos=debug. It has been cancelled.",
@@ -117,7 +117,7 @@ def _follow(job: str, folder: Path, wait: float) -> Iterator[Finding]:
                 return
             if reason != shown and reason != "None":
                 shown = reason
-                yield Finding(f"The job {job} is {told}.", None)
+                yield Finding(f"The job {job} is {message}.", None)
         elif not started:
             started = now
             if node:
@@ -183,8 +183,8 @@ def _judge(site: Site, found: dict[str, Any], host: str) -> Iterator[Finding]:
         if there[package].startswith("cannot"):
             yield Finding(f"On the node, {package} {there[package]}.", False, remedy)
         elif there[package] != version:
-            told = f"On the node, {package} is {there[package]}, here it is {version}."
-            yield Finding(told, False, remedy)
+            message = f"On the node, {package} is {there[package]}, here it is {version}."
+            yield Finding(message, False, remedy)
     if all(not version.startswith("cannot") for version in there.values()) and here == there:
         yield Finding("The node imports quacc, and all versions are those of this machine.")
     yield _verdict(

@@ -42,7 +42,7 @@ class Columns:
 
     key: str
     values: dict[str, Any]
-    """Of the table ``systems``, by column; NULL where there is none."""
+    """Values in the table ``systems``, by column; NULL where there is none."""
     species: Mapping[int, int]
     """How often each atomic number occurs."""
     pairs: Mapping[str, str | bool]

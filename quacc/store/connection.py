@@ -137,7 +137,7 @@ def _sqlite(location: str | Path, write: bool) -> Iterator[Any]:
 
 
 _VERSION = 9
-"""Of ASE's format, which quacc reads itself."""
+"""Version of ASE's format, which quacc reads itself."""
 
 
 def _version(connection: sqlite3.Connection) -> int:

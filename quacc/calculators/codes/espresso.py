@@ -275,14 +275,14 @@ class EspressoCode(Code):
             )
         # Errors stand between two lines of %.
         boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", output + _read(directory / "CRASH"), re.S)
-        told = [" ".join(line.split()) for box in boxes for line in box.splitlines()]
-        told += [line.strip() for line in output.splitlines() if "Not enough space" in line]
-        if not told:
+        messages = [" ".join(line.split()) for box in boxes for line in box.splitlines()]
+        messages += [line.strip() for line in output.splitlines() if "Not enough space" in line]
+        if not messages:
             lines = map(str.strip, _read(directory / "espresso.err").splitlines())
-            told = [line for line in lines if line and not re.search(_NOISE, line)][:4]
+            messages = [line for line in lines if line and not re.search(_NOISE, line)][:4]
         # The file is there once the program was started.
         silent = not output and (directory / "espresso.pwo").is_file()
-        return "; ".join(dict.fromkeys(told)) or (_SILENT if silent else None)
+        return "; ".join(dict.fromkeys(messages)) or (_SILENT if silent else None)
 
 
 def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -93,14 +93,14 @@ class MopacCode(Code):
     def diagnose(self, directory: Path) -> str | None:
         output = _read(directory / "mopac.out")
         box = output.partition(_TITLE)[2].partition("\n ***")[0]
-        told = [line for line in _lines(box) if line != "JOB ENDED NORMALLY"]
-        told += [line for line in _lines(output) if re.search(_TELLING, line)]
+        messages = [line for line in _lines(box) if line != "JOB ENDED NORMALLY"]
+        messages += [line for line in _lines(output) if re.search(_TELLING, line)]
         # What the shell, the queueing system or the Fortran library says.
         log = [line for line in _lines(_read(directory / "mopac.log")) if _ENDED not in line]
-        told = list(dict.fromkeys(told))[:4] or log[-3:]
+        messages = list(dict.fromkeys(messages))[:4] or log[-3:]
         # The log is there once the program was started.
         silent = not output and (directory / "mopac.log").is_file()
-        return "; ".join(told) or (_SILENT if silent else None)
+        return "; ".join(messages) or (_SILENT if silent else None)
 
 
 _SPINS = (

@@ -243,9 +243,9 @@ class Dispatcher:
             except BaseException as error:
                 if is_signal(error):
                     raise
-                told = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
+                message = InputError(f"{call.name} cannot be sent to a worker: {in_words(error)}")
                 self.packing.ended(chunk, item.id, None)
-                self._finish(call, None, told)
+                self._finish(call, None, message)
         if not packed:
             self.packing.closed(chunk)
             return
@@ -358,8 +358,8 @@ class Dispatcher:
         elif can_pass(error):
             for number in self.packing.died(load.chunk, streamed=load.streamed):
                 call = self._calls[number]
-                told = f"{call.job.what} of {call.name} killed {DEATHS} workers: {error}"
-                self._finish(call, None, LostWorkerError(told))
+                message = f"{call.job.what} of {call.name} killed {DEATHS} workers: {error}"
+                self._finish(call, None, LostWorkerError(message))
         else:  # such as a function that the workers cannot import
             cause = error.__cause__
             node, worker = getattr(cause, "node", ""), getattr(cause, "worker", "")

@@ -52,7 +52,7 @@ _PATIENCE = 0.5
 """After this time (s) a block is taken as it is, where items come slowly."""
 
 _READY = 1000
-"""So many results wait for whoever takes them; meanwhile nothing more is started."""
+"""Results that wait for whoever takes them; while there are more, nothing is started."""
 
 _WAIT = 0.5
 """Seconds between two looks at the clock."""
@@ -70,9 +70,9 @@ def fan_out(
     """Run a job on many items, inside a Prefect flow, on its task runner.
 
     Nothing happens before the results are asked for. What is in the results database is not
-    computed again. The rest is packed into chunks of some seconds each, one Prefect task run a
-    chunk; every result is stored as soon as it is there. An item that fails, or kills its workers,
-    spoils no other.
+    computed again. The rest is packed into chunks that take about ten seconds each, one Prefect
+    task run a chunk; every result is stored as soon as it is there. An item that fails, or kills
+    its workers, spoils no other.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ class FanOut:
 def _old_objects_left_alone() -> Iterator[None]:
     """Let the garbage collector look only at objects that are made from now on.
 
-    Else it goes through all of Prefect's after every so many results, a tenth of a second each
+    Otherwise it goes through all of Prefect's objects again and again, a tenth of a second each
     time.
     """
     if gc.get_freeze_count():  # somebody has thought of it

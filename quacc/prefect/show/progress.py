@@ -90,7 +90,7 @@ class Progress:
 
 
 class _Shown(threading.Thread):
-    """Shows the progress after some seconds, then every so many, and at the end."""
+    """Shows the progress after a while, then regularly, and at the end."""
 
     def __init__(
         self, show: Callable[[View], None], every: float, first: float, look: Callable[[], View]

@@ -357,7 +357,7 @@ def finish(
     name = f"{jobs[-1]['calculator']['name']}.{workflow}"
     keys = list(dict.fromkeys(job["key"] for job in jobs))
     calculators = {job["calculator"]["fingerprint"]: job["calculator"] for job in jobs}
-    told = [text for job in jobs for text in job["warnings"]]
+    notes = [text for job in jobs for text in job["warnings"]]
     return {
         "name": name,
         "formula": formula_of(atoms),
@@ -369,5 +369,5 @@ def finish(
         "jobs": keys,
         "calculators": list(calculators.values()),
         "converged": all(job.get("converged") is not False for job in jobs),
-        "warnings": [*dict.fromkeys([*told, *warnings])],
+        "warnings": [*dict.fromkeys([*notes, *warnings])],
     }

@@ -44,7 +44,7 @@ class AdsorptionResult(FlowResult):
     lowest atom above the surface and ``shift`` along it (Å), ``moved``, ``adsorbed``,
     ``converged``, ``key``."""
     reference_energy: float
-    """Of the adsorbate in the gas (eV)."""
+    """Energy of the adsorbate in the gas (eV)."""
 
 
 @workflow

@@ -143,7 +143,7 @@ def bulk_to_slabs_flow(
         )
     parameters = {**carve, "relax_kwargs": relax_kwargs, "static_kwargs": static_kwargs}
     surfaces = [surface for surface, _ in rows]
-    shape, told = wulff(bulk["atoms"], surfaces, max_index)
+    shape, notes = wulff(bulk["atoms"], surfaces, max_index)
     properties = {
         "surfaces": surfaces,
         "wulff": shape,
@@ -152,7 +152,7 @@ def bulk_to_slabs_flow(
     }
     units = {"surfaces": "surface_energy J/m², area Å², energy_per_atom eV", "wulff": "J/m²"}
     result: SlabsResult = finish(
-        _NAME, bulk["atoms"], jobs, parameters, properties, units, [*warnings, *told]
+        _NAME, bulk["atoms"], jobs, parameters, properties, units, [*warnings, *notes]
     )
     return result
 

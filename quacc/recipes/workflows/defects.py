@@ -53,9 +53,9 @@ class DefectsResult(FlowResult):
     """One each: ``phases`` in equilibrium, ``chemical_potentials`` by element (eV), and
     ``relative`` to those of the pure elements (eV)."""
     above_hull: float
-    """Of the crystal (eV per atom)."""
+    """Energy of the crystal above the hull (eV per atom)."""
     natoms: int
-    """Of the supercell without a defect."""
+    """Number of atoms in the supercell without a defect."""
 
 
 @workflow

@@ -19,7 +19,7 @@ class DoubleRelaxResult(FlowResult):
     """A structure relaxed twice; ``atoms`` is the dear calculator's."""
 
     energy: float
-    """Of the dear calculator (eV)."""
+    """Energy with the expensive calculator (eV)."""
     cheap_calls: int
     """Force calls of the cheap calculator."""
     dear_calls: int

@@ -25,7 +25,7 @@ from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywor
 from quacc.schemas import FlowResult
 
 FORMS = ("birchmurnaghan", "murnaghan", "vinet", "pouriertarantola", "birch")
-"""As ASE names them."""
+"""The forms of the equation of state, under ASE's names."""
 
 UNITS = {
     "volume": "Å³",

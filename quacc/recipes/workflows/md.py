@@ -34,7 +34,7 @@ UNITS = {
 REFERENCES = ("Allen2017", "Flyvbjerg1989", "Gilvarry1956")
 
 _CM2_PER_S = 0.1
-"""Of Å²/fs."""
+"""cm²/s in an Å²/fs."""
 _LINDEMANN = 0.15
 """A crystal that vibrates by more than this part of the distance between neighbours melts."""
 _LINEAR = (0.7, 1.3)

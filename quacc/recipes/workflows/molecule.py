@@ -31,7 +31,7 @@ class MoleculeResult(FlowResult):
     """A relaxed molecule as an ideal gas."""
 
     energy: float
-    """Of the relaxed molecule (eV): without vibrations, unless the code's own energy is an
+    """Energy of the relaxed molecule (eV): without vibrations, unless the code's own energy is an
     enthalpy at 298.15 K (MOPAC's heat of formation)."""
     zero_point_energy: float
     """eV."""

@@ -36,7 +36,7 @@ class NEBFlowResult(FlowResult):
     reaction_energy: float
     """Final less initial (eV)."""
     energies: NDArray[Any]
-    """Of the images, both ends included (eV)."""
+    """Energies of the images, both ends included (eV)."""
     path: NDArray[Any]
     """How far along the path each is (Å): the distance of all atoms together."""
     largest_force: float

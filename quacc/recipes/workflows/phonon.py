@@ -53,7 +53,7 @@ class PhononResult(FlowResult):
     stable: bool
     """There are none."""
     lowest_frequency: float
-    """Of the mesh and the bands (THz)."""
+    """Lowest frequency of the mesh and the bands (THz)."""
     highest_frequency: float
     bands: list[dict[str, Any]]
     """One for each stretch of the path: ``distances`` (n,) in 1/Å, ``frequencies``

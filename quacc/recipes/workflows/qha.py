@@ -49,9 +49,9 @@ class QHAResult(FlowResult):
     gibbs_energy: NDArray[Any]
     """eV per primitive cell."""
     volume: NDArray[Any]
-    """Of equilibrium (Å³ per primitive cell)."""
+    """Equilibrium volumes (Å³ per primitive cell)."""
     thermal_expansion: NDArray[Any]
-    """Of the volume (1/K)."""
+    """Thermal expansion of the volume (1/K)."""
     bulk_modulus: NDArray[Any]
     """Isothermal (GPa)."""
     heat_capacity: NDArray[Any]

@@ -55,7 +55,7 @@ class StackingFaultResult(FlowResult):
     """The first minimum after it (J/m²); None if there is none before the slip is complete."""
     intrinsic_slip: float | None
     area: float
-    """Of the plane in the cell (Å²)."""
+    """Area of the plane in the cell (Å²)."""
     gap: float
     """Between the planes of atoms on both sides of the fault, in the crystal (Å)."""
 

@@ -31,16 +31,16 @@ class VacancyResult(FlowResult):
     """The hop of an atom into the vacancy beside it; ``atoms`` is the saddle point."""
 
     barrier: float
-    """eV."""
+    """Energy of the saddle point above the start (eV)."""
     formation_energy: float | None
-    """Of the vacancy (eV), in a crystal of one element; None for others, where it depends on
-    chemical potentials."""
+    """Formation energy of the vacancy (eV), in a crystal of one element; None for others, where it
+    depends on chemical potentials."""
     element: str
-    """That hops."""
+    """The element of the atom that hops."""
     hop: float
     """Distance between the two sites (Å)."""
     energies: NDArray[Any]
-    """Of the images (eV)."""
+    """Energies of the images (eV)."""
     path: NDArray[Any]
     """How far along the path each is (Å)."""
 
