@@ -27,6 +27,9 @@ os.environ["PREFECT_HOME"] = str(_HOME / "prefect")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # whose workers share it, as do tests' own homes
     os.environ["XDG_CACHE_HOME"] = str(_HOME / "cache")
 os.environ["DO_NOT_TRACK"] = "1"
+# What no test looks at, and costs a server half of its time.
+os.environ["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED"] = "false"
+os.environ["PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"] = "false"
 # Several tests at a time: more threads would only be in each other's way.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -217,21 +217,26 @@ def test_unconverged_workflows_are_not_served():
 # Jobs under other names
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
+def test_a_cached_job_or_a_task_of_it_is_the_job():
+    wraps = [
         cached,
         lambda job: partial(cached(partial(job, fmax=0.02))),
         lambda job: task(cached(job)),
         lambda job: as_task(cached(job)),
-    ],
-)
-def test_a_cached_job_or_a_task_of_it_is_the_job(wrap):
-    items = [bulk("Cu"), bulk("Ag")]
-    results, counts = many(wrap(relax_job), items, make_runner())
-    assert counts.computed == 2
-    assert {one["key"] for one in results} == set(rows())
-    assert many(wrap(relax_job), items)[1].cached == 2
+    ]
+
+    @flow(task_runner=make_runner())
+    def campaign():
+        for number, wrap in enumerate(wraps):
+            items = [bulk("Cu", a=3.6 + 0.01 * number), bulk("Ag", a=4.1 + 0.01 * number)]
+            first, again = (fan_out(wrap(relax_job), items) for _ in range(2))
+            assert {one["key"] for one in first.results()} <= set(rows())
+            assert len(rows()) == 2 * (number + 1)
+            assert (first.counts.computed, first.counts.cached) == (2, 0)
+            again.results()
+            assert (again.counts.computed, again.counts.cached) == (0, 2)
+
+    campaign()
 
 
 def test_a_wrapper_of_the_users_is_no_job():
@@ -282,18 +287,19 @@ def runner(atoms):
         return len(atoms)
 
 
-@pytest.mark.parametrize("body", [subflow, job_task, inner_fan_out, runner])
-def test_prefect_on_a_worker_is_refused(body):
-    with pytest.raises(JobsFailedError) as caught:
-        many(body, [bulk("Cu")], make_runner())
-    (error,) = caught.value.exceptions
-    assert isinstance(error, ParameterError)
-    assert "on a worker" in str(error)
-
-
 def serial_inside(atoms):
     return eos_flow(atoms, points=5)["formula"]
 
 
-def test_plain_workflows_on_a_worker_are_fine():
-    assert many(serial_inside, [bulk("Cu")], make_runner())[0] == ["Cu"]
+def inside(body):
+    return body(bulk("Cu"))
+
+
+def test_on_a_worker_prefect_is_refused_and_plain_workflows_are_fine():
+    bodies = [subflow, job_task, serial_inside, inner_fan_out, runner]
+    with pytest.raises(JobsFailedError) as caught:
+        many(inside, bodies, make_runner())
+    assert caught.value.results == ["Cu"]
+    assert [type(error) for error in caught.value.exceptions] == 4 * [ParameterError]
+    for error in caught.value.exceptions:
+        assert "on a worker" in str(error)

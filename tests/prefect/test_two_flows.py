@@ -35,7 +35,7 @@ EMT.calculate = counted
 
 crystals = []
 for index in range(int(sys.argv[2])):
-    atoms = bulk(["Cu", "Ag"][index % 2], cubic=True) * (4, 4, 4)
+    atoms = bulk(["Cu", "Ag"][index % 2], cubic=True) * (3, 3, 3)
     atoms.set_cell(atoms.cell * (1 + 0.0001 * index), scale_atoms=True)
     crystals.append(atoms)
 
