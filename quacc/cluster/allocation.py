@@ -17,13 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from distributed import Security
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
+from quacc.cluster import slurm
 from quacc.cluster.attempts import Cause
 from quacc.cluster.certificates import make_folder
 from quacc.cluster.scheduler import WorkScheduler
@@ -286,13 +286,4 @@ async def _job_end(environment: Mapping[str, str]) -> float | None:
     """Return when the Slurm job ends (epoch seconds); older Slurm tells only when asked."""
     with suppress(KeyError, ValueError):
         return float(environment["SLURM_JOB_END_TIME"])
-    process = await asyncio.create_subprocess_exec(
-        *("squeue", "--noheader", "--format=%e", f"--jobs={environment['SLURM_JOB_ID']}"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    output, _ = await process.communicate()
-    with suppress(ValueError):  # N/A for a job without a limit
-        return datetime.fromisoformat(output.decode().strip()).timestamp()
-    return None
+    return await slurm.job_end(environment["SLURM_JOB_ID"])

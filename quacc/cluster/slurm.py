@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,14 @@ async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
         job_id, state, reason = line.split("|", 2)
         found[job_id] = JobState(state, reason)
     return found
+
+
+async def job_end(job_id: str) -> float | None:
+    """Return when a job ends (epoch seconds); None if it has no limit, or Slurm does not answer."""
+    out, _ = await _call("squeue", "-h", "-o", "%e", "-j", job_id)
+    with suppress(ValueError):  # N/A
+        return datetime.fromisoformat(out.strip()).timestamp()
+    return None
 
 
 def nodes_up(partition: str | None) -> set[str] | None:
