@@ -10,7 +10,7 @@ Comput. C-36, 1425 (1987)).
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
@@ -119,7 +119,7 @@ class Packing:
         """
         if not self.waiting or len(self.running) > 2 * self.workers:
             return None
-        queue = max((name for name, items in self._queues.items() if items), key=self._urgency)
+        queue = max(self._eligible(), key=self._urgency)
         items = self._take(self._queues[queue], self._count(queue))
         self.waiting -= len(items)
         each = self._seconds.get(queue)
@@ -181,6 +181,20 @@ class Packing:
         for item in items:
             self._queues.setdefault((item.kind, item.size), deque()).append(item)
             self.waiting += 1
+
+    def _eligible(self) -> list[tuple[Hashable, int]]:
+        """Return the queues with items, but for those about which enough is being found out."""
+        filled = [name for name, items in self._queues.items() if items]
+        if self.batch:
+            return filled
+        tried = Counter(
+            (item.kind, item.size)
+            for chunk in self.running.values()
+            if chunk.seconds is None
+            for item in chunk.left.values()
+        )
+        open_ = [one for one in filled if one in self._seconds or tried[one] < self.workers]
+        return open_ or filled
 
     def _urgency(self, queue: tuple[Hashable, int]) -> tuple[int, float]:
         # What follows other jobs, so that chains end; then what takes longest, or is not known.

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -35,7 +34,7 @@ _PAUSE = 0.5  # seconds between two looks at the clock
 
 _GATHER = 0.07  # seconds; each message makes the calculation wait, since both need Python's lock
 
-_SENT = 0.02  # seconds; Dask sends what it has every 2 ms
+_SENT = 5.0  # seconds that a message has to leave
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h has them
 
@@ -70,11 +69,19 @@ def compute_chunk(calls: bytes, budget: float, chunk: str, *, at_once: bool = Fa
             with suppress(CommClosedError):  # nobody waits any more
                 worker.batched_stream.send({"op": "quacc-news", "chunk": chunk, "news": news})
 
+    async def send_now(sent: threading.Event) -> None:
+        send()
+        while worker.batched_stream.buffer and not worker.batched_stream.closed():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+        sent.set()
+
     def tell_now(**news: Any) -> None:
         waiting.append(news)
-        worker.loop.add_callback(send)
+        sent = threading.Event()
+        worker.loop.add_callback(send_now, sent)
         if at_once:
-            time.sleep(_SENT)
+            sent.wait(_SENT)
 
     def tell(outcome: Outcome) -> None:
         if at_once:
