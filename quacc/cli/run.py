@@ -161,14 +161,12 @@ def _tracked(
     os.environ.setdefault("DO_NOT_TRACK", "1")
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
-        from quacc.prefect import as_flow, make_runner, workflows
+        from quacc.prefect import as_flow, make_runner
         from quacc.prefect.flows import run_name
         from quacc.prefect.lifecycle.server import prefect_api
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
-        runner = make_runner(site=site)
-        flow = getattr(workflows, serial.__name__, None) or as_flow(serial)
-        flow = flow.with_options(task_runner=runner)
+        flow = as_flow(serial, task_runner=make_runner(site=site))
         with prefect_api() as own_server:
             jobs = logging.getLogger("quacc.prefect.flows")
             jobs.setLevel(logging.INFO)

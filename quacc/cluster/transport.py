@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import pickle
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -102,10 +103,7 @@ def pack_calls(
 
 def pack_arguments(args: Any, kwargs: Any) -> bytes:
     """Return the arguments of one call as bytes, so that a bad one spoils no other."""
-    import cloudpickle
-
-    packed: bytes = cloudpickle.dumps((args, kwargs))
-    return packed
+    return _pack((args, kwargs))
 
 
 def unpack_arguments(packed: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -188,8 +186,6 @@ def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
     Whatever a job raises is its outcome. Only what ends this process passes through: Ctrl-C,
     which Python raises in the main thread, and the signals of Prefect's engine.
     """
-    import cloudpickle
-
     value, error, trace = None, None, ""
     try:
         value = call()
@@ -201,14 +197,14 @@ def outcome_of(call: Callable[[], Any]) -> tuple[bytes, Exception | None]:
         trace = shortened(traceback.format_exc())
         error = sendable(raised)
     try:
-        return cloudpickle.dumps((value, error, trace, _Here.place)), error
+        return _pack((value, error, trace, _Here.place)), error
     except BaseException as raised:
         if is_signal(raised):
             raise
         error = RuntimeError(
             f"The job's result cannot be sent back from the worker: {in_words(raised)}"
         )
-        return cloudpickle.dumps((None, error, trace, _Here.place)), error
+        return _pack((None, error, trace, _Here.place)), error
 
 
 def pack_error(error: BaseException) -> bytes:
@@ -235,6 +231,25 @@ def unpack(outcome: bytes) -> Any:
     if error is not None:
         raise error from WorkerTracebackError(trace, place)
     return value
+
+
+def _pack(value: Any) -> bytes:
+    """Return what :func:`cloudpickle.dumps` does, in half the time where pickle does the same.
+
+    They differ in what is sent by value: what pickle refuses, and what belongs to the main module
+    or to one that is registered with cloudpickle.
+    """
+    import cloudpickle
+
+    try:
+        packed = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    # Whatever the value's own code raises; cloudpickle raises it again, if it can't do better.
+    except Exception:
+        packed = b"__main__"
+    by_value = ["__main__", *cloudpickle.list_registry_pickle_by_value()]
+    if any(name.encode() in packed for name in by_value):
+        packed = cloudpickle.dumps(value)
+    return packed
 
 
 def _run(call: bytes) -> Any:

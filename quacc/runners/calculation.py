@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
@@ -17,6 +17,7 @@ import ase
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.symbols import Symbols
 
 import quacc
 from quacc.atoms.check import check_structure
@@ -194,7 +195,7 @@ class Calculation(Generic[_R]):
     @cached_property
     def title(self) -> str:
         """Recipe and structure, for messages."""
-        return f"{self.recipe} of {self.input_atoms.get_chemical_formula()}"
+        return f"{self.recipe} of {_formulas(_sorted(self.input_atoms))[0]}"
 
     @contextmanager
     def run(self, *, steps: bool = True) -> Iterator[Atoms]:
@@ -407,10 +408,18 @@ class Calculation(Generic[_R]):
 
 def formula_of(atoms: Atoms) -> str:
     """Return the reduced formula of a crystal, the whole one of a molecule (C2H6 is no CH3)."""
-    formula = atoms.symbols.formula
-    if atoms.pbc.any():
-        return formula.reduce()[0].format("metal")
-    return formula.format("hill")
+    return _formulas(_sorted(atoms))[1 if atoms.pbc.any() else 0]
+
+
+def _sorted(atoms: Atoms) -> bytes:
+    return np.sort(atoms.numbers).astype(np.int64).tobytes()
+
+
+@lru_cache(1000)
+def _formulas(numbers: bytes) -> tuple[str, str]:
+    """Return Hill's formula and the reduced one; thousands of structures may share them."""
+    formula = Symbols(np.frombuffer(numbers, np.int64)).formula
+    return formula.format("hill"), formula.reduce()[0].format("metal")
 
 
 def _cpu_seconds(code: Code) -> float:

@@ -6,10 +6,11 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 
+import cloudpickle
 import pytest
 from ase.build import bulk
 
-from quacc.cluster.transport import pack, run_packed, unpack
+from quacc.cluster.transport import pack, pack_arguments, run_packed, unpack, unpack_arguments
 from quacc.errors import MissingProgramError, StructureError
 from quacc.recipes.emt.core import static_job
 from quacc.settings import change_settings, get_settings, overrides
@@ -203,3 +204,29 @@ def test_what_a_job_raised_keeps_its_class_and_number_when_its_text_is_cut():
     with pytest.raises(OSError, match="No space left") as caught:
         there_and_back(fails)
     assert caught.value.errno == 28
+
+
+class Thing:
+    def double(self):
+        return 2
+
+
+def test_what_the_worker_cannot_import_is_sent_by_value(monkeypatch):
+    """As from a module that is registered with cloudpickle, or from a function's own scope."""
+
+    class Local(Thing):
+        pass
+
+    module = sys.modules[__name__]
+    by_reference = pack_arguments((Thing(),), {})
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        packed = [pack_arguments((made(),), {}) for made in (Thing, Local)]
+        packed.append(pack_arguments((lambda: Thing(),), {}))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    monkeypatch.setitem(sys.modules, __name__, None)
+    with pytest.raises(MissingProgramError):
+        unpack_arguments(by_reference)
+    (thing,), (local,), (made,) = (unpack_arguments(one)[0] for one in packed)
+    assert thing.double() == local.double() == made().double() == 2

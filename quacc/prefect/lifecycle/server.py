@@ -70,6 +70,8 @@ if not server.started:
     sys.exit(3)
 """
 
+_REGISTER = "PREFECT_API_BLOCKS_REGISTER_ON_START"
+
 TUNING = {
     # Prefect's 20 s are too short for a loaded login node.
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
@@ -185,9 +187,13 @@ def start_process(held: socket.socket) -> subprocess.Popen[Any]:
     """Start the process of a server, which takes over the socket."""
     home = PREFECT_HOME.value().absolute()
     make_private(home)
+    new = _new_database(home)
+    # The kinds of blocks of all installed collections are in a database from its beginning. To look
+    # for new ones, the server would import each collection.
+    known = {} if new or not (home / "prefect.db").exists() else {_REGISTER: "0"}
     with held:
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno()), *_new_database(home)],
+            [sys.executable, "-P", "-c", _PROGRAM, str(held.fileno()), *new],
             pass_fds=[held.fileno()],
             stdin=subprocess.PIPE,
             # A Ctrl-C in the terminal is for the flow, which reports its end to this server.
@@ -195,6 +201,7 @@ def start_process(held: socket.socket) -> subprocess.Popen[Any]:
             # Prefect's migrations look for modules in the current folder.
             cwd=home if why_untrusted(Path.cwd()) else None,
             env={
+                **known,
                 **os.environ,
                 "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
