@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check lint docs constraints clean
+.PHONY: demo test test-faults check lint docs constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -18,7 +18,11 @@ demo: .venv/.installed
 
 # Two that compute, two that wait: tests/lanes.py.
 test: lint
-	$(BIN)/pytest --numprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses 4 --dist loadfile -m "not faults"
+
+# What happens when nodes, servers and flows end: minutes of waiting.
+test-faults: lint
+	$(BIN)/pytest --numprocesses 4 --dist loadfile -m faults
 
 # For the daily round: the tests that are quick, and those in TESTS.
 check: lint

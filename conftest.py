@@ -17,7 +17,7 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from tests.lanes import COMPUTING, Lanes, waits
+from tests.lanes import COMPUTING, FAULTS, Lanes, waits
 
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
 
@@ -59,6 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if waits(item.nodeid) or item.nodeid.startswith(COMPUTING):
             item.add_marker("slow")
+        if item.nodeid.startswith(FAULTS):
+            item.add_marker("faults")
         for marker, program in PROGRAMS.items():
             if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))

@@ -24,6 +24,7 @@ WAITING = (
     "tests/sites/test_doctor.py",
     "tests/prefect/test_cancel.py",
     "tests/prefect/test_faults.py",
+    "tests/cluster/test_spawn.py",
     "tests/prefect/",
 )
 """Beginnings of the paths of tests that wait; what takes longest comes first."""
@@ -33,6 +34,7 @@ COMPUTING = (
     "docs/calculators.md",
     "tests/test_editors.py",
     "tests/runners/test_checkpoint.py",
+    "tests/test_local.py",
     "tests/recipes/",
     "tests/cache/test_results.py",
     "tests/runners/test_md.py",
@@ -48,6 +50,19 @@ COMPUTING = (
     "tests/atoms/test_slabs.py",
 )
 """The same for tests that compute, or start programs that do, for more than a second or two."""
+
+FAULTS = (
+    "tests/cluster/test_allocation.py",
+    "tests/prefect/test_cancel.py",
+    "tests/prefect/test_chaos.py",
+    "tests/prefect/test_faults.py",
+    "tests/prefect/test_faults_nodes.py",
+    "tests/prefect/test_interrupts.py",
+    "tests/prefect/test_lost_server.py",
+    "tests/prefect/test_slow_api.py",
+)
+"""Files of tests of nodes, servers and flows that end, and of those that wait for them: a third of
+all time. They have the marker ``faults``, and a command of their own."""
 
 TOGETHER = (
     "tests/prefect/test_security.py",
