@@ -47,6 +47,8 @@ class Provenance(Costs):
     checksum: str
     """Checksum of ``results`` and the structure: numbers that were changed later do not pass for
     these."""
+    environment: NotRequired[str]
+    """The Python that the code lives in, where that is not this one."""
     options: NotRequired[dict[str, Any]]
     """Those of the code, such as a device, which decide no number."""
 

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     """How to start external programs, each under its own name such as commands.mopac."""
     pseudopotentials: dict[_Program, _Folder] = {}
     """Folder of each program's pseudopotentials, such as pseudopotentials.espresso."""
+    environments: dict[_Program, _Folder] = {}
+    """The Python that a calculator lives in, if it is not this one, such as environments.tblite."""
+    environments_timeout: _Seconds = 3600.0
+    """Seconds that a calculator in another Python may take for one energy."""
     launcher: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     """What starts parallel programs, such as srun -n 64; a site's profile sets it for its jobs."""
 
@@ -120,6 +124,48 @@ def get_settings() -> Settings:
             raise SettingsError("\n".join(inspect()[2])) from None
 
 
+def environment_of(name: str) -> tuple[str, float] | None:
+    """Return the settings ``environments.<name>`` and ``environments_timeout``.
+
+    None where the first is not set. Quick, since every calculation asks for it.
+    """
+    variables = [f"QUACC_ENVIRONMENTS__{name.upper()}", "QUACC_ENVIRONMENTS"]
+    own = _own.get()
+    changes = [one for one in (_active if own is None else [own]) if one]
+    if (
+        not any(variable in os.environ for variable in variables)
+        and not any("environments" in one for one in changes)
+        and not _file_has_environments()
+    ):
+        return None
+    variables.append("QUACC_ENVIRONMENTS_TIMEOUT")
+    now = repr((_file_seen, [os.environ.get(variable) for variable in variables], changes))
+    if _environments.get(name, ("",))[0] != now:
+        settings = get_settings()
+        python = settings.environments.get(name)
+        found = None if python is None else (str(python), settings.environments_timeout)
+        _environments[name] = now, found
+    return _environments[name][1]
+
+
+def _file_has_environments() -> bool:
+    global _file_seen
+    try:
+        found = os.stat(settings_file())
+    except OSError:
+        _file_seen = None, False
+        return False
+    now = found.st_ino, found.st_mtime_ns, found.st_size
+    if _file_seen[0] != now:
+        names = [str(key).lower() for key in read_file()]
+        _file_seen = now, any(one.startswith("environments") for one in names)
+    return _file_seen[1]
+
+
+_file_seen: tuple[Any, bool] = (None, False)
+_environments: dict[str, tuple[str, Any]] = {}
+
+
 # A thread sees its own changes, or else those of all threads. Child processes get the
 # latter through an environment variable of its own: the QUACC_* ones stay as the person set
 # them, so that call_with can put other changes in the place of inherited ones.
@@ -137,9 +183,9 @@ os.register_at_fork(  # no child may start with a lock that another thread held
 def change_settings(**changes: Any) -> Iterator[None]:
     """Change settings inside a ``with`` block, for all threads and new child processes.
 
-    ``commands`` and ``pseudopotentials`` add to those that are set already. Threads that are
-    inside a block of their own, or in :func:`call_with`, keep what they have. ``store`` is changed
-    in this process only.
+    ``commands``, ``pseudopotentials`` and ``environments`` add to those that are set already.
+    Threads that are inside a block of their own, or in :func:`call_with`, keep what they have.
+    ``store`` is changed in this process only.
 
     Raises
     ------
@@ -294,7 +340,7 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
         mistakes.append(str(error))
     layers = _layers(content).items()
     found = {name: (value, place) for place, layer in layers for name, value in _flat(layer)}
-    values: dict[str, Any] = {name: {} for name in _BY_PROGRAM}
+    values: dict[str, Any] = {name: {} for name in BY_PROGRAM}
     for name, (value, place) in list(found.items()):
         try:
             values = _merge(values, check(name, value, place))
@@ -304,14 +350,14 @@ def inspect() -> tuple[Settings, dict[str, tuple[Any, str]], list[str]]:
     return Settings(**values), found, mistakes
 
 
-_BY_PROGRAM = ("commands", "pseudopotentials")
+BY_PROGRAM = ("commands", "pseudopotentials", "environments")
 """Settings that hold a value for each program."""
 
 
 def _flat(layer: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in layer.items():
         name = str(key).lower()
-        if name in _BY_PROGRAM and isinstance(value, Mapping):
+        if name in BY_PROGRAM and isinstance(value, Mapping):
             yield from ((f"{name}.{program}".lower(), value[program]) for program in value)
         else:
             yield name, value
@@ -319,7 +365,7 @@ def _flat(layer: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 def _nested(name: str, value: Any) -> dict[str, Any]:
     head, _, program = name.partition(".")
-    return {head: {program: value}} if program and head in _BY_PROGRAM else {name: value}
+    return {head: {program: value}} if program and head in BY_PROGRAM else {name: value}
 
 
 def check(name: str, value: Any, place: str = "change_settings") -> dict[str, Any]:

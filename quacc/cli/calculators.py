@@ -19,13 +19,14 @@ def calculators(context: typer.Context) -> None:
     from rich.text import Text
 
     from quacc.calculators import code_names, get_code, wrong_command
+    from quacc.calculators.isolated import where_it_lives
     from quacc.settings import inspect
 
     table = Table(box=None, header_style="bold")
     for column in ("calculator", "usable here", "version", "elements", "what it is"):
         table.add_column(column, overflow="fold")
     for name in code_names():
-        code = get_code(name)
+        code = where_it_lives(get_code(name))
         usable, version = _state(code)
         elements = "all" if code.elements is None else " ".join(sorted(code.elements))
         table.add_row(*map(Text, (name, usable, version, elements, code.title)))
@@ -45,9 +46,10 @@ def show(name: str) -> None:
 
     from quacc.calculators import get_code
     from quacc.calculators.code import HANDLES
+    from quacc.calculators.isolated import where_it_lives
     from quacc.cli.tables import console
 
-    code = get_code(name)
+    code = where_it_lives(get_code(name))
     usable, version = _state(code)
     elements = "all" if code.elements is None else " ".join(sorted(code.elements))
     facts = {

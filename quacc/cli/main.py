@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import quacc
-from quacc.cli import calculators, cite, info, recipes, results, run, settings, site
+from quacc.cli import calculators, cite, environments, info, recipes, results, run, settings, site
 from quacc.cli import options as options_of
 from quacc.cli.terminal import never_fail_to_print
 from quacc.errors import JobsFailedError, QuaccError
@@ -29,6 +29,7 @@ app.command("run", cls=options_of.RunCommand, context_settings={"ignore_unknown_
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
 app.add_typer(calculators.app, name="calculators")
+app.add_typer(environments.app, name="environments")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(settings.app, name="settings")

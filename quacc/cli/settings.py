@@ -26,15 +26,15 @@ def show() -> None:
     from rich.text import Text
 
     from quacc.locations import redact
-    from quacc.settings import Settings, inspect
+    from quacc.settings import BY_PROGRAM, Settings, inspect
 
     settings, found, mistakes = inspect()
     values: dict[str, Any] = {
-        **settings.model_dump(exclude={"commands", "pseudopotentials"}),
+        **settings.model_dump(exclude=set(BY_PROGRAM)),
         "scratch_dir": settings.scratch,
         "store": settings.database,
     }
-    for section in ("commands", "pseudopotentials"):
+    for section in BY_PROGRAM:
         programs = getattr(settings, section)
         values |= {f"{section}.{name}": value for name, value in programs.items()}
         if not programs:

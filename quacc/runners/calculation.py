@@ -23,6 +23,7 @@ import quacc
 from quacc.atoms.check import check_structure
 from quacc.atoms.convert import StructureLike, about_name, unchecked
 from quacc.calculators.code import Code, Place
+from quacc.calculators.isolated import ElsewhereError, where_it_lives
 from quacc.calculators.recovery import Recovering
 from quacc.calculators.reuse import Reuse
 from quacc.errors import (
@@ -101,7 +102,7 @@ class Calculation(Generic[_R]):
     ) -> None:
         self.input_atoms = unchecked(structure)
         self.about_name = about_name(structure)
-        self.code = code
+        self.code = code = where_it_lives(code)
         self.recipe = f"{code.name}.{recipe}"
         self.version = version
         self.options = options
@@ -337,6 +338,8 @@ class Calculation(Generic[_R]):
         }
         if self.code_options:
             provenance["options"] = self.code_options
+        if environment := getattr(self.code, "python", None):
+            provenance["environment"] = environment
         return {
             "name": self.recipe,
             "formula": self.formula,
@@ -396,6 +399,8 @@ class Calculation(Generic[_R]):
         if isinstance(error, QuaccError) or can_pass(error):
             return error
         reason = diagnosis or f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, ElsewhereError):
+            reason = str(error)
         if isinstance(error, PropertyNotImplementedError):
             reason = f"it cannot compute {error or 'a property that this job needs'}"
         where = f" Its files are in {directory}." if directory else ""

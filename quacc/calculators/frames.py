@@ -1,0 +1,54 @@
+"""What goes through a pipe between two Pythons: JSON, and raw arrays after it. No pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_LENGTH = 8  # bytes
+_MOST = 1 << 31  # bytes of one message
+_KINDS = "biufcS"
+
+
+def write(stream: BinaryIO, message: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Send a message of plain values, and arrays of numbers by name."""
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    shapes = {name: [array.dtype.str, array.shape] for name, array in plain.items()}
+    text = json.dumps({**message, "arrays": shapes}).encode()
+    parts = [len(text).to_bytes(_LENGTH, "little"), text]
+    stream.write(b"".join([*parts, *(array.tobytes() for array in plain.values())]))
+    stream.flush()
+
+
+def read(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Receive a message and its arrays.
+
+    Raises
+    ------
+    EOFError
+        The other end is closed.
+    ValueError
+        This is no message, such as what a library has printed.
+    """
+    length = int.from_bytes(_exactly(stream, _LENGTH), "little")
+    if length > _MOST:
+        raise ValueError("no message, but something else came through the pipe")
+    message: dict[str, Any] = json.loads(_exactly(stream, length))
+    arrays = {}
+    for name, (kind, shape) in message.pop("arrays").items():
+        dtype = np.dtype(kind)
+        count = int(np.prod(shape, dtype=int))
+        if dtype.kind not in _KINDS or count * dtype.itemsize > _MOST:
+            raise ValueError(f"the array {name!r} of {kind} with the shape {shape}")
+        arrays[name] = np.frombuffer(_exactly(stream, count * dtype.itemsize), dtype).reshape(shape)
+    return message, arrays
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found

@@ -1,0 +1,264 @@
+"""A code in another Python, such as one whose packages clash with those that are here.
+
+The setting ``environments.<name>`` names the Python. It stays for all calculations of this process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+import quacc
+from quacc.calculators.code import Code, Place
+from quacc.calculators.frames import read, write
+from quacc.errors import MissingProgramError, SettingsError
+
+_LINES = 10
+"""Lines of what a process has printed that its error has."""
+
+_PATIENCE = 300.0
+"""Seconds that a Python may take to import a code and tell its version."""
+
+_STRUCTURE = {
+    "numbers": "numbers",
+    "positions": "positions",
+    "initial_magmoms": "magmoms",
+    "initial_charges": "charges",
+    "masses": "masses",
+}
+"""What goes there of a structure, beside cell and periodicity, and ASE's names for it."""
+
+
+class ElsewhereError(Exception):
+    """A code in another Python failed, or its process did; says how, for people."""
+
+
+def where_it_lives(code: Code) -> Code:
+    """Return the code, or what stands for it here where it has a Python of its own."""
+    from quacc.settings import environment_of
+
+    environment = environment_of(code.name)
+    if environment is None:
+        return code
+    if code.program is not None:
+        raise SettingsError(
+            f"The setting environments.{code.name} makes no sense: {code.title} is a program of "
+            f"its own. The setting commands.{code.name} says how to start it."
+        )
+    return _elsewhere(code, *environment)
+
+
+@cache
+def _elsewhere(code: Code, python: str, timeout: float) -> Code:
+    kind = type(f"{type(code).__name__}Elsewhere", (_Elsewhere, type(code)), {})
+    found: Any = kind()
+    found.python, found.timeout = python, timeout
+    return cast(Code, found)
+
+
+class _Elsewhere(Code):
+    """A code whose packages are asked in their own Python."""
+
+    python: str
+    timeout: float
+    reuse = False  # the process keeps its calculators
+
+    def missing(self) -> str | None:
+        if not os.access(self.python, os.X_OK):
+            return (
+                f"There is no Python {self.python!r}, which the setting environments.{self.name} "
+                "names."
+            )
+        try:
+            reason: str | None = process_of(self.python, self.name).about["missing"]
+        except ElsewhereError as error:
+            reason = f"When it was asked, {error}."
+        return reason and f"{reason} (In {self.python}, the setting environments.{self.name}.)"
+
+    def version(self) -> str:
+        if reason := self.missing():
+            raise MissingProgramError(f"{self.title} cannot be used here. {reason}")
+        return str(process_of(self.python, self.name).about["version"])
+
+    def fingerprint(self, parameters: Mapping[str, Any]) -> str:
+        self.version()
+        return process_of(self.python, self.name).fingerprint(json.dumps(dict(parameters)))
+
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
+        return _Isolated(self, parameters, place.options)
+
+    def reach(self, calculator: Any) -> float | None:
+        found: float | None = calculator.reach
+        return found
+
+
+def described(atoms: Atoms) -> dict[str, Any]:
+    """Return what decides a structure's numbers, as arrays."""
+    found = {"cell": atoms.cell.array, "pbc": atoms.pbc}
+    for name, argument in _STRUCTURE.items():
+        if name in atoms.arrays:
+            found[argument] = atoms.arrays[name]
+    return found
+
+
+class _Isolated(Calculator):
+    def __init__(self, code: Code, parameters: Mapping[str, Any], options: Any) -> None:
+        super().__init__()
+        self.implemented_properties = list(code.properties)
+        self.reach: float | None = None
+        self._code, self._parameters, self._options = code, dict(parameters), dict(options)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        code: Any = self._code
+        question = {
+            "do": "calculate",
+            "parameters": self._parameters,
+            "options": self._options,
+            "properties": list(properties),
+        }
+        structure = described(cast(Atoms, self.atoms))
+        process = process_of(code.python, code.name)
+        answer, arrays = process.ask(question, structure, code.timeout)
+        self.reach = answer["reach"]
+        self.results = {**answer["results"], **{name: one.copy() for name, one in arrays.items()}}
+
+
+class Process:
+    """A Python with one code, which is asked one thing after the other; from any thread."""
+
+    def __init__(self, python: str, name: str) -> None:
+        self._python, self._name = python, name
+        self._lock = threading.Lock()
+        self._fingerprints: dict[str, str] = {}
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
+        folder = Path(quacc.__file__).parent
+        questions, to = os.pipe()
+        from_, answers = os.pipe()
+        self._to, self._from = os.fdopen(to, "wb"), os.fdopen(from_, "rb")
+        program = str(folder / "calculators" / "serve.py")
+        try:
+            self._process = subprocess.Popen(
+                [python, "-P", program, str(folder), name, str(questions), str(answers)],
+                pass_fds=[questions, answers],
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=subprocess.STDOUT,
+                env={name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
+            )
+        finally:
+            os.close(questions)
+            os.close(answers)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Why the code cannot be used there, or None; and its version."""
+        return self.ask({"do": "about"}, {})[0]
+
+    def fingerprint(self, parameters: str) -> str:
+        """Return the code's fingerprint, given its parameters as JSON."""
+        if parameters not in self._fingerprints:
+            question = {"do": "fingerprint", "parameters": json.loads(parameters)}
+            self._fingerprints[parameters] = self.ask(question, {})[0]["fingerprint"]
+        return self._fingerprints[parameters]
+
+    def ask(
+        self,
+        question: Mapping[str, Any],
+        arrays: Mapping[str, Any],
+        seconds: float = _PATIENCE,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the answer, if it comes in time.
+
+        Raises
+        ------
+        ElsewhereError
+            The code raised an error, or its process ended or gave no answer in time.
+        """
+        with self._lock:
+            try:
+                write(self._to, question, arrays)
+                if not self._answers_within(seconds):
+                    self.close(0.0)
+                    raise ElsewhereError(
+                        f"its process gave no answer within {seconds:g} s, and was ended; the "
+                        "setting environments_timeout says how long it may take"
+                    )
+                message, found = read(self._from)
+            except (OSError, EOFError, ValueError) as error:
+                self.close()
+                raise ElsewhereError(self._how_it_ended(error)) from error
+        if "error" in message:
+            raise ElsewhereError(f"{message['kind']}: {message['error']}")
+        return message, found
+
+    def _answers_within(self, seconds: float) -> bool:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._from, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
+
+    def _how_it_ended(self, error: Exception) -> str:
+        status = self._process.returncode
+        how = f"with exit status {status}"
+        if status is not None and status < 0:
+            how = f"by {signal.Signals(-status).name}"
+        if isinstance(error, ValueError):
+            how = f"because of {error}"
+        self._printed.seek(0)
+        lines = self._printed.read().decode(errors="replace").splitlines()[-_LINES:]
+        said = "\n".join([", after it said:", *lines]) if lines else " and said nothing"
+        return f"its process, {self._python}, ended {how}{said}"
+
+    def close(self, patience: float = 5.0) -> None:
+        """End the process; it has some time to end by itself (s)."""
+        for stream in (self._to, self._from):
+            with suppress(OSError):
+                stream.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+_processes: dict[tuple[str, str], Process] = {}
+_choosing = threading.Lock()
+os.register_at_fork(after_in_child=_processes.clear)  # they are the parent's
+
+
+def process_of(python: str, name: str) -> Process:
+    """Return the process of a code in a Python, started if need be."""
+    with _choosing:
+        found = _processes.get((python, name))
+        if found is None or not found.is_alive:
+            found = _processes[python, name] = Process(python, name)
+        return found
+
+
+@atexit.register
+def _end() -> None:
+    for process in _processes.values():
+        process.close()
