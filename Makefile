@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-faults check lint docs constraints clean
+.PHONY: demo test test-faults check lint docs ml constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -35,6 +35,16 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Potentials for the tests, in a Python of their own. Torch first, and by pip: its build for
+# processors alone is what pip takes where there is one.
+ml: .envs/ml/.installed
+
+.envs/ml/.installed: constraints-ml.txt
+	$(PYTHON) -m venv .envs/ml
+	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt torch
+	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt ase chgnet sevenn
+	touch $@
+
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict
 
@@ -61,4 +71,4 @@ constraints:
 		pyproject.toml --output-file constraints.txt
 
 clean:
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .envs site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

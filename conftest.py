@@ -39,7 +39,11 @@ for _name in [name for name in os.environ if name.startswith(("QUACC_", "PREFECT
 REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 """Set where every program that a test needs must be installed, as in continuous integration."""
 
+POTENTIALS = str(Path(__file__).parent / ".envs" / "ml" / "bin" / "python")
+"""The Python with the potentials (make ml)."""
+
 PROGRAMS = {
+    "ml": POTENTIALS,
     "espresso": "pw.x",
     "mopac": "mopac",
     "slurm": "slurmctld",
@@ -97,6 +101,14 @@ def _clean_folder(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("QUACC_RESULTS_DIR", str(root / "results"))
     monkeypatch.setenv("QUACC_SCRATCH_DIR", str(root / "scratch"))
+
+
+@pytest.fixture(autouse=True)
+def _potentials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the potentials of tests that are marked so live in their Python."""
+    if "ml" in request.node.keywords:
+        for name in ("CHGNET", "SEVENN"):
+            monkeypatch.setenv(f"QUACC_ENVIRONMENTS__{name}", POTENTIALS)
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,8 @@ class Provenance(Costs):
     checksum: str
     """Checksum of ``results`` and the structure: numbers that were changed later do not pass for
     these."""
+    model: NotRequired[dict[str, str]]
+    """Of a trained potential: functional, training data and licence."""
     environment: NotRequired[str]
     """The Python that the code lives in, where that is not this one."""
     options: NotRequired[dict[str, Any]]

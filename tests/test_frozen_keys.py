@@ -18,6 +18,7 @@ from ase.constraints import FixAtoms, FixBondLengths
 
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
+from quacc.calculators.potential import Potential
 from quacc.key import digest
 from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
@@ -65,6 +66,8 @@ JOBS = {
     "mopac": (["H2O", "heavy", "radical", "cation"], {}),
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
+    "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
+    "sevenn": (["Cu"], {}),
 }
 """For each calculator, structures and keywords."""
 
@@ -111,8 +114,11 @@ FLOWS = {
 
 
 def _frozen(code):
-    """Return a version that stays when the program is another one."""
-    return patch.object(type(code), "version", lambda self: "frozen")
+    """Return a version, and weights, that stay when the program is another one."""
+    same = {"version": lambda self: "frozen"}
+    if isinstance(code, Potential):
+        same["files"] = lambda self, parameters: []
+    return patch.multiple(type(code), **same)
 
 
 def job_keys(name):

@@ -92,12 +92,23 @@ class Code(ABC):
         """Return ASE's calculator; codes that write files do so in the place's folder."""
 
     def version(self) -> str:
-        """Return the code's version."""
-        from importlib.metadata import version
+        """Return the code's version.
+
+        Raises
+        ------
+        MissingProgramError
+            It is not on this machine.
+        """
+        from importlib.metadata import PackageNotFoundError, version
 
         if self.program is not None:
             return self.program.version() or UNKNOWN
-        return f"{self.package} {version(self.package or '')}"
+        try:
+            return f"{self.package} {version(self.package or '')}"
+        except PackageNotFoundError:
+            raise MissingProgramError(
+                f"{self.title} cannot be used here. {self.missing()}"
+            ) from None
 
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         """Return the files that decide the numbers, such as pseudopotentials; in the key."""
@@ -243,6 +254,10 @@ class Code(ABC):
         if version == UNKNOWN and self.program:  # then it, or the script around it, is all we know
             version = self.program.contents()
         return " ".join([self.name, version, *map(content_of, self.files(parameters))])
+
+    def about(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a result's record has about the model, such as its licence."""
+        return {}
 
     def cite(self, parameters: Mapping[str, Any]) -> str:
         """Return the BibTeX entries of the method, with these parameters."""

@@ -17,6 +17,7 @@ import ase
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
 from ase.symbols import Symbols
 
 import quacc
@@ -324,6 +325,8 @@ class Calculation(Generic[_R]):
             for name, value in atoms.calc.results.items()
             if name != "stress" or atoms.pbc.all()
         }
+        if np.shape(results.get("stress")) == (3, 3):  # some calculators leave that to ASE
+            results["stress"] = full_3x3_to_voigt_6_stress(results["stress"])
         self._tell_without_interaction(atoms)
         final = copy_atoms(atoms)
         provenance = {
@@ -338,6 +341,8 @@ class Calculation(Generic[_R]):
         }
         if self.code_options:
             provenance["options"] = self.code_options
+        if about := self.code.about(self.calc_parameters):
+            provenance["model"] = about
         if environment := getattr(self.code, "python", None):
             provenance["environment"] = environment
         return {

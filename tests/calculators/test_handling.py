@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 
-from quacc.calculators import code_names, handling
+from quacc.calculators import code_names, get_code, handling
 from quacc.calculators.code import HANDLES
 from quacc.errors import InputError
 from quacc.recipes import workflows
@@ -22,13 +22,13 @@ OPTIONS = {
     "mopac": {},
     "tblite": {},
     "espresso": HYDROGEN,
+    "chgnet": {},
+    "sevenn": {},
 }
 ELECTRONS = ("mopac", "tblite", "espresso")
-CELLS = [
-    pytest.param(code, row, marks=[getattr(pytest.mark, code)] if code in ELECTRONS else [])
-    for code in OPTIONS
-    for row in HANDLES
-]
+MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
+MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
+CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
 
 
 def small(name):
@@ -89,7 +89,7 @@ def check_pbc(name, says):
     assert says.startswith("honoured")
     energies = []
     for height in (6, 30):  # the energy of a layer does not depend on the vacuum that is not there
-        layer = bulk("Cu") if name not in ELECTRONS else Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+        layer = small(name)
         layer.cell = [[2.5, 0, 0], [0, 2.5, 0], [0, 0, height]]
         layer.pbc = [True, True, False]
         energies.append(energy(name, layer * (4, 4, 1) if name == "mopac" else layer))
@@ -267,3 +267,11 @@ def test_charges_of_every_type(name, request):
     for wrong in (0.4, np.float64(0.4), True, np.bool_(True), np.nan, "1"):
         with pytest.raises(InputError, match="charge must be"):
             static(name, "H2O", charge=wrong)
+
+
+def test_the_documentation_has_the_potentials():
+    text = (Path(__file__).parents[2] / "docs" / "calculators.md").read_text()
+    for name in ("chgnet", "sevenn"):
+        for model, one in get_code(name).trainings.items():
+            row = f"| `{name}`, `{model}` | {one.functional} | {one.data} | {one.licence} |"
+            assert row in text

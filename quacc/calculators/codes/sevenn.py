@@ -1,0 +1,92 @@
+"""SevenNet: equivariant graph neural networks for the energy, forces and stress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from quacc.calculators.keyword import Keyword, one_of, or_none
+from quacc.calculators.potential import Potential, Training
+from quacc.errors import ParameterError
+
+_FILES = {
+    "7net-0": "SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
+    "7net-l3i5": "SevenNet_l3i5/checkpoint_l3i5.pth",
+    "7net-mf-0": "SevenNet_MF_0/checkpoint_sevennet_mf_0.pth",
+}
+_LICENCE = "MIT, says the package that holds the weights; GPL-3.0, says Matbench Discovery"
+_TRAJECTORIES = "MPtrj: relaxations of the Materials Project, September 2022"
+
+
+class SevenNetCode(Potential):
+    name = "sevenn"
+    title = "SevenNet (equivariant graph neural network)"
+    package = "sevenn"
+    keywords = {
+        "model": Keyword("7net-0", "the weights, those that the package holds", one_of(*_FILES)),
+        "modal": Keyword(
+            None,
+            "whose energies 7net-mf-0 is to give; for that model alone",
+            or_none(one_of("PBE", "R2SCAN")),
+        ),
+    }
+    trainings = {
+        "7net-0": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
+        "7net-l3i5": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
+        "7net-mf-0": Training(
+            "PBE and PBE+U, or r2SCAN, as the keyword modal says",
+            f"{_TRAJECTORIES}, and calculations of the Materials Project with r2SCAN",
+            _LICENCE,
+        ),
+    }
+    install = "`pip install quacc[sevenn]`"
+    citation = """@article{Park2024,
+  author = {Park, Yutack and Kim, Jaesun and Hwang, Seungwoo and Han, Seungwu},
+  title = {Scalable Parallel Algorithm for Graph Neural Network Interatomic Potentials in Molecular
+    Dynamics Simulations},
+  journal = {Journal of Chemical Theory and Computation}, volume = {20}, pages = {4857--4868},
+  year = {2024}, doi = {10.1021/acs.jctc.4c00190}
+}"""
+
+    def cite(self, parameters: Mapping[str, Any]) -> str:
+        several = parameters.get("model") == "7net-mf-0"
+        return f"{self.citation}\n{_SEVERAL}" if several else self.citation
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        several, modal = parameters["model"] == "7net-mf-0", parameters["modal"]
+        if several and modal is None:
+            raise ParameterError("7net-mf-0 needs modal='PBE' or modal='R2SCAN'.")
+        if modal is not None and not several:
+            raise ParameterError(f"{parameters['model']} has one level of theory: leave modal out.")
+        return super().check(atoms, parameters)
+
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        package = find_spec("sevenn")
+        assert package is not None
+        assert package.origin is not None
+        folder = Path(package.origin).parent / "pretrained_potentials"
+        return [folder / _FILES[parameters["model"]]]
+
+    def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:
+        from sevenn.calculator import SevenNetCalculator
+
+        (file,) = self.files(parameters)
+        calculator = SevenNetCalculator(str(file), device=device, modal=parameters["modal"])
+        return calculator, float(calculator.cutoff)
+
+
+_SEVERAL = """@article{Kim2025,
+  author = {Kim, Jaesun and Kim, Jisu and Kim, Jaehoon and Lee, Jiho and Park, Yutack and
+    Kang, Youngho and Han, Seungwu},
+  title = {Data-Efficient Multifidelity Training for High-Fidelity Machine Learning Interatomic
+    Potentials},
+  journal = {Journal of the American Chemical Society}, volume = {147}, pages = {1042--1054},
+  year = {2025}, doi = {10.1021/jacs.4c14455}
+}"""
+
+CODE = SevenNetCode()

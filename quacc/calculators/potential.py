@@ -1,0 +1,123 @@
+"""What potentials share that were trained on crystals: they know neither charges nor vacuum."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes, all_properties
+from ase.cell import Cell
+from ase.data import chemical_symbols
+
+from quacc.calculators.code import NO_ELECTRONS, Code, Place
+from quacc.calculators.keyword import Keyword, one_of
+from quacc.errors import StructureError
+
+MPTRJ = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}
+"""The elements of the Materials Project's trajectories, which many potentials are trained on."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where a potential comes from."""
+
+    functional: str
+    """What its energies are to be."""
+    data: str
+    """What it was trained on."""
+    licence: str
+    """Of the weights."""
+    elements: frozenset[str] = MPTRJ
+
+
+class Potential(Code):
+    """A potential with weights, which are loaded once for all calculations of a thread."""
+
+    electrons = False
+    reuse = True
+    handles = {
+        **NO_ELECTRONS,
+        "pbc": "honoured: a molecule, chain or layer gets a vacuum that is wider than the cutoff",
+    }
+    options = {"device": Keyword("auto", "where it computes", one_of("auto", "cpu", "cuda"))}
+    elements = MPTRJ
+    trainings: ClassVar[Mapping[str, Training]]
+    """By the keyword ``model``."""
+
+    @abstractmethod
+    def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:
+        """Return the package's own calculator, and its cutoff (Å)."""
+
+    def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
+        device = place.options["device"]
+        if device == "auto":
+            import torch
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return InVacuum(*self.load(parameters, device))
+
+    def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
+        warnings = super().check(atoms, parameters)
+        known = self.trainings[parameters["model"]].elements
+        if unknown := sorted({*atoms.symbols} - known):
+            raise StructureError(
+                f"The model {parameters['model']} of {self.title} was not trained on "
+                f"{', '.join(unknown)}."
+            )
+        return warnings
+
+    def about(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        training = self.trainings[parameters["model"]]
+        names = ("functional", "data", "licence")
+        return {name: getattr(training, name) for name in names}
+
+    def reach(self, calculator: Any) -> float:
+        return float(calculator.cutoff)
+
+
+class InVacuum(Calculator):
+    """A calculator that takes every structure for a crystal, and gets one.
+
+    Its single precision ends here: what is made of its numbers is computed in double precision.
+    """
+
+    def __init__(self, inner: Calculator, cutoff: float) -> None:
+        super().__init__()
+        self.inner, self.cutoff = inner, cutoff
+        self.implemented_properties = list(inner.implemented_properties)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        self.inner.reset()
+        self.inner.calculate(in_vacuum(self.atoms, 2 * self.cutoff), properties, all_changes)
+        self.results = {
+            name: np.array(value, float) if np.ndim(value) else float(value)
+            for name, value in self.inner.results.items()
+            if name in all_properties
+        }
+
+
+def in_vacuum(atoms: Atoms, width: float) -> Atoms:
+    """Return a structure with so much vacuum (Å) along each direction that is not periodic."""
+    if atoms.pbc.all():
+        return atoms
+    apart = atoms.copy()
+    apart.calc, apart.constraints = None, []
+    vectors = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    vectors = np.array(Cell(vectors).complete())
+    for index in np.flatnonzero(~atoms.pbc):
+        along = apart.positions @ (vectors[index] / np.linalg.norm(vectors[index]))
+        vectors[index] *= (np.ptp(along) + width) / np.linalg.norm(vectors[index])
+    apart.set_cell(vectors)
+    apart.pbc = True
+    return apart
