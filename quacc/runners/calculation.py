@@ -325,8 +325,9 @@ class Calculation(Generic[_R]):
             for name, value in atoms.calc.results.items()
             if name != "stress" or atoms.pbc.all()
         }
-        if np.shape(results.get("stress")) == (3, 3):  # some calculators leave that to ASE
-            results["stress"] = full_3x3_to_voigt_6_stress(results["stress"])
+        stress: Any = results.get("stress")
+        if np.shape(stress) == (3, 3):  # some calculators leave that to ASE
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
         self._tell_without_interaction(atoms)
         final = copy_atoms(atoms)
         provenance = {
