@@ -78,6 +78,9 @@ class Code(ABC):
     """What is tried when the program fails."""
     electrons: ClassVar[bool] = True
     """Whether it knows electrons, so that charges and magnetic moments mean something."""
+    converging: ClassVar[frozenset[str]] = frozenset()
+    """Keywords with which energies converge, such as k-points: energies of two values of one may be
+    compared, while those of two values of any other have different zeros."""
     one_spin: ClassVar[bool] = False
     """Whether a molecule has one number of unpaired electrons, so that an impossible one is refused
     and an odd number of electrons is a doublet."""

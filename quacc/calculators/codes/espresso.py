@@ -85,6 +85,7 @@ class EspressoCode(Code):
         scratch=("out",),
     )
     handlers = (_SCF,)
+    converging = frozenset({"kspacing", "kpts"})
     handles = {
         "pbc": "honoured: all three; fewer are refused unless `assume_isolated` is given, but for "
         "neutral molecules in a box, with a warning",

@@ -20,7 +20,7 @@ from quacc.calculators import code_names, get_code
 from quacc.errors import InputError, ParameterError, StructureError, plain, suggest
 from quacc.key import digest
 from quacc.recipes.tools.verbs import Job, bare, check, innermost, submit
-from quacc.runners.calculation import formula_of
+from quacc.runners.calculation import Calculation, formula_of
 from quacc.runners.job import plan_of
 
 Calculator = str | Mapping[str, Any]
@@ -332,6 +332,73 @@ def require_result(given: Mapping[str, Any]) -> None:
             f"{', '.join(missing) or 'an energy'}. Pass the result as the job returned it, or only "
             "its ['atoms']."
         )
+
+
+def require_same_reference(
+    given: Mapping[str, Any], what: str, calculation: Calculation[Any] | None
+) -> list[str]:
+    """Refuse a result whose energy cannot be compared with that of a calculation.
+
+    Parameters
+    ----------
+    given
+        The result.
+    what
+        It, for people.
+    calculation
+        None where nothing is known of it.
+
+    Returns
+    -------
+    list[str]
+        Warnings, such as about another version of the code.
+
+    Raises
+    ------
+    ParameterError
+        Another code, functional, pseudopotential or the like, so that the zero is another one.
+    """
+    if calculation is None:
+        return []
+    code = calculation.code
+    calculator = {
+        "name": code.name,
+        "version": code.version(),
+        "fingerprint": calculation.fingerprint,
+    }
+    ours = {"calculator": calculator, "parameters": calculation.parameters}
+    if differ := other_reference(given, ours):
+        raise ParameterError(
+            f"The energy of {what} has another zero than those that would be computed ({differ}), "
+            "so that their difference means nothing. Compute it with the same calculator and "
+            "keywords, or pass the structure alone."
+        )
+    if given["calculator"]["version"] != calculator["version"]:
+        return [
+            f"The energy of {what} is from {given['calculator']['version']}, the others are from "
+            f"{calculator['version']}: see that both give the same energies."
+        ]
+    return []
+
+
+def other_reference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return in words what makes the energies of two results incomparable; empty if nothing."""
+    first, second = _reference(one), _reference(other)
+    names = [name for name in second if digest(first.get(name)) != digest(second[name])]
+    return "; ".join(f"{name}: {first.get(name)!r} and {second[name]!r}" for name in names)
+
+
+def _reference(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the zero of a result's energy."""
+    calculator = result["calculator"]
+    name = calculator["name"]
+    code = get_code(name) if name in code_names() else None
+    words = () if code is None else [one for one in code.keywords if one not in code.converging]
+    return {
+        "calculator": name,
+        "files": calculator["fingerprint"].replace(calculator["version"], "").split()[1:],
+        **{one: plain(result["parameters"].get(one)) for one in words},
+    }
 
 
 def finish(

@@ -10,11 +10,18 @@ from ase import units
 from quacc.atoms.convert import StructureLike, as_atoms
 from quacc.atoms.slabs import Slab, make_slabs
 from quacc.atoms.vacuum import VACUUM, gap
-from quacc.calculators import code_names, get_code
 from quacc.errors import ParameterError
 from quacc.extras import check_free
 from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
-from quacc.recipes.tools.workflow import Calculator, finish, keywords, require_result, workflow
+from quacc.recipes.tools.workflow import (
+    Calculator,
+    finish,
+    keywords,
+    other_reference,
+    require_result,
+    require_same_reference,
+    workflow,
+)
 from quacc.recipes.tools.wulff import draw_wulff, hkl, wulff
 from quacc.schemas import SlabsResult, Surface
 
@@ -51,7 +58,7 @@ def bulk_to_slabs_flow(
     ----------
     atoms
         The crystal. Of a structure, cell and positions are relaxed first. The result of a job
-        is taken as it is, energy included, so that it should come from the same calculator.
+        is taken as it is, energy included; one of another calculator is refused.
     slab_relax_electron
         The job that relaxes the crystal and every slab.
     slab_static_electron
@@ -104,8 +111,10 @@ def bulk_to_slabs_flow(
     last = None if static is None else (static, static_kwargs)
     steps = ((relax, relax_kwargs), last)
     of_bulk = steps if bulk_given else ((relax, {**relax_kwargs, "relax_cell": True}), last)
-    check_chain(first, *of_bulk)
+    calculations = check_chain(first, *of_bulk)
+    warnings: list[str] = []
     if bulk_given:
+        warnings += require_same_reference(first, "the crystal", calculations[-1])
         bulk_results = [first]
     else:
         bulk_results = [job.result() for job in submit_chain(first, *of_bulk)]
@@ -125,12 +134,10 @@ def bulk_to_slabs_flow(
     ]
     rows.sort(key=lambda row: (row[0]["surface_energy"] is None, row[0]["surface_energy"] or 0.0))
     jobs = [*bulk_results, *(result for chain in results for result in chain)]
-    warnings: list[str] = []
-    if _method(bulk) != _method(results[0][-1]):
+    if differ := other_reference(bulk, results[0][-1]):  # of jobs of the user's own
         warnings.append(
-            f"The bulk energy comes from {_method(bulk)}, the slabs' from "
-            f"{_method(results[0][-1])}: the surface energies mean nothing unless both are the "
-            "same method."
+            f"The energies of the crystal and of the slabs have different zeros ({differ}): the "
+            "surface energies mean nothing."
         )
     if any(chain[0]["parameters"].get("relax_cell") for chain in results):
         warnings.append(
@@ -155,13 +162,6 @@ def bulk_to_slabs_flow(
         _NAME, bulk["atoms"], jobs, parameters, properties, units, [*warnings, *notes]
     )
     return result
-
-
-def _method(result: Any) -> dict[str, Any]:
-    """Return what must be equal for energies to be compared: the code and its parameters."""
-    name = result["calculator"]["name"]
-    known = get_code(name).defaults if name in code_names() else {}
-    return {**result["calculator"], **{key: result["parameters"].get(key) for key in known}}
 
 
 def _surface(slab: Slab, chain: list[Any], bulk: Any) -> Surface:

@@ -1,10 +1,12 @@
 """The serial workflow: what it takes, what it returns, how it fails."""
 
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 
 from quacc.errors import (
     CalculationError,
@@ -180,13 +182,20 @@ def cell_too(atoms, **kwargs):
     return relax_job(atoms, **kwargs | {"relax_cell": True, "steps": 2})
 
 
-def test_other_methods_for_bulk_and_slabs_are_pointed_out():
-    other = static_job("Cu") | {"calculator": {"name": "x", "version": "1", "fingerprint": "x 1"}}
-    result = bulk_to_slabs_flow(other, slab_static_electron=None)
-    assert "mean nothing unless" in result["warnings"][0]
-    assert bulk_to_slabs_flow(static_job("Cu"))["warnings"] == []
-    asap = bulk_to_slabs_flow(static_job("Cu", asap_cutoff=True), slab_static_electron=None)
-    assert "mean nothing unless" in asap["warnings"][0]
+def test_energies_of_other_methods_are_refused():
+    crystal, asap = static_job("Cu"), static_job("Cu", asap_cutoff=True)
+    foreign = crystal | {"calculator": {"name": "x", "version": "1", "fingerprint": "x 1"}}
+    with patch.object(EMT, "calculate", side_effect=AssertionError):  # before anything is computed
+        with pytest.raises(ParameterError, match=r"another zero.*'x' and 'emt'"):
+            bulk_to_slabs_flow(foreign, slab_static_electron=None)
+        with pytest.raises(ParameterError, match="asap_cutoff: True and False"):
+            bulk_to_slabs_flow(asap, slab_static_electron=None)
+    of_ones_own = bulk_to_slabs_flow(asap, counting([]), None)
+    assert "different zeros" in of_ones_own["warnings"][0]
+    assert bulk_to_slabs_flow(crystal)["warnings"] == []
+    older = {"name": "emt", "version": "ase 3.28", "fingerprint": "emt ase 3.28"}
+    (warning,) = bulk_to_slabs_flow(crystal | {"calculator": older})["warnings"]
+    assert "ase 3.28" in warning
 
 
 def test_a_wrong_keyword_of_a_job_is_a_wrong_keyword():
