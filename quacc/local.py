@@ -291,10 +291,9 @@ class _Work:
         if error is None and computed:
             with suppress(StoreError):  # which the next turn raises
                 self.cache.keep(value, ours=call.job.ours)
-        others = self._equals.end(call, value, error)
-        self._end(call, value, error, computed=computed)
-        for other, its_value, its_error in others:
+        for other, its_value, its_error in self._equals.end(call, value, error):
             self._end(other, its_value, its_error, computed=False)
+        self._end(call, value, error, computed=computed)
 
     def _end(
         self, call: _Call, value: Any, error: Exception | None, *, computed: bool = True

@@ -129,23 +129,23 @@ def environment_of(name: str) -> tuple[str, float] | None:
 
     None where the first is not set. Quick, since every calculation asks for it.
     """
-    variables = [f"QUACC_ENVIRONMENTS__{name.upper()}", "QUACC_ENVIRONMENTS"]
     own = _own.get()
     changes = [one for one in (_active if own is None else [own]) if one]
     if (
-        not any(variable in os.environ for variable in variables)
+        not any(key[:18].upper() == b"QUACC_ENVIRONMENTS" for key in os.environb)
         and not any("environments" in one for one in changes)
         and not _file_has_environments()
     ):
         return None
-    variables.append("QUACC_ENVIRONMENTS_TIMEOUT")
-    now = repr((_file_seen, [os.environ.get(variable) for variable in variables], changes))
-    if _environments.get(name, ("",))[0] != now:
+    variables = {key: text for key, text in os.environ.items() if key.upper().startswith("QUACC_E")}
+    now = repr((_file_seen, variables, changes))
+    known, found = _environments.get(name, ("", None))
+    if known != now:
         settings = get_settings()
         python = settings.environments.get(name)
         found = None if python is None else (str(python), settings.environments_timeout)
         _environments[name] = now, found
-    return _environments[name][1]
+    return found
 
 
 def _file_has_environments() -> bool:
@@ -246,6 +246,12 @@ def as_environment() -> dict[str, str]:
     }
     found |= {name: text for name, text in os.environ.items() if name.startswith("QUACC_")}
     return {name: text for name, text in sorted(found.items()) if name != "QUACC_STORE"}
+
+
+def inherit() -> None:
+    """Take over the changes that the environment holds, in a copy of a process that had others."""
+    with _lock:
+        _active[:] = [json.loads(os.environ.get(_VARIABLE, "{}"))]
 
 
 def _changes() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from quacc.cache.claims import Claims
@@ -76,17 +76,21 @@ class EqualKeys(Generic[_C]):
 
     def end(
         self, call: _C, value: Any, error: Exception | None
-    ) -> list[tuple[_C, Any, Exception | None]]:
-        """Note that a call has ended; return those that waited for it, each with its outcome."""
+    ) -> Iterator[tuple[_C, Any, Exception | None]]:
+        """Note that a call has ended; yield those that waited for it, each with its outcome.
+
+        To be taken before anybody has the value, who may change it.
+        """
         others = self._waiting.pop(call.key, []) if call.key else []
         # Nobody is served a failure, or what has not converged: other runs need not wait for it.
         served = error is None and not (is_result(value) and value.get("converged") is False)
         if not served and call.key and self._claims is not None:
             self._claims.leave(call.key)
-        if error is not None:
-            return [(other, None, own_copy(error)) for other in others]
-        asked = [(other, other.asked()) for other in others]
-        return [(other, as_asked(copy.deepcopy(value), one), None) for other, one in asked if one]
+        for other in others:
+            if error is not None:
+                yield other, None, own_copy(error)
+            elif (asked := other.asked()) is not None:
+                yield other, as_asked(copy.deepcopy(value), asked), None
 
 
 def own_copy(error: Exception) -> Exception:

@@ -13,14 +13,13 @@ _MOST = 1 << 31  # bytes of one message
 _KINDS = "biufcS"
 
 
-def write(stream: BinaryIO, message: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """Send a message of plain values, and arrays of numbers by name."""
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+def packed(message: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
+    """Return a message of plain values, and arrays of numbers by name, as bytes."""
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     shapes = {name: [array.dtype.str, array.shape] for name, array in plain.items()}
     text = json.dumps({**message, "arrays": shapes}).encode()
     parts = [len(text).to_bytes(_LENGTH, "little"), text]
-    stream.write(b"".join([*parts, *(array.tobytes() for array in plain.values())]))
-    stream.flush()
+    return b"".join([*parts, *(array.tobytes() for array in plain.values())])
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:

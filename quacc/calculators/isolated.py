@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
@@ -24,11 +25,14 @@ from ase.calculators.calculator import Calculator, all_changes
 
 import quacc
 from quacc.calculators.code import Code, Place
-from quacc.calculators.frames import read, write
+from quacc.calculators.frames import packed, read
 from quacc.errors import MissingProgramError, SettingsError
 
 _LINES = 10
 """Lines of what a process has printed that its error has."""
+
+_LAST = 1 << 16
+"""Bytes of it in which they are looked for."""
 
 _PATIENCE = 300.0
 """Seconds that a Python may take to import a code and tell its version."""
@@ -45,6 +49,10 @@ _STRUCTURE = {
 
 class ElsewhereError(Exception):
     """A code in another Python failed, or its process did; says how, for people."""
+
+
+class _GoneError(ElsewhereError):
+    """The process has ended before it was asked."""
 
 
 def where_it_lives(code: Code) -> Code:
@@ -78,13 +86,13 @@ class _Elsewhere(Code):
     reuse = False  # the process keeps its calculators
 
     def missing(self) -> str | None:
-        if not os.access(self.python, os.X_OK):
+        if not (os.path.isfile(self.python) and os.access(self.python, os.X_OK)):
             return (
                 f"There is no Python {self.python!r}, which the setting environments.{self.name} "
                 "names."
             )
         try:
-            reason: str | None = process_of(self.python, self.name).about["missing"]
+            reason: str | None = self.process().about["missing"]
         except ElsewhereError as error:
             reason = f"When it was asked, {error}."
         return reason and f"{reason} (In {self.python}, the setting environments.{self.name}.)"
@@ -92,11 +100,14 @@ class _Elsewhere(Code):
     def version(self) -> str:
         if reason := self.missing():
             raise MissingProgramError(f"{self.title} cannot be used here. {reason}")
-        return str(process_of(self.python, self.name).about["version"])
+        return str(self.process().about["version"])
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         self.version()
-        return process_of(self.python, self.name).fingerprint(json.dumps(dict(parameters)))
+        return self.process().fingerprint(json.dumps(dict(parameters)))
+
+    def process(self) -> Process:
+        return process_of(self.python, self.name)
 
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         return _Isolated(self, parameters, place.options)
@@ -137,8 +148,14 @@ class _Isolated(Calculator):
             "properties": list(properties),
         }
         structure = described(cast(Atoms, self.atoms))
-        process = process_of(code.python, code.name)
-        answer, arrays = process.ask(question, structure, code.timeout)
+        while True:
+            try:
+                answer, arrays = code.process().ask(question, structure, code.timeout)
+                break
+            except (
+                _GoneError
+            ):  # another thread's calculation has ended it, so this one takes a new one
+                pass
         self.reach = answer["reach"]
         self.results = {**answer["results"], **{name: one.copy() for name, one in arrays.items()}}
 
@@ -150,11 +167,14 @@ class Process:
         self._python, self._name = python, name
         self._lock = threading.Lock()
         self._fingerprints: dict[str, str] = {}
+        self._count = 0
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
         folder = Path(quacc.__file__).parent
         questions, to = os.pipe()
         from_, answers = os.pipe()
-        self._to, self._from = os.fdopen(to, "wb"), os.fdopen(from_, "rb")
+        os.set_blocking(to, False)
+        self._to, self._from = to, os.fdopen(from_, "rb")
+        self._closed = False
         program = str(folder / "calculators" / "serve.py")
         try:
             self._process = subprocess.Popen(
@@ -165,13 +185,17 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
             )
+        except OSError as error:
+            os.close(to)
+            self._from.close()
+            raise ElsewhereError(f"{python} could not be started: {error}") from error
         finally:
             os.close(questions)
             os.close(answers)
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._closed and self._process.poll() is None
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -199,26 +223,45 @@ class Process:
             The code raised an error, or its process ended or gave no answer in time.
         """
         with self._lock:
+            if not self.is_alive:
+                raise _GoneError("its process has ended before it was asked")
+            self._count += 1
+            end = time.monotonic() + seconds
             try:
-                write(self._to, question, arrays)
-                if not self._answers_within(seconds):
-                    self.close(0.0)
-                    raise ElsewhereError(
-                        f"its process gave no answer within {seconds:g} s, and was ended; the "
-                        "setting environments_timeout says how long it may take"
-                    )
+                self._send(packed({**question, "number": self._count}, arrays), end)
+                self._wait(self._from, selectors.EVENT_READ, end)
                 message, found = read(self._from)
+                if message["number"] != self._count:
+                    raise ValueError("an answer to another question")
+            except TimeoutError:
+                self.close(0.0)
+                raise ElsewhereError(
+                    f"its process gave no answer within {seconds:g} s, and was ended; the setting "
+                    "environments_timeout says how long it may take"
+                ) from None
             except (OSError, EOFError, ValueError) as error:
                 self.close()
                 raise ElsewhereError(self._how_it_ended(error)) from error
+            except BaseException:  # such as Ctrl-C: the answer would be taken for the next one's
+                self.close(0.0)
+                raise
         if "error" in message:
             raise ElsewhereError(f"{message['kind']}: {message['error']}")
         return message, found
 
-    def _answers_within(self, seconds: float) -> bool:
+    def _send(self, data: bytes, end: float) -> None:
+        left = memoryview(data)
+        while left:
+            self._wait(self._to, selectors.EVENT_WRITE, end)
+            with suppress(BlockingIOError):
+                left = left[os.write(self._to, left) :]
+
+    @staticmethod
+    def _wait(stream: Any, event: int, end: float) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self._from, selectors.EVENT_READ)
-            return bool(selector.select(seconds))
+            selector.register(stream, event)
+            if not selector.select(max(end - time.monotonic(), 0.0)):
+                raise TimeoutError
 
     def _how_it_ended(self, error: Exception) -> str:
         status = self._process.returncode
@@ -227,16 +270,19 @@ class Process:
             how = f"by {signal.Signals(-status).name}"
         if isinstance(error, ValueError):
             how = f"because of {error}"
-        self._printed.seek(0)
+        self._printed.seek(max(self._printed.seek(0, os.SEEK_END) - _LAST, 0))
         lines = self._printed.read().decode(errors="replace").splitlines()[-_LINES:]
         said = "\n".join([", after it said:", *lines]) if lines else " and said nothing"
         return f"its process, {self._python}, ended {how}{said}"
 
     def close(self, patience: float = 5.0) -> None:
         """End the process; it has some time to end by itself (s)."""
-        for stream in (self._to, self._from):
-            with suppress(OSError):
-                stream.close()
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self._to)
+        with suppress(OSError):
+            self._from.close()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -246,7 +292,16 @@ class Process:
 
 _processes: dict[tuple[str, str], Process] = {}
 _choosing = threading.Lock()
-os.register_at_fork(after_in_child=_processes.clear)  # they are the parent's
+
+
+def _forget() -> None:
+    """Leave to a forked parent what is its."""
+    global _choosing
+    _processes.clear()
+    _choosing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def process_of(python: str, name: str) -> Process:

@@ -37,7 +37,7 @@ def main() -> None:
     questions, answers = os.fdopen(int(asking), "rb"), os.fdopen(int(answering), "wb")
 
     from quacc.calculators import get_code
-    from quacc.calculators.frames import read, write
+    from quacc.calculators.frames import packed, read
 
     code = get_code(name)
     calculators: dict[str, Any] = {}
@@ -50,7 +50,8 @@ def main() -> None:
             message, results = _answer(code, calculators, question, arrays)
         except Exception as error:  # told there
             message, results = {"error": str(error), "kind": type(error).__name__}, {}
-        write(answers, message, results)
+        answers.write(packed({**message, "number": question["number"]}, results))
+        answers.flush()
 
 
 def _answer(

@@ -16,8 +16,10 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
+from contextlib import suppress
 from multiprocessing import (
     connection,
     context,
@@ -28,6 +30,7 @@ from multiprocessing import (
     spawn,
     util,
 )
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -77,7 +80,16 @@ class _SpawnPopen(popen_spawn_posix.Popen):
 
 _servers: dict[Any, forkserver.ForkServer] = {}
 _lock = threading.Lock()
-os.register_at_fork(after_in_child=_servers.clear)  # they are the parent's
+
+
+def _forget() -> None:
+    """Leave to a forked parent what is its."""
+    global _lock
+    _servers.clear()
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _server() -> forkserver.ForkServer:
@@ -106,6 +118,18 @@ class _ForkPopen(popen_forkserver.Popen):
         ),
     )
 
+    def __init__(self, process: Any) -> None:
+        self._told = threading.Lock()
+        super().__init__(process)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Return how the process ended; its end is told once, whichever thread asks."""
+        if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
+            with self._told:
+                if self.returncode is None:
+                    super().poll(os.WNOHANG)
+        return self.returncode
+
 
 class _Process(context.ForkServerProcess):
     """A new process that has what one that is spawned would have."""
@@ -124,23 +148,35 @@ class _Process(context.ForkServerProcess):
         return _ForkPopen(process)
 
     def __getstate__(self) -> dict[str, Any]:
-        streams = {stream: reduction.DupFd(stream) for stream in (1, 2) if _is_open(stream)}
-        return {**vars(self), "_own": (dict(os.environ), streams)}
+        given = {1: sys.__stdout__, 2: sys.__stderr__}  # None where it was closed at the start
+        streams = {
+            one: reduction.DupFd(one) for one, stream in given.items() if stream and _is_open(one)
+        }
+        own = dict(os.environ), streams, _umask(), os.sched_getaffinity(0)
+        return {**vars(self), "_own": own}
 
     def run(self) -> None:
         from quacc.cluster.forked import BEFORE
 
         for number, handler in BEFORE.items():
             signal.signal(number, handler)
-        environment, streams = vars(self).pop("_own")
+        environment, streams, umask, cores = vars(self).pop("_own")
         os.environ.clear()
         os.environ.update(environment)
         for stream, copied in streams.items():
             descriptor = copied.detach()
-            os.dup2(descriptor, stream)
-            os.close(descriptor)
+            if descriptor != stream:  # as it is in a process that was spawned
+                os.dup2(descriptor, stream)
+                os.close(descriptor)
+        if umask is not None:
+            os.umask(umask)
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
         import numpy as np
 
+        from quacc.settings import inherit
+
+        inherit()
         np.random.seed()  # else all copies would draw the same numbers
         super().run()
 
@@ -165,6 +201,15 @@ def _is_open(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _umask() -> int | None:
+    """Return the umask, which Python tells only by changing it for all threads."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return None
 
 
 def make_scratch(base: str | None) -> Path:

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +111,7 @@ def test_all_of_the_structure_arrives():
     atoms.set_initial_magnetic_moments([2, -1])
     atoms.set_initial_charges([0.5, -0.5])
     atoms.set_masses([57, 18])
-    stream = io.BytesIO()
-    frames.write(stream, {"do": "calculate"}, isolated.described(atoms))
-    stream.seek(0)
+    stream = io.BytesIO(frames.packed({"do": "calculate"}, isolated.described(atoms)))
     question, arrays = frames.read(stream)
     question |= {"options": {}, "properties": ["energy"]}
     message, results = _answer(LookingCode(), {}, question, arrays)
@@ -158,6 +158,58 @@ def test_a_crash_is_told_and_the_next_calculation_is_fine(elsewhere):
     assert static_job(copper())["results"]["energy"] == energy
 
 
+def test_an_interrupted_question_leaves_no_answer_for_the_next(elsewhere):
+    gold, copper_energy = bulk("Au"), static_job(copper())["results"]["energy"]
+    expected = static_job(gold)["results"]["energy"]
+    process("emt", elsewhere).send_signal(signal.SIGSTOP)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    pid = process("emt", elsewhere).pid
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            static_job(gold)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not psutil.pid_exists(pid)
+    assert static_job(copper())["results"]["energy"] == copper_energy
+    assert static_job(gold)["results"]["energy"] == expected
+
+
+def test_the_end_of_one_calculation_is_not_that_of_others(elsewhere):
+    """Those of other threads, which wait for the same process."""
+    first = static_job(copper())["results"]["energy"]
+    calculations = [static_job.plan(copper()).check() for _ in range(3)]
+    process("emt", elsewhere).send_signal(signal.SIGSTOP)
+    started = threading.Event()
+
+    def compute(number):
+        if number:
+            started.wait()
+            return calculations[number].compute()["results"]["energy"]
+        calculations[0].code.timeout = 1.0
+        started.set()
+        with pytest.raises(CalculationError, match="no answer within 1 s"):
+            calculations[0].compute()
+        return None
+
+    code, before = calculations[0].code, calculations[0].code.timeout
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            future = pool.submit(compute, 0)
+            started.wait()
+            time.sleep(0.2)
+            code.timeout = before
+            others = [pool.submit(compute, number) for number in (1, 2)]
+            assert future.result() is None
+            assert [one.result() for one in others] == [first, first]
+    finally:
+        code.timeout = before
+
+
 def test_settings_that_make_no_sense(tmp_path, python):
     with (
         change_settings(environments={"espresso": python}),
@@ -167,6 +219,19 @@ def test_settings_that_make_no_sense(tmp_path, python):
     with (
         change_settings(environments={"emt": tmp_path / "python"}),
         pytest.raises(MissingProgramError, match="There is no Python"),
+    ):
+        static_job("Cu")
+    with (
+        change_settings(environments={"emt": Path(python).parents[1]}),
+        pytest.raises(MissingProgramError, match="There is no Python"),
+    ):
+        static_job("Cu")
+    text = tmp_path / "text"
+    text.write_text("no program")
+    text.chmod(0o755)
+    with (
+        change_settings(environments={"emt": text}),
+        pytest.raises(MissingProgramError, match="could not be started"),
     ):
         static_job("Cu")
     empty = tmp_path / "empty"
@@ -189,6 +254,9 @@ def test_the_setting_is_found_wherever_it_is_set(monkeypatch, tmp_path):
     with change_settings(environments={"emt": "/from/here"}, environments_timeout=7):
         assert environment_of("emt") == ("/from/here", 7.0)
     monkeypatch.delenv("QUACC_ENVIRONMENTS__EMT")
+    monkeypatch.setenv("quacc_environments__lj", "/from/small/letters")
+    assert environment_of("lj") == ("/from/small/letters", 5.0)
+    monkeypatch.delenv("quacc_environments__lj")
     settings_file().write_text("compress: false\n")
     assert environment_of("emt") is None
 

@@ -1,11 +1,14 @@
 """Worker processes: copies of a fork server that are like processes of their own."""
 
 import atexit
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from prefect import flow, task
 
 import quacc.cluster.spawn
 from quacc.prefect import make_runner
+from quacc.settings import change_settings, get_settings
 from tests.processes import fork_servers, workers
 
 
@@ -80,7 +84,7 @@ def test_a_copy_prints_where_this_process_does_and_does_what_is_left_at_its_end(
     assert (tmp_path / "file").read_text() == "at exit"
 
 
-def test_without_a_socket_workers_are_spawned(monkeypatch):
+def test_without_a_socket_workers_are_spawned(monkeypatch, tmp_path, capfd):
     def fail():
         raise OSError("AF_UNIX path too long")
 
@@ -88,6 +92,50 @@ def test_without_a_socket_workers_are_spawned(monkeypatch):
     value, *_, parent = answer(about, "HOME")
     assert value == os.environ["HOME"]
     assert parent == os.getpid()
+    answer(print_and_leave, tmp_path / "file")
+    assert "printed by the copy" in capfd.readouterr().out
+
+
+def inherited(file):
+    file.touch()
+    margin = get_settings().walltime_margin
+    return margin, file.stat().st_mode & 0o777, os.sched_getaffinity(0)
+
+
+def test_a_copy_has_the_settings_rights_and_cores_of_its_time(tmp_path):
+    default = get_settings().walltime_margin
+    with change_settings(walltime_margin=777):
+        assert answer(inherited, tmp_path / "first")[0] == 777
+    cores = os.sched_getaffinity(0)
+    before = os.umask(0o077)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert answer(inherited, tmp_path / "second") == (default, 0o600, {min(cores)})
+    finally:
+        os.umask(before)
+        os.sched_setaffinity(0, cores)
+
+
+def test_the_exit_status_is_told_once_whoever_asks():
+    """As the threads of several nannies do."""
+    context, found = get_context("quacc"), Counter()
+
+    def start_and_join():
+        for _ in range(5):
+            process = context.Process(target=os._exit, args=(7,))
+            process.start()
+            joining = threading.Thread(target=process.join)
+            joining.start()
+            multiprocessing.active_children()
+            joining.join()
+            found[process.exitcode] += 1
+
+    threads = [threading.Thread(target=start_and_join) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {7: 20}
 
 
 def test_a_server_ends_with_its_process(tmp_path):
