@@ -132,7 +132,7 @@ def environment_of(name: str) -> tuple[str, float] | None:
     own = _own.get()
     changes = [one for one in (_active if own is None else [own]) if one]
     if (
-        not any(key[:18].upper() == b"QUACC_ENVIRONMENTS" for key in os.environb)
+        not _variable_has_environments()
         and not any("environments" in one for one in changes)
         and not _file_has_environments()
     ):
@@ -148,21 +148,34 @@ def environment_of(name: str) -> tuple[str, float] | None:
     return found
 
 
+def _variable_has_environments() -> bool:
+    """Return whether a variable sets them; its name may be in small letters."""
+    global _names_seen
+    names = os.environ._data.keys()  # type: ignore[attr-defined]
+    if names != _names_seen[0]:
+        found = any(key[:18].upper() == b"QUACC_ENVIRONMENTS" for key in names)
+        _names_seen = frozenset(names), found
+    return _names_seen[1]
+
+
 def _file_has_environments() -> bool:
     global _file_seen
+    place = os.environ.get("HOME")
+    file = _file_seen[1] if _file_seen[0] == place and place else str(settings_file())
     try:
-        found = os.stat(settings_file())
+        found = os.stat(file)
     except OSError:
-        _file_seen = None, False
+        _file_seen = place, file, None, False
         return False
     now = found.st_ino, found.st_mtime_ns, found.st_size
-    if _file_seen[0] != now:
+    if _file_seen[:3] != (place, file, now):
         names = [str(key).lower() for key in read_file()]
-        _file_seen = now, any(one.startswith("environments") for one in names)
-    return _file_seen[1]
+        _file_seen = place, file, now, any(one.startswith("environments") for one in names)
+    return _file_seen[3]
 
 
-_file_seen: tuple[Any, bool] = (None, False)
+_names_seen: tuple[Any, bool] = (None, False)
+_file_seen: tuple[Any, str, Any, bool] = (None, "", None, False)
 _environments: dict[str, tuple[str, Any]] = {}
 
 
