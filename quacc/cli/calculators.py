@@ -28,8 +28,7 @@ def calculators(context: typer.Context) -> None:
     for name in code_names():
         code = where_it_lives(get_code(name))
         usable, version = _state(code)
-        elements = "all" if code.elements is None else " ".join(sorted(code.elements))
-        table.add_row(*map(Text, (name, usable, version, elements, code.title)))
+        table.add_row(*map(Text, (name, usable, version, _elements(code), code.title)))
     console = Console()
     console.print(table)
     for program in inspect()[0].commands:
@@ -47,18 +46,18 @@ def show(name: str) -> None:
     from quacc.calculators import get_code
     from quacc.calculators.code import HANDLES
     from quacc.calculators.isolated import where_it_lives
+    from quacc.calculators.potential import Potential
     from quacc.cli.tables import console
 
     code = where_it_lives(get_code(name))
     usable, version = _state(code)
-    elements = "all" if code.elements is None else " ".join(sorted(code.elements))
     facts = {
         "usable here": usable,
         "version": version,
         "command": code.program.run_command() if code.program else "",
         "install": code.install,
         "computes": ", ".join(code.properties),
-        "elements": elements,
+        "elements": _elements(code),
     }
     screen = console()
     screen.print(Text(f"{name}: {code.title}", style="bold"))
@@ -80,9 +79,28 @@ def show(name: str) -> None:
     for said, done in {**HANDLES, **code.handles}.items():
         table.add_row(said, Text(done))
     screen.print(table)
+    if isinstance(code, Potential):
+        table = Table("model", "functional", "trained on", "licence", box=box.SIMPLE_HEAD)
+        for model, one in code.trainings.items():
+            texts = (model, one.functional, one.data, one.licence)
+            table.add_row(*(Text(text, overflow="fold") for text in texts))
+        screen.print(table)
     for handler in code.handlers:
         screen.print(Text(f"{handler.what}: tried again {handler.most} times."))
     screen.print(Text(code.citation))
+
+
+def _elements(code: Any) -> str:
+    """Return the elements of a code; where it has most, those that it lacks."""
+    if code.elements is None:
+        return "all"
+    from ase.data import atomic_numbers, chemical_symbols
+
+    last = max(code.elements, key=atomic_numbers.__getitem__)
+    missing = sorted({*chemical_symbols[1 : atomic_numbers[last]]} - code.elements)
+    if len(missing) > len(code.elements):
+        return " ".join(sorted(code.elements))
+    return f"H to {last}" + (f" without {' '.join(missing)}" if missing else "")
 
 
 def _state(code: Any) -> tuple[str, str]:

@@ -8,9 +8,11 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
+from typer.testing import CliRunner
 
 from quacc.calculators import code_names, get_code, handling
 from quacc.calculators.code import HANDLES
+from quacc.cli.main import app
 from quacc.errors import InputError
 from quacc.recipes import workflows
 from quacc.recipes.tools.workflow import with_calculator
@@ -275,3 +277,8 @@ def test_the_documentation_has_the_potentials():
         for model, one in get_code(name).trainings.items():
             row = f"| `{name}`, `{model}` | {one.functional} | {one.data} | {one.licence} |"
             assert row in text
+            assert one.functional in " ".join(shown(name).split())
+
+
+def shown(name):
+    return CliRunner().invoke(app, ["calculators", "show", name]).output

@@ -27,6 +27,7 @@ JOBS = {
     "chgnet": chgnet.static_job,
     "chgnet r2scan": partial(chgnet.static_job, model="r2scan"),
     "sevenn": sevenn.static_job,
+    "sevenn l3i5": partial(sevenn.static_job, model="7net-l3i5"),
     "sevenn mf-0": partial(sevenn.static_job, model="7net-mf-0", modal="R2SCAN"),
 }
 
@@ -41,6 +42,7 @@ made = {
     "chgnet": lambda: CHGNetCalculator(use_device="cpu"),
     "chgnet r2scan": lambda: CHGNetCalculator(CHGNet.load(model_name="r2scan"), use_device="cpu"),
     "sevenn": lambda: SevenNetCalculator("7net-0", device="cpu"),
+    "sevenn l3i5": lambda: SevenNetCalculator("7net-l3i5", device="cpu"),
     "sevenn mf-0": lambda: SevenNetCalculator("7net-mf-0", device="cpu", modal="R2SCAN"),
 }
 found = {}
