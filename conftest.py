@@ -18,6 +18,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from tests.lanes import COMPUTING, FAULTS, Lanes, waits
+from tests.potentials import POTENTIALS
 
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
 
@@ -38,9 +39,6 @@ for _name in [name for name in os.environ if name.startswith(("QUACC_", "PREFECT
 
 REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 """Set where every program that a test needs must be installed, as in continuous integration."""
-
-POTENTIALS = str(Path(__file__).parent / ".envs" / "ml" / "bin" / "python")
-"""The Python with the potentials (make ml)."""
 
 PROGRAMS = {
     "ml": POTENTIALS,

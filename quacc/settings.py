@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from quacc import glance
 from quacc.errors import SettingsError, suggest
 from quacc.locations import check_location, expand_user, home, is_url, redact, require_text
 from quacc.ownfiles import read_trusted
@@ -131,14 +132,10 @@ def environment_of(name: str) -> tuple[str, float] | None:
     """
     own = _own.get()
     changes = [one for one in (_active if own is None else [own]) if one]
-    if (
-        not _variable_has_environments()
-        and not any("environments" in one for one in changes)
-        and not _file_has_environments()
-    ):
+    elsewhere = glance.environments()
+    if elsewhere is None and not any("environments" in one for one in changes):
         return None
-    variables = {key: text for key, text in os.environ.items() if key.upper().startswith("QUACC_E")}
-    now = repr((_file_seen, variables, changes))
+    now = repr((elsewhere, changes))
     known, found = _environments.get(name, ("", None))
     if known != now:
         settings = get_settings()
@@ -148,41 +145,13 @@ def environment_of(name: str) -> tuple[str, float] | None:
     return found
 
 
-def _variable_has_environments() -> bool:
-    """Return whether a variable sets them; its name may be in small letters."""
-    global _names_seen
-    names = os.environ._data.keys()  # type: ignore[attr-defined]
-    if names != _names_seen[0]:
-        found = any(key[:18].upper() == b"QUACC_ENVIRONMENTS" for key in names)
-        _names_seen = frozenset(names), found
-    return _names_seen[1]
-
-
-def _file_has_environments() -> bool:
-    global _file_seen
-    place = os.environ.get("HOME")
-    file = _file_seen[1] if _file_seen[0] == place and place else str(settings_file())
-    try:
-        found = os.stat(file)
-    except OSError:
-        _file_seen = place, file, None, False
-        return False
-    now = found.st_ino, found.st_mtime_ns, found.st_size
-    if _file_seen[:3] != (place, file, now):
-        names = [str(key).lower() for key in read_file()]
-        _file_seen = place, file, now, any(one.startswith("environments") for one in names)
-    return _file_seen[3]
-
-
-_names_seen: tuple[Any, bool] = (None, False)
-_file_seen: tuple[Any, str, Any, bool] = (None, "", None, False)
 _environments: dict[str, tuple[str, Any]] = {}
 
 
 # A thread sees its own changes, or else those of all threads. Child processes get the
 # latter through an environment variable of its own: the QUACC_* ones stay as the person set
 # them, so that call_with can put other changes in the place of inherited ones.
-_VARIABLE = "_QUACC_CHANGED_SETTINGS"
+_VARIABLE = glance.CHANGED
 _active: list[dict[str, Any]] = [json.loads(os.environ.get(_VARIABLE, "{}"))]
 _own: ContextVar[dict[str, Any] | None] = ContextVar("quacc_settings", default=None)
 _ONLY_HERE = {"store"}  # workers never open the database, and its URL may hold a password

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 import quacc
+from quacc import glance
 from quacc.calculators.code import Code, Place
 from quacc.calculators.frames import packed, read
 from quacc.errors import MissingProgramError, SettingsError
@@ -57,6 +59,8 @@ class _GoneError(ElsewhereError):
 
 def where_it_lives(code: Code) -> Code:
     """Return the code, or what stands for it here where it has a Python of its own."""
+    if "quacc.settings" not in sys.modules and glance.environments() is None:
+        return code
     from quacc.settings import environment_of
 
     environment = environment_of(code.name)

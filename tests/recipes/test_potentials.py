@@ -13,13 +13,13 @@ from ase.build import bulk, fcc111, molecule
 from ase.collections import dcdft
 from ase.units import GPa
 
-from conftest import POTENTIALS
 from quacc.calculators.isolated import process_of
 from quacc.errors import CalculationError, InputError, MissingProgramError, ParameterError
 from quacc.recipes.chgnet import core as chgnet
 from quacc.recipes.sevenn import core as sevenn
 from quacc.recipes.workflows import eos_flow
 from quacc.runners.job import calculation_of
+from tests.potentials import POTENTIALS
 
 pytestmark = pytest.mark.ml
 
