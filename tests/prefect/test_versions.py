@@ -67,7 +67,7 @@ def test_listing_commands_and_a_schedule(tmp_path):
             )
         finally:
             served.terminate()
-            served.wait(60)
+            served.wait(200)
     assert listed.returncode == 0, listed.stdout + listed.stderr
     assert listed.stdout.count("twice") >= 3  # deployment, flow, flow run
 
