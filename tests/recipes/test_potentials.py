@@ -69,8 +69,8 @@ def iron():
 def plain(tmp_path_factory):
     """Return what plain ASE gives with the same potentials."""
     folder = tmp_path_factory.mktemp("plain")
-    iron().write(folder / "iron.xyz")
-    command = [POTENTIALS, "-c", PLAIN, folder / "iron.xyz", folder / "found.json"]
+    iron().write(folder / "iron.traj")  # with all digits
+    command = [POTENTIALS, "-c", PLAIN, folder / "iron.traj", folder / "found.json"]
     subprocess.run(command, check=True, capture_output=True)
     return json.loads((folder / "found.json").read_text())
 
