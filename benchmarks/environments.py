@@ -6,18 +6,15 @@ python benchmarks/environments.py --update-docs    put it into docs/benchmarks.m
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from report import frame, measured_on, save, update_docs
+from report import run
 
 RESULT = Path(__file__).resolve().with_suffix(".json")
 START, END = (
@@ -27,20 +24,10 @@ START, END = (
 CALLS = 300
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--update-docs", action="store_true", help="measure nothing")
-    if parser.parse_args().update_docs:
-        update_docs(table(json.loads(RESULT.read_text())), START, END)
-        return
+def measure_all() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="quacc-benchmark-") as home:
         os.environ["HOME"] = home
-        results = measure()
-    versions = {name: version(name) for name in ("ase", "numpy")}
-    save(frame("python benchmarks/environments.py", versions, results), RESULT)
-    print(table(json.loads(RESULT.read_text())))
+        return measure()
 
 
 def measure() -> dict[str, float]:
@@ -71,8 +58,7 @@ def measure() -> dict[str, float]:
     return found | {"more": statistics.median(more), "start": begun}
 
 
-def table(report: dict[str, Any]) -> str:
-    results = report["results"]
+def table(results: dict[str, Any]) -> str:
     lines = [
         "| EMT, 32 atoms | ms |",
         "|---|---|",
@@ -81,9 +67,8 @@ def table(report: dict[str, Any]) -> str:
         f"| more, median of the pairs (target 1) | **{results['more']:.2f}** |",
         f"| its start, once | {results['start']:.0f} |",
     ]
-    versions = {"ASE": report["versions"]["ase"], "NumPy": report["versions"]["numpy"]}
-    return "\n".join([*lines, "", measured_on(report, versions)])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, RESULT, (START, END), measure_all, table)

@@ -6,8 +6,6 @@ python benchmarks/item.py --update-docs    put item.json into docs/benchmarks.md
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -15,34 +13,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from report import frame, measured_on, save, update_docs
+from report import run
 
 RESULT = Path(__file__).resolve().with_suffix(".json")
 START, END = "<!-- table: benchmarks/item.py -->", "<!-- end of the item's table -->"
 COUNT, ROUNDS = 400, 7
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--update-docs", action="store_true", help="measure nothing")
-    if parser.parse_args().update_docs:
-        update_docs(table(json.loads(RESULT.read_text())), START, END)
-        return
+def measure_all() -> dict[str, float]:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="quacc-benchmark-") as home:
         os.environ["HOME"] = os.environ["QUACC_RESULTS_DIR"] = home
         rounds = [measure(number) for number in range(ROUNDS)]
-    results = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    versions = {name: version(name) for name in ("ase", "numpy")}
-    report = frame("python benchmarks/item.py", versions, results)
-    save(report, RESULT)
-    print(table(report))
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def measure(number: int) -> dict[str, float]:
@@ -99,8 +85,7 @@ WORKER = ("unpack it", "checks, key, provenance", "keep the process as it was", 
 BACK = ("unpack the result", "store it")
 
 
-def table(report: dict[str, Any]) -> str:
-    results = report["results"]
+def table(results: dict[str, Any]) -> str:
     parts = {"flow process": FLOW, "worker": WORKER, "flow process again": BACK}
     lines = ["| where | stage | ms of CPU time an item |", "|---|---|---|"]
     for where, stages in parts.items():
@@ -109,9 +94,8 @@ def table(report: dict[str, Any]) -> str:
     lines.append(f"| **together** | | **{total:.2f}** |")
     for name in ("plain ASE", "or find it stored"):
         lines.append(f"| for comparison | {name} | {results[name]:.3f} |")
-    versions = {"ASE": report["versions"]["ase"], "NumPy": report["versions"]["numpy"]}
-    return "\n".join([*lines, "", measured_on(report, versions)])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, RESULT, (START, END), measure_all, table)

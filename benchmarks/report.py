@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import re
+from collections.abc import Callable
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,43 @@ def update_docs(table: str, start: str, end: str) -> None:
     if count != 1:
         raise SystemExit(f"{PAGE} has {count} places for a table after {start}.")
     PAGE.write_text(text)
+
+
+def run(
+    description: str | None,
+    result: Path,
+    marks: tuple[str, str],
+    measure: Callable[[], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+) -> None:
+    """Measure, print and save; or put into the page what was saved, as the command line says.
+
+    Parameters
+    ----------
+    description
+        For the help.
+    result
+        Where the report is kept, named like the script.
+    marks
+        Around the place on the page.
+    measure, table
+        Return the results, and the lines that show them.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--update-docs", action="store_true", help="measure nothing")
+    update = parser.parse_args().update_docs
+    if not update:
+        versions = {name: version(name) for name in ("ase", "numpy")}
+        save(frame(f"python benchmarks/{result.stem}.py", versions, measure()), result)
+    report = json.loads(result.read_text())
+    names = {"ASE": report["versions"]["ase"], "NumPy": report["versions"]["numpy"]}
+    text = f"{table(report['results'])}\n\n{measured_on(report, names)}"
+    if update:
+        update_docs(text, *marks)
+    else:
+        print(text)
 
 
 def _cpu_name() -> str:

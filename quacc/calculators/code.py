@@ -109,9 +109,8 @@ class Code(ABC):
         try:
             return f"{self.package} {version(self.package or '')}"
         except PackageNotFoundError:
-            raise MissingProgramError(
-                f"{self.title} cannot be used here. {self.missing()}"
-            ) from None
+            self.require_here()
+            raise
 
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         """Return the files that decide the numbers, such as pseudopotentials; in the key."""
@@ -122,6 +121,11 @@ class Code(ABC):
         if self.package is not None and find_spec(self.package) is None:
             return f"The Python package {self.package} is not installed: {self.install}."
         return None if self.program is None else self.program.missing(self.install)
+
+    def require_here(self) -> None:
+        """Raise a MissingProgramError if the code cannot be used here."""
+        if reason := self.missing():
+            raise MissingProgramError(f"{self.title} cannot be used here. {reason}")
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -161,8 +165,7 @@ class Code(ABC):
         ------
         MissingProgramError, StructureError, ParameterError
         """
-        if reason := self.missing():
-            raise MissingProgramError(f"{self.title} cannot be used here. {reason}")
+        self.require_here()
         if self.elements is not None:
             without = sorted({*atoms.symbols} - self.elements)
             if without:

@@ -28,7 +28,7 @@ import quacc
 from quacc import glance
 from quacc.calculators.code import Code, Place
 from quacc.calculators.frames import packed, read
-from quacc.errors import MissingProgramError, SettingsError
+from quacc.errors import SettingsError
 
 _LINES = 10
 """Lines of what a process has printed that its error has."""
@@ -102,12 +102,11 @@ class _Elsewhere(Code):
         return reason and f"{reason} (In {self.python}, the setting environments.{self.name}.)"
 
     def version(self) -> str:
-        if reason := self.missing():
-            raise MissingProgramError(f"{self.title} cannot be used here. {reason}")
+        self.require_here()
         return str(self.process().about["version"])
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
-        self.version()
+        self.require_here()
         return self.process().fingerprint(json.dumps(dict(parameters)))
 
     def process(self) -> Process:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +17,14 @@ from ase.data import chemical_symbols
 
 from quacc.calculators.code import NO_ELECTRONS, Code, Place
 from quacc.calculators.keyword import Keyword, one_of
-from quacc.errors import StructureError
+from quacc.errors import MissingProgramError, StructureError
 
 MPTRJ = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}
 """The elements of the Materials Project's trajectories, which many potentials are trained on."""
+
+
+TRAJECTORIES = "MPtrj: relaxations of the Materials Project, September 2022"
+"""What these are, for people."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,17 @@ class Potential(Code):
     elements = MPTRJ
     trainings: ClassVar[Mapping[str, Training]]
     """By the keyword ``model``."""
+
+    @abstractmethod
+    def weights(self, package: Path, parameters: Mapping[str, Any]) -> Path:
+        """Return the file of the weights, given the package's folder."""
+
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        package = find_spec(self.package or "")
+        if package is None or package.origin is None:
+            self.require_here()
+            raise MissingProgramError(f"{self.title} is not where its weights could be found.")
+        return [self.weights(Path(package.origin).parent, parameters)]
 
     @abstractmethod
     def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:

@@ -33,7 +33,7 @@ def add(
 ) -> None:
     """Let a calculator live in another Python, once it can be used there.
 
-    Install ASE and the calculator's package there; quacc need not be.
+    It must be 3.11 or later. Install ASE and the calculator's package there; quacc need not be.
     """
     from quacc.calculators import get_code
     from quacc.calculators.isolated import where_it_lives

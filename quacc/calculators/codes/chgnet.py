@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ase.calculators.calculator import Calculator
 
 from quacc.calculators.keyword import Keyword, one_of
-from quacc.calculators.potential import MPTRJ, Potential, Training
+from quacc.calculators.potential import MPTRJ, TRAJECTORIES, Potential, Training
 
 _LICENCE = "modified BSD"
-_TRAJECTORIES = "MPtrj: relaxations of the Materials Project, September 2022"
 
 
 class CHGNetCode(Potential):
@@ -25,10 +23,10 @@ class CHGNetCode(Potential):
     }
     properties = ("energy", "forces", "stress", "magmoms")
     trainings = {
-        "0.3.0": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
-        "0.2.0": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
+        "0.3.0": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
+        "0.2.0": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
         "r2scan": Training(
-            "r2SCAN", f"MP-r2SCAN, starting from 0.3.0 ({_TRAJECTORIES})", _LICENCE, MPTRJ - {"Yb"}
+            "r2SCAN", f"MP-r2SCAN, starting from 0.3.0 ({TRAJECTORIES})", _LICENCE, MPTRJ - {"Yb"}
         ),
     }
     install = "`pip install quacc[chgnet]`"
@@ -41,12 +39,9 @@ class CHGNetCode(Potential):
   doi = {10.1038/s42256-023-00716-3}
 }"""
 
-    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
-        package = find_spec("chgnet")
-        assert package is not None
-        assert package.origin is not None
-        folder = Path(package.origin).parent / "pretrained" / parameters["model"]
-        return sorted(folder.glob("*.pth.tar"))
+    def weights(self, package: Path, parameters: Mapping[str, Any]) -> Path:
+        (file,) = (package / "pretrained" / parameters["model"]).glob("*.pth.tar")
+        return file
 
     def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:
         from chgnet.model.dynamics import CHGNetCalculator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from quacc.calculators.keyword import Keyword, one_of, or_none
-from quacc.calculators.potential import Potential, Training
+from quacc.calculators.potential import TRAJECTORIES, Potential, Training
 from quacc.errors import ParameterError
 
 _FILES = {
@@ -20,7 +19,6 @@ _FILES = {
     "7net-mf-0": "SevenNet_MF_0/checkpoint_sevennet_mf_0.pth",
 }
 _LICENCE = "MIT, says the package that holds the weights; GPL-3.0, says Matbench Discovery"
-_TRAJECTORIES = "MPtrj: relaxations of the Materials Project, September 2022"
 
 
 class SevenNetCode(Potential):
@@ -36,11 +34,11 @@ class SevenNetCode(Potential):
         ),
     }
     trainings = {
-        "7net-0": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
-        "7net-l3i5": Training("PBE and PBE+U", _TRAJECTORIES, _LICENCE),
+        "7net-0": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
+        "7net-l3i5": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
         "7net-mf-0": Training(
             "PBE and PBE+U, or r2SCAN, as the keyword modal says",
-            f"{_TRAJECTORIES}, and calculations of the Materials Project with r2SCAN",
+            f"{TRAJECTORIES}, and calculations of the Materials Project with r2SCAN",
             _LICENCE,
         ),
     }
@@ -65,12 +63,8 @@ class SevenNetCode(Potential):
             raise ParameterError(f"{parameters['model']} has one level of theory: leave modal out.")
         return super().check(atoms, parameters)
 
-    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
-        package = find_spec("sevenn")
-        assert package is not None
-        assert package.origin is not None
-        folder = Path(package.origin).parent / "pretrained_potentials"
-        return [folder / _FILES[parameters["model"]]]
+    def weights(self, package: Path, parameters: Mapping[str, Any]) -> Path:
+        return package / "pretrained_potentials" / _FILES[parameters["model"]]
 
     def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:
         from sevenn.calculator import SevenNetCalculator
