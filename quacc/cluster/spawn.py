@@ -119,13 +119,13 @@ class _ForkPopen(popen_forkserver.Popen):
     )
 
     def __init__(self, process: Any) -> None:
-        self._told = threading.Lock()
+        self._reading = threading.Lock()
         super().__init__(process)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return how the process ended; its end is told once, whichever thread asks."""
         if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
-            with self._told:
+            with self._reading:
                 if self.returncode is None:
                     super().poll(os.WNOHANG)
         return self.returncode
@@ -170,8 +170,7 @@ class _Process(context.ForkServerProcess):
                 os.close(descriptor)
         if umask is not None:
             os.umask(umask)
-        if cores is not None:
-            os.sched_setaffinity(0, cores)
+        os.sched_setaffinity(0, cores)
         import numpy as np
 
         from quacc.settings import inherit

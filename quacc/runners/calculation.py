@@ -41,7 +41,7 @@ from quacc.key import calculation_key
 from quacc.runners.checkpoint import Checkpoint
 from quacc.runners.deadline import stopping
 from quacc.runners.workdir import CopyFiles, Workdir, content_hash, files_to_copy
-from quacc.schemas import Costs, Provenance, Result
+from quacc.schemas import CalculatorInfo, Costs, Provenance, Result
 from quacc.store.checksum import checksum
 
 RELAXED = 0.05
@@ -138,6 +138,15 @@ class Calculation(Generic[_R]):
     def fingerprint(self) -> str:
         """What decides the numbers beside the parameters: the code's version."""
         return self.code.fingerprint(self.calc_parameters)
+
+    @property
+    def calculator(self) -> CalculatorInfo:
+        """What a result's record has of the code."""
+        return {
+            "name": self.code.name,
+            "version": self.code.version(),
+            "fingerprint": self.fingerprint,
+        }
 
     @cached_property
     def key(self) -> str:
@@ -350,11 +359,7 @@ class Calculation(Generic[_R]):
             "name": self.recipe,
             "formula": self.formula,
             "key": self.key,
-            "calculator": {
-                "name": self.code.name,
-                "version": self.code.version(),
-                "fingerprint": self.fingerprint,
-            },
+            "calculator": self.calculator,
             "parameters": self.parameters,
             "input_atoms": self.input_atoms,
             "atoms": final,

@@ -360,12 +360,7 @@ def require_same_reference(
     """
     if calculation is None:
         return []
-    code = calculation.code
-    calculator = {
-        "name": code.name,
-        "version": code.version(),
-        "fingerprint": calculation.fingerprint,
-    }
+    calculator = calculation.calculator
     ours = {"calculator": calculator, "parameters": calculation.parameters}
     if differ := other_reference(given, ours):
         raise ParameterError(
