@@ -86,12 +86,30 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
 
     whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
     finder = AdsorbateSiteFinder(as_pymatgen(whole), height=_SURFACE)
-    found = finder.find_adsorption_sites(distance=0.0, symm_reduce=1e-2)
+    found = finder.find_adsorption_sites(distance=0.0, symm_reduce=0, put_inside=False)
+    distinct = [
+        site
+        for kind in ("ontop", "bridge", "hollow")
+        for site in finder.symm_reduce(_in_order(found[kind], whole), threshold=1e-2)
+    ]
     highest = int(whole.positions[:, 2].argmax())
     surface = whole.positions[whole.positions[:, 2] > whole.positions[highest, 2] - _SURFACE]
     moved = whole.positions[highest] - slab.positions[highest]
     # Of a square of atoms, the midpoints of its sides and of its diagonal are both called bridges.
-    return [Site(_kind(site, surface, slab), site - moved) for site in found["all"]]
+    return [Site(_kind(site, surface, slab), site - moved) for site in distinct]
+
+
+def _in_order(sites: list[NDArray[Any]], slab: Atoms) -> list[NDArray[Any]]:
+    """Return sites inside the cell, in an order that the last digits of numbers do not decide.
+
+    The first of equivalent ones is kept: on every processor the same, or keys would differ.
+    """
+    inside = slab.cell.scaled_positions(np.array(sites).reshape(-1, 3))
+    inside[:, :2] = (inside[:, :2] + 1e-4) % 1 - 1e-4
+    # Odd, so that no common fraction lies between two whole numbers.
+    ranks = np.round(inside[:, :2] * 1000 + 0.123).tolist()
+    ordered = [inside[index] for index in sorted(range(len(ranks)), key=ranks.__getitem__)]
+    return [slab.cell.cartesian_positions(one) for one in ordered]
 
 
 def _upright(slab: Atoms) -> NDArray[Any]:

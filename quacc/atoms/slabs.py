@@ -184,12 +184,35 @@ def _oriented(atoms: Atoms) -> Atoms:
     if np.linalg.det(cell) < 0:
         cell = cell[[1, 0, 2]]  # else the rotation to the axes below would be a reflection
     reduced = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
-    return Atoms(
-        atoms.numbers,
-        cell=reduced.cell.cellpar(),
-        scaled_positions=reduced.get_scaled_positions(),
-        pbc=True,
-    )
+    numbers, scaled = _in_order(reduced)
+    return Atoms(numbers, cell=reduced.cell.cellpar(), scaled_positions=scaled, pbc=True)
+
+
+def _in_order(slab: Atoms) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return atomic numbers and scaled positions, from an atom of the lowest layer on.
+
+    Which atom, and the order, are such that the last digits of numbers do not decide them: they
+    are others on other processors, and keys would be, too.
+    """
+    given = slab.get_scaled_positions()
+    heights = _ranks(given[:, 2])
+    lowest = np.flatnonzero(heights == heights.min())
+    lowest = lowest[slab.numbers[lowest] == slab.numbers[lowest].min()]
+    forms = []
+    for index in lowest:
+        scaled = given.copy()
+        scaled[:, :2] = (scaled[:, :2] - scaled[index, :2] + 1e-4) % 1 - 1e-4
+        rows = np.column_stack([slab.numbers, heights, _ranks(scaled[:, :2])]).tolist()
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        forms.append(([rows[one] for one in order], order, scaled))
+    _, order, scaled = min(forms, key=lambda form: form[0])
+    return slab.numbers[order], scaled[order]
+
+
+def _ranks(scaled: NDArray[Any]) -> NDArray[Any]:
+    """Return whole numbers in their order; no common fraction lies between two."""
+    ranks: NDArray[Any] = np.round(scaled * 1000 + 0.123)
+    return ranks
 
 
 def _centre(slab: Any) -> None:

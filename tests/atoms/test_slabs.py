@@ -10,6 +10,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from quacc.atoms.slabs import conventional_cell, distinct_millers, make_slabs, turned_over
 from quacc.errors import ParameterError, StructureError
+from quacc.key import digest
 
 A = 3.6
 
@@ -225,3 +226,16 @@ def test_a_molecule_has_no_slabs():
 def test_wrong_parameters(wrong):
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         make_slabs("Cu", **wrong)
+
+
+@pytest.mark.parametrize(
+    "crystal", [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", 5.6)], ids=["Cu", "Si", "NaCl"]
+)
+def test_slabs_do_not_depend_on_last_digits(crystal):
+    """Which are others on other processors, where nothing is to be computed again."""
+    expected = [digest(slab.atoms) for slab in make_slabs(crystal, min_thickness=5.0)]
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(size=(3, 3)) * 1e-15
+        moved = crystal.copy()
+        moved.set_cell(crystal.cell.array + noise, scale_atoms=True)
+        assert [digest(slab.atoms) for slab in make_slabs(moved, min_thickness=5.0)] == expected

@@ -46,6 +46,18 @@ def test_distinct_sites_are_those_of_the_textbooks(build, symbol, kinds, size):
     assert sorted(site.kind for site in adsorption_sites(slab)) == kinds
 
 
+@pytest.mark.parametrize("build", [fcc111, fcc100, fcc110, bcc110])
+def test_sites_do_not_depend_on_last_digits(build):
+    """Which are others on other processors, where nothing is to be computed again."""
+    slab = build("Cu", (2, 2, 3), a=3.6, vacuum=8.0)
+    expected = adsorption_sites(slab)
+    for seed in range(3):
+        moved = slab.copy()
+        moved.positions += np.random.default_rng(seed).normal(size=(len(slab), 3)) * 1e-13
+        for site, same in zip(adsorption_sites(moved), expected, strict=True):
+            assert site.position == pytest.approx(same.position, abs=1e-9)
+
+
 def test_sites_are_where_they_should_be():
     slab = fcc111("Cu", (2, 2, 4), vacuum=8.0, periodic=True)
     neighbours = {"top": 1, "bridge": 2, "hollow": 3}
