@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     """How to start external programs, each under its own name such as commands.mopac."""
     pseudopotentials: dict[_Program, _Folder] = {}
     """Folder of each program's pseudopotentials, such as pseudopotentials.espresso."""
+    presets_dir: _Folder | None = None
+    """Folder of presets that a group or a site shares; your own are in ~/.config/quacc/presets."""
     environments: dict[_Program, _Folder] = {}
     """The Python that a calculator lives in, if it is not this one, such as environments.tblite."""
     environments_timeout: _Seconds = 3600.0

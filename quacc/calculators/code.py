@@ -81,6 +81,8 @@ class Code(ABC):
     converging: ClassVar[frozenset[str]] = frozenset()
     """Keywords with which energies converge, such as k-points: energies of two values of one may be
     compared, while those of two values of any other have different zeros."""
+    either: ClassVar[tuple[frozenset[str], ...]] = ()
+    """Keywords of which only one of each group counts."""
     one_spin: ClassVar[bool] = False
     """Whether a molecule has one number of unpaired electrons, so that an impossible one is refused
     and an odd number of electrons is a doublet."""
@@ -148,6 +150,13 @@ class Code(ABC):
         values = {name: plain(value) for name, value in given.items()}
         for name, value in values.items():
             known[name].require(name, value)
+        for group in self.either:
+            if len(both := [name for name in sorted(group) if values.get(name) is not None]) > 1:
+                raise ParameterError(
+                    f"Only one of {' and '.join(both)} counts, but each is given: "
+                    f"{', '.join(f'{name}={values[name]}' for name in both)}. Leave one out, or "
+                    "make it None."
+                )
         return {name: values.get(name, word.default) for name, word in self.keywords.items()}
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 import quacc
-from quacc.cli import calculators, cite, environments, info, recipes, results, run, settings, site
+from quacc.cli import (
+    calculators,
+    cite,
+    environments,
+    info,
+    presets,
+    recipes,
+    results,
+    run,
+    settings,
+    site,
+)
 from quacc.cli import options as options_of
 from quacc.cli.terminal import never_fail_to_print
 from quacc.errors import JobsFailedError, QuaccError
@@ -28,6 +39,7 @@ app.command("run", cls=options_of.RunCommand, context_settings={"ignore_unknown_
 )
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
+app.command("presets")(presets.presets)
 app.add_typer(calculators.app, name="calculators")
 app.add_typer(environments.app, name="environments")
 app.add_typer(recipes.app, name="recipes")

@@ -33,6 +33,12 @@ def run(
             help="See `quacc calculators`; emt, or that of the settings, if not given.",
         ),
     ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Keywords of the calculator under a name; see `quacc presets`."
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +61,12 @@ def run(
     local: Annotated[
         bool, typer.Option("--local", help="Without Prefect, although its API is configured.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would be computed, its input, and where; compute nothing."
+        ),
+    ] = False,
 ) -> None:
     """Run a workflow or a job, on this machine's cores or a site's.
 
@@ -76,10 +88,19 @@ def run(
     serial = workflow_of_job(workflow) if is_job else find(workflow)
     structures, given = options_in(structures, plan_of_job(workflow) if is_job else serial)
     parameters = _parameters(change or [], given)
+    its = parameters.pop("calculator", {})
     if not is_job:  # which refuses them itself
         _check_names(serial, parameters)
     calls = _calls(serial, structures, parameters)
     parameters["calculator"] = calculator
+    if preset or its:
+        parameters["calculator"] = {"name": calculator, "preset": preset or [], **its}
+    if dry_run:
+        from quacc.cli.dry_run import show
+        from quacc.cli.tables import console as any_width
+
+        show(serial, calls, parameters, site, any_width())
+        return
     if tracked or len(calls) > 1:
         for arguments in calls:
             # Mistakes are reported now, not after a server has started, or others have run.
@@ -205,8 +226,11 @@ def _untracked(
 def _what(
     serial: Callable[..., Any], arguments: tuple[Any, ...], parameters: dict[str, Any]
 ) -> str:
+    from quacc.recipes.tools.workflow import calculator_name
+
     name = serial.__name__.removesuffix("_flow")
-    return f"Running {name} of {', '.join(map(str, arguments))} with {parameters['calculator']}."
+    calculator = calculator_name(parameters["calculator"])
+    return f"Running {name} of {', '.join(map(str, arguments))} with {calculator}."
 
 
 class _Bar:

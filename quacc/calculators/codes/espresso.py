@@ -86,6 +86,7 @@ class EspressoCode(Code):
     )
     handlers = (_SCF,)
     converging = frozenset({"kspacing", "kpts"})
+    either = (converging,)
     handles = {
         "pbc": "honoured: all three; fewer are refused unless `assume_isolated` is given, but for "
         "neutral molecules in a box, with a warning",
@@ -334,16 +335,19 @@ _DECIDED = frozenset(
 class _Espresso(Espresso):
     """Starts from the density of the step before, or of the checkpoint."""
 
-    def calculate(
-        self, atoms: Any = None, properties: Any = ("energy",), changes: Any = ()
-    ) -> None:
+    def write_inputfiles(self, atoms: Any, properties: Any) -> None:
         saved = Path(self.directory) / "out" / "pwscf.save"
         known = any(saved.glob("charge-density*"))
         electrons = self.parameters["input_data"]["electrons"]
         electrons["startingpot"] = "file" if known else "atomic"
         free = atoms.copy()
         free.set_constraint()  # else pw.x would report no forces on fixed atoms
-        super().calculate(free, properties, changes)
+        super().write_inputfiles(free, properties)
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), changes: Any = ()
+    ) -> None:
+        super().calculate(atoms, properties, changes)
         self.results.pop("magmoms", None)  # ASE's reader has zeros for them
         self.results.pop("magmom", None)
         self.results |= _moments(_read(Path(self.directory) / "espresso.pwo"), len(atoms))

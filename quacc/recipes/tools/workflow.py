@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +18,7 @@ from ase import Atoms
 from quacc.atoms import as_atoms
 from quacc.atoms.convert import StructureLike, about_name
 from quacc.calculators import code_names, get_code
+from quacc.calculators.presets import merge, preset
 from quacc.errors import InputError, ParameterError, StructureError, plain, suggest
 from quacc.key import digest
 from quacc.recipes.tools.verbs import Job, bare, check, innermost, submit
@@ -25,7 +27,8 @@ from quacc.runners.job import plan_of
 
 Calculator = str | Mapping[str, Any]
 """The name of a calculator, such as ``"emt"``, or a mapping of its name and its parameters, such as
-``{"name": "lj", "epsilon": 0.0104, "sigma": 3.4}``."""
+``{"name": "lj", "epsilon": 0.0104, "sigma": 3.4}``; ``"preset"`` in it names one or several presets
+(:mod:`quacc.calculators.presets`), above which the parameters win."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -61,8 +64,9 @@ def _workflow(
         result = function(*bound.args, **bound.kwargs)
         calculator = bound.arguments.get("calculator")
         if isinstance(calculator, Mapping) and isinstance(result, dict) and "parameters" in result:
-            # Beside the key, which has it by way of the jobs.
-            result["parameters"]["calculator"] = plain(dict(calculator))
+            # Beside the key, which has it by way of the jobs. Presets may change.
+            name, parameters = _named(calculator)
+            result["parameters"]["calculator"] = plain({"name": name, **parameters})
         return result
 
     call.__module__ = module
@@ -128,7 +132,25 @@ def resolved(
             bound.arguments[name] = _job(value, chosen, inner.__name__)
     if chosen is not None and chosen[1]:
         _check_reached({name: bound.arguments.get(name) for name in names}, *chosen)
+        for name in [one for one in bound.arguments if one.endswith("_kwargs")]:
+            _put_above(bound.arguments, name, *chosen)
     return bound
+
+
+def _put_above(
+    arguments: dict[str, Any], name: str, code: str, parameters: Mapping[str, Any]
+) -> None:
+    """Let the keywords for a job win over those of the calculator where these would remain."""
+    given, job = arguments[name], name.removesuffix("_kwargs")
+    plans = {key: plan_of(bare(value)) for key, value in arguments.items() if callable(value)}
+    its = [plan for key, plan in plans.items() if key in (job, f"{job}_job")]
+    its = its or [plan for plan in plans.values() if plan and plan.name == f"{job}_job"]
+    if not isinstance(given, Mapping) or not any(plan and plan.code.name == code for plan in its):
+        return
+    merged = merge(code, parameters, given)
+    out = {one: None for one in parameters if one not in merged}
+    added = {one: merged[one] for one, value in given.items() if isinstance(value, Mapping)}
+    arguments[name] = {**given, **out, **added}
 
 
 def _is_job_name(text: str) -> bool:
@@ -207,9 +229,13 @@ def _named(calculator: Any) -> tuple[str, dict[str, Any]]:
         return get_code(calculator).name, {}
     named = isinstance(calculator, Mapping) and isinstance(calculator.get("name"), str)
     if named and all(isinstance(key, str) for key in calculator):
-        parameters = {name: value for name, value in calculator.items() if name != "name"}
-        get_code(calculator["name"]).complete(parameters)
-        return calculator["name"], parameters
+        code, presets = calculator["name"], calculator.get("preset", [])
+        given = {key: value for key, value in calculator.items() if key not in ("name", "preset")}
+        get_code(code).complete(given)
+        if presets:
+            names = [presets] if isinstance(presets, str) else presets
+            given = merge(code, preset(code, *names), given)
+        return code, given
     raise ParameterError(
         "A calculator is a name such as 'emt', or its name and parameters such as "
         f"{{'name': 'lj', 'epsilon': 0.0104, 'sigma': 3.4}}, not {calculator!r}."
@@ -231,17 +257,34 @@ def _default(workflow: str) -> str:
         raise InputError(f"The setting calculator = {calculator!r}: {error}") from None
 
 
-class _CheckedError(Exception):
+class _CheckedError(BaseException):  # which nothing on the way takes for a failure
     """Ends a workflow that has done all its checks."""
 
 
 class _Checking:
     """Stands for a job, up to its first submission."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, submissions: list[Submission] | None) -> None:
         self.fn = job
+        self._submissions = submissions
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, item: Any, **kwargs: Any) -> Any:
+        if self._submissions is None:
+            raise _CheckedError
+        self._submissions.append(Submission(self.fn, item, kwargs))
+        return self._submissions[-1]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that a workflow would submit; an item of another one is the result of that."""
+
+    job: Any
+    item: Any
+    kwargs: Mapping[str, Any]
+
+    def result(self) -> Any:
+        """End the workflow, which has to know the result to go on."""
         raise _CheckedError
 
 
@@ -252,9 +295,31 @@ def check_workflow(workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> N
     ------
     InputError, MissingProgramError
     """
+    _until_submitted(None, workflow, args, kwargs)
+
+
+def first_submissions(workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Submission]:
+    """Let a workflow do its checks; return the jobs it would submit before it needs a result.
+
+    Raises
+    ------
+    InputError, MissingProgramError
+    """
+    found: list[Submission] = []
+    _until_submitted(found, workflow, args, kwargs)
+    return found
+
+
+def _until_submitted(
+    submissions: list[Submission] | None,
+    workflow: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> None:
     bound = resolved(workflow, args, kwargs)
-    jobs = {name: _Checking(one) for name, one in bound.arguments.items() if callable(one)}
-    bound.arguments.update(jobs)
+    for name, one in bound.arguments.items():
+        if callable(one):
+            bound.arguments[name] = _Checking(one, submissions)
     with suppress(_CheckedError):
         workflow(*bound.args, **bound.kwargs)
 
