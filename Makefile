@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-faults check lint docs ml constraints clean
+.PHONY: demo test test-faults check lint checked compiled docs ml constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -17,15 +17,15 @@ demo: .venv/.installed
 	$(BIN)/quacc run bulk_to_slabs Cu --prefect
 
 # Two that compute, two that wait: tests/lanes.py.
-test: lint
+test: checked
 	$(BIN)/pytest --numprocesses 4 --dist loadfile -m "not faults"
 
 # What happens when nodes, servers and flows end: minutes of waiting.
-test-faults: lint
+test-faults: checked
 	$(BIN)/pytest --numprocesses 4 --dist loadfile -m faults
 
 # For the daily round: the tests that are quick, and those in TESTS.
-check: lint
+check: checked
 	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
 	$(if $(TESTS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS))
 
@@ -34,6 +34,15 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+checked: .venv/.dev
+	$(MAKE) --jobs=2 lint compiled
+
+# For the processes that tests start; and the tests' own files, which pytest rewrites, once for all
+# of its workers.
+compiled: .venv/.dev
+	$(BIN)/python -m compileall -q quacc
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --quiet --collect-only > /dev/null
 
 # Potentials for the tests, in a Python of their own. Torch first, and by pip: its build for
 # processors alone is what pip takes where there is one.

@@ -148,9 +148,11 @@ class Server:
         import httpx
 
         from quacc.prefect.lifecycle.new_database import fill
-        from quacc.prefect.lifecycle.server import _PROGRAM
+        from quacc.prefect.lifecycle.server import _PROGRAM, _REGISTER
 
         fill(self.home)
+        # As a run's server, it imports no collection to find kinds of blocks that are known.
+        known = {_REGISTER: "0"} if (self.home / "prefect.db").exists() else {}
         with socket.socket() as held:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it starts again
             held.bind(("127.0.0.1", self.port))
@@ -158,7 +160,7 @@ class Server:
                 [sys.executable, "-c", _PROGRAM, str(held.fileno())],
                 pass_fds=[held.fileno()],
                 stdin=subprocess.PIPE,
-                env=os.environ | {"PREFECT_HOME": str(self.home)} | self.env,
+                env=known | os.environ | {"PREFECT_HOME": str(self.home)} | self.env,
             )
         end = time.monotonic() + 120
         while time.monotonic() < end and self.process.poll() is None:

@@ -26,7 +26,7 @@ def twice():
     pass
 
 if __name__ == "__main__":
-    twice.serve(name="twice", interval=timedelta(seconds=5))
+    twice.serve(name="twice", interval=timedelta(seconds=5), limit=1)
 """
 
 
@@ -57,7 +57,7 @@ def test_listing_commands_and_a_schedule(tmp_path):
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for_runs(server, 2)
+            wait_for_runs(server, 1)
             listed = subprocess.run(
                 [sys.executable, "-c", LISTED, *COMMANDS],
                 env=environment,
