@@ -148,6 +148,43 @@ class VibResult(Result):
     (http://openmopac.net/manual/thermochemistry.html)."""
 
 
+class BandsResult(Result):
+    """Bands along a path."""
+
+    eigenvalues: NDArray[Any]
+    """(spins, k-points, bands), eV."""
+    kpoints: NDArray[Any]
+    """(k-points, 3), parts of the reciprocal vectors."""
+    weights: NDArray[Any]
+    """(k-points,); on a path, all alike."""
+    fermi_energy: float
+    """eV; of an insulator, the middle of the gap; of two, which a given magnetization makes, the
+    higher."""
+    band_gap: dict[str, Any]
+    """On these k-points, see :func:`quacc.runners.electrons.band_gap`."""
+    distances: NDArray[Any]
+    """(k-points,), along the path (1/Å, with 2π)."""
+    special_points: list[dict[str, Any]]
+    """``distance`` and ``label`` of each."""
+
+
+class DOSResult(Result):
+    """Densities of states."""
+
+    eigenvalues: NDArray[Any]
+    kpoints: NDArray[Any]
+    weights: NDArray[Any]
+    fermi_energy: float
+    band_gap: dict[str, Any]
+    """All as in :class:`BandsResult`, on a mesh."""
+    energies: NDArray[Any]
+    """eV."""
+    dos: NDArray[Any]
+    """(spins, energies), 1/eV for the cell; of one spin, if there are two, else of both."""
+    pdos: NotRequired[list[dict[str, Any]]]
+    """Of each shell of each atom: ``atom``, ``shell``, ``orbital``, ``j`` and ``dos``."""
+
+
 class FlowResult(TypedDict):
     """What every workflow returns, beside its properties."""
 

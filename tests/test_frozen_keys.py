@@ -77,6 +77,8 @@ CHANGED = {
     "freq_job": {"displacement": 0.02, "thermo": "harmonic", "temperature": 77.0},
     "neb_job": {"images": 3, "climb": False, "fmax": 0.2},
     "static_job": {},
+    "bands_job": {"path": "GX", "density": 9.0, "empty": 2},
+    "dos_job": {"mesh_kspacing": 0.05, "empty": 2, "projected": False},
 }
 """Keywords beside a job's defaults."""
 

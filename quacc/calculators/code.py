@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
 
 from quacc.calculators.files import content_of
 from quacc.calculators.keyword import Keyword
@@ -48,6 +49,23 @@ class Place:
     """For a code that writes files: where it does."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """All of the code's options, defaults included."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The energies of the one-electron states of a crystal."""
+
+    energies: NDArray[Any]
+    """(spins, k-points, bands), eV."""
+    kpoints: NDArray[Any]
+    """(k-points, 3), parts of the reciprocal vectors."""
+    weights: NDArray[Any]
+    """(k-points,), of the sum 1."""
+    fermi_energies: NDArray[Any]
+    """(spins,), up to which states are filled (eV)."""
+    occupied: list[int] | None
+    """How many bands of each spin are full at every k-point; None where only the Fermi
+    energies tell."""
 
 
 class Code(ABC):
@@ -91,6 +109,41 @@ class Code(ABC):
     install: ClassVar[str]
     citation: ClassVar[str]
     """BibTeX."""
+
+    def bands(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        atoms: Atoms,
+        kpoints: NDArray[Any],
+        empty: int,
+    ) -> Spectrum:
+        """Return the bands at k-points, after a calculation in the same place.
+
+        Parameters
+        ----------
+        kpoints
+            (n, 3), parts of the reciprocal vectors.
+        empty
+            Bands above those that hold the electrons.
+        """
+        raise NotImplementedError
+
+    def density_of_states(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        atoms: Atoms,
+        kspacing: float,
+        empty: int,
+        projected: bool,
+    ) -> tuple[Spectrum, dict[str, Any]]:
+        """Return bands on a mesh, and densities of states, after a calculation in the same place.
+
+        The latter are ``energies`` (eV), ``dos`` (spins, energies), and ``pdos`` if projected: a
+        row with ``atom``, ``shell``, ``orbital``, ``j`` and ``dos`` for each shell of each atom.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:

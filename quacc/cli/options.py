@@ -18,6 +18,8 @@ JOBS = {
     "static": "quacc.runners.static",
     "relax": "quacc.runners.relax",
     "freq": "quacc.runners.vibrations",
+    "bands": "quacc.runners.electrons",
+    "dos": "quacc.runners.electrons",
 }
 """The jobs that can be run, and the modules of their plans, which explain their parameters."""
 

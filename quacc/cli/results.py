@@ -79,7 +79,7 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
     for name, text in _lines(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
-    if "jobs" in result:
+    if "jobs" in result or "band_gap" in result:
         print_outcome(result, out)
     if result.get("parameters"):
         out.print("Parameters")
@@ -122,17 +122,17 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 
 @app.command()
 def plot(
-    key: Annotated[str, typer.Argument(help="Of a workflow's result, as in `show`.")],
+    key: Annotated[str, typer.Argument(help="Of a workflow's result, or of bands or dos.")],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Draw a workflow's result into a file."""
+    """Draw a result into a file."""
     from quacc.cli.exports import atomically
     from quacc.recipes import report
 
     result = _open(store).get(key)
-    name = result["name"].rpartition(".")[2].removesuffix("_flow")
+    name = re.sub("_(flow|job)$", "", result["name"].rpartition(".")[2])
     file = file or Path(f"{result['formula']}-{name}-{result['key'][:10]}.pdf")
     kinds = (".pdf", ".svg", ".png")
     if file.suffix.lower() not in kinds:

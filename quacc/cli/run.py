@@ -20,7 +20,9 @@ from quacc.errors import InputError, suggest
 def run(
     workflow: Annotated[
         str,
-        typer.Argument(help="Such as eos, see `quacc recipes`; or a job: static, relax, freq."),
+        typer.Argument(
+            help="Such as eos, see `quacc recipes`; or a job: static, relax, freq, bands, dos."
+        ),
     ],
     structures: Annotated[
         list[str], typer.Argument(metavar="STRUCTURE...", help="Files, or names such as Cu.")
@@ -121,15 +123,16 @@ def run(
         )
         for result, seconds in runs:
             key = result["key"][:10]
+            figure = f"as a figure:         quacc results plot {key}\n"
             if is_job:
                 print_result(result, console)
-                count, figure = "1 job", ""
+                count = "1 job"
+                figure = figure if "band_gap" in result else ""
             else:
                 print_outcome(result, console)
                 for warning in result["warnings"]:
                     console.print(f"Warning: {warning}", style="yellow", markup=False)
                 count = f"{len(result['jobs'])} jobs"
-                figure = f"as a figure:         quacc results plot {key}\n"
             console.print(
                 f"{count} in {seconds:.1f} s. The results are in {database}.\n"
                 f"Look at them again:  quacc results show {key}\n"

@@ -32,6 +32,9 @@ STYLE: Any = {
 
 _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 
+JOBS = dict.fromkeys(("bands_job", "dos_job"), "quacc.recipes.tools.electrons")
+"""Jobs whose results have a summary, a table and a figure, and the module of these."""
+
 
 @cache
 def workflows() -> dict[str, ModuleType]:
@@ -47,14 +50,16 @@ def workflows() -> dict[str, ModuleType]:
 
 
 def workflow_of(result: Mapping[str, Any]) -> ModuleType:
-    """Return the module of the workflow that a result comes from.
+    """Return the module that describes a result, such as its workflow's.
 
     Raises
     ------
     InputError
-        It comes from a job, or from somebody else's workflow.
+        It comes from another job, or from somebody else's workflow.
     """
     name = str(result.get("name", "")).rpartition(".")[2]
+    if name in JOBS:
+        return importlib.import_module(JOBS[name])
     if name == "converge":
         return importlib.import_module("quacc.recipes.workflows.converge")
     if name not in workflows():
@@ -112,7 +117,11 @@ def citations(result: Mapping[str, Any]) -> str:
     from quacc.calculators import code_names, get_code
 
     name = str(result.get("name", "")).rpartition(".")[2]
-    keys = [*getattr(workflows().get(name), "REFERENCES", ()), *_ALWAYS]
+    if name in JOBS:
+        methods = workflow_of(result).REFERENCES[name]
+    else:
+        methods = getattr(workflows().get(name), "REFERENCES", ())
+    keys = [*methods, *_ALWAYS]
     entries = [_references()[key] for key in dict.fromkeys(keys)]
     for calculator in result.get("calculators") or [result.get("calculator")]:
         if calculator and calculator["name"] in code_names():

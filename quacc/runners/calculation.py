@@ -283,6 +283,11 @@ class Calculation(Generic[_R]):
         copy.calc = self._calculator(folder)
         return copy
 
+    @property
+    def place(self) -> Place:
+        """Where it runs, inside :meth:`run`."""
+        return Place(self._path, self.code_options)
+
     @cached_property
     def _reuse(self) -> Reuse:
         place = Place(None, self.code_options)

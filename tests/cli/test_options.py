@@ -10,6 +10,7 @@ from quacc.cli.options import JOBS, explained, help_of, option_of, options_in, p
 from quacc.errors import InputError
 from quacc.recipes import workflows
 from quacc.recipes.emt import core
+from quacc.recipes.espresso import core as espresso
 from quacc.recipes.workflows import eos_flow
 
 FLOWS = [name for name in workflows.__all__ if name.endswith("_flow")]
@@ -31,8 +32,9 @@ def test_every_parameter_is_an_option_with_its_meaning(name):
 def test_every_parameter_of_a_job(name):
     text = help_of(plan_of_job(name))
     own = inspect.signature(plan_of_job(name)).parameters
-    for parameter in inspect.signature(getattr(core, f"{name}_job")).parameters:
-        if parameter in own and parameter not in ("atoms", "calc_kwargs"):
+    job = getattr(core, f"{name}_job", None) or getattr(espresso, f"{name}_job")
+    for parameter in inspect.signature(job).parameters:
+        if parameter in own and parameter not in ("atoms", "calc_kwargs", "copy_files"):
             assert option_of(parameter) in text
     assert "quacc calculators show NAME" in text
     done = CliRunner().invoke(app, ["run", name, "--help"])

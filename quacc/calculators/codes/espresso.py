@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 
-from quacc.calculators.code import Code, Place
+from quacc.calculators import pwscf
+from quacc.calculators.code import Code, Place, Spectrum
 from quacc.calculators.keyword import Check, Keyword, count, or_none, positive
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
@@ -267,6 +268,26 @@ class EspressoCode(Code):
             kspacing=None if parameters["kpts"] else parameters["kspacing"],
         )
         return calculator
+
+    def bands(
+        self, parameters: Mapping[str, Any], place: Place, atoms: Atoms, kpoints: Any, empty: int
+    ) -> Spectrum:
+        return pwscf.bands(self.build(parameters, place), atoms, kpoints, empty)
+
+    def density_of_states(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        atoms: Atoms,
+        kspacing: float,
+        empty: int,
+        projected: bool,
+    ) -> tuple[Spectrum, dict[str, Any]]:
+        calculator = self.build(parameters, place)
+        return (
+            pwscf.mesh(calculator, atoms, kspacing, empty),
+            pwscf.densities(calculator, projected),
+        )
 
     def diagnose(self, directory: Path) -> str | None:
         output = _read(directory / "espresso.pwo")

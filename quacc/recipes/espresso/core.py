@@ -1,6 +1,7 @@
 """Jobs with Quantum ESPRESSO: plane waves and pseudopotentials."""
 
 from quacc.calculators.codes.espresso import CODE
+from quacc.runners.electrons import bands, dos
 from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb
@@ -13,3 +14,5 @@ relax_job = job(CODE, relax)
 md_job = job(CODE, md)
 freq_job = job(CODE, freq)
 neb_job = job(CODE, neb)
+bands_job = job(CODE, bands)
+dos_job = job(CODE, dos)

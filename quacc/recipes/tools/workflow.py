@@ -192,7 +192,9 @@ def job_parameters(function: Callable[..., Any]) -> list[str]:
     ]
 
 
-_JOBS = frozenset({"static_job", "relax_job", "md_job", "freq_job", "neb_job"})
+_JOBS = frozenset(
+    {"static_job", "relax_job", "md_job", "freq_job", "neb_job", "bands_job", "dos_job"}
+)
 
 _PARTIALS: dict[str, Callable[..., Any]] = {}
 """Jobs with parameters, each made once, so that what is packed by job is packed together."""

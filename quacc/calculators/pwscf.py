@@ -1,0 +1,194 @@
+"""What follows an SCF of pw.x in the same folder: bands, and densities of states."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from quacc.calculators.code import Spectrum
+from quacc.errors import CalculationError, MissingProgramError
+
+_XML = Path("out") / "pwscf.save" / "data-file-schema.xml"
+_PROJECTED = re.compile(r"pdos\.pdos_atm#(\d+)\(.*\)_wfc#(\d+)\((\w)(?:_j([\d.]+))?\)")
+_STEP = 0.02
+"""Between two energies of a density of states (eV)."""
+
+
+def companion(command: str, program: str) -> str:
+    """Return the command of another program of the same installation, such as dos.x.
+
+    Raises
+    ------
+    MissingProgramError
+        The command does not say where pw.x is.
+    """
+    if "pw.x" not in command:
+        raise MissingProgramError(
+            f"{program} is looked for beside pw.x, but the command {command!r} does not name it. "
+            "Set the setting commands.espresso to the path of pw.x."
+        )
+    return program.join(command.rsplit("pw.x", 1))
+
+
+def bands(calculator: Any, atoms: Atoms, kpoints: NDArray[Any], empty: int) -> Spectrum:
+    """Return the bands at k-points (n, 3), as parts of the reciprocal vectors."""
+    weighted = np.column_stack([kpoints, np.ones(len(kpoints))])
+    return _again(calculator, atoms, "bands", empty, kpts=weighted, kspacing=None)
+
+
+def mesh(calculator: Any, atoms: Atoms, kspacing: float, empty: int) -> Spectrum:
+    """Return the bands on a mesh, its Fermi energy by the tetrahedron method.
+
+    Of Kawamura et al., Phys. Rev. B 89, 094515 (2014).
+    """
+    return _again(
+        calculator,
+        atoms,
+        "nscf",
+        empty,
+        {"occupations": "tetrahedra_opt"},
+        kpts=None,
+        kspacing=kspacing,
+    )
+
+
+def densities(calculator: Any, projected: bool) -> dict[str, Any]:
+    """Return densities of states (1/eV) after :func:`mesh`, by atom and orbital if projected."""
+    program, name = ("projwfc.x", "projwfc") if projected else ("dos.x", "dos")
+    out = "filpdos='pdos'" if projected else "fildos='dos.dat'"
+    folder = Path(calculator.directory)
+    text = f"&{name}\n outdir='out', {out}, DeltaE={_STEP}\n/\n"
+    (folder / f"{name}.in").write_text(text)
+    command = companion(calculator.profile.command, program)
+    _run(type(calculator.profile)(command, ""), folder, name, program)
+    total = np.loadtxt(folder / ("pdos.pdos_tot" if projected else "dos.dat"))
+    spins = 2 if _spins(_xml(folder)) == 2 else 1
+    found: dict[str, Any] = {"energies": total[:, 0], "dos": total[:, 1 : 1 + spins].T.copy()}
+    if projected:
+        found["pdos"] = []
+        for file in sorted(folder.glob("pdos.pdos_atm#*")):
+            match = _PROJECTED.fullmatch(file.name)
+            if match is None:
+                raise CalculationError(f"projwfc.x wrote a file of an unknown name, {file.name!r}.")
+            atom, shell, orbital, total_j = match.groups()
+            found["pdos"].append(
+                {
+                    "atom": int(atom) - 1,
+                    "shell": int(shell),
+                    "orbital": orbital,
+                    "j": float(total_j) if total_j else None,
+                    "dos": np.loadtxt(file)[:, 1 : 1 + spins].T.copy(),
+                }
+            )
+        found["pdos"].sort(key=lambda one: (one["atom"], one["shell"], one["j"] or 0.0))
+    return found
+
+
+def _again(
+    calculator: Any,
+    atoms: Atoms,
+    what: str,
+    empty: int,
+    system: Mapping[str, Any] | None = None,
+    **points: Any,
+) -> Spectrum:
+    """Run pw.x from the density of the SCF before it."""
+    from ase.io import write
+
+    folder = Path(calculator.directory)
+    scf = _xml(folder)
+    occupied = _occupied(scf)
+    parameters = deepcopy(calculator.parameters)
+    data = parameters["input_data"]
+    data["control"] |= {"calculation": what, "pseudo_dir": calculator.profile.pseudo_dir}
+    for name in ("tprnfor", "tstress"):
+        data["control"].pop(name, None)
+    data["system"] |= {"nbnd": _filled(scf) + empty, **(system or {})}
+    write(folder / f"{what}.in", atoms, format="espresso-in", **{**parameters, **points})
+    _run(calculator.profile, folder, what, "pw.x")
+    found = _xml(folder)
+    energies, kpoints, weights = _energies(found, atoms)
+    # On a path there are no electrons to count. A given magnetization makes two levels.
+    names = ("fermi_energy", "two_fermi_energies", "highestOccupiedLevel")
+    levels = np.array(_text(found if system else scf, *names).split(), float) * units.Hartree
+    return Spectrum(energies, kpoints, weights, np.resize(levels, len(energies)), occupied)
+
+
+def _run(profile: Any, folder: Path, name: str, program: str) -> None:
+    try:
+        profile.run(folder, f"{name}.in", f"{name}.out", errorfile=f"{name}.err")
+    except FileNotFoundError:
+        raise MissingProgramError(
+            f"{program} is not beside pw.x, where it was looked for: {profile.command}."
+        ) from None
+    except subprocess.CalledProcessError as error:
+        said = (folder / f"{name}.out").read_text("utf-8", "replace")
+        boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", said, re.S)
+        words = "; ".join(" ".join(box.split()) for box in boxes) or said.strip()[-500:]
+        raise CalculationError(
+            f"{program} ended with exit status {error.returncode} after the SCF. It says: {words}"
+        ) from error
+
+
+def _xml(folder: Path) -> ElementTree.Element:
+    output = ElementTree.parse(folder / _XML).getroot().find("output")
+    assert output is not None
+    return output
+
+
+def _text(output: ElementTree.Element, *names: str) -> str:
+    for name in names:
+        if found := output.findtext(f"band_structure/{name}"):
+            return found
+    raise CalculationError(f"pw.x wrote none of {', '.join(names)} into {_XML}.")
+
+
+def _spins(output: ElementTree.Element) -> int:
+    return 2 if _text(output, "lsda") == "true" else 1
+
+
+def _filled(output: ElementTree.Element) -> int:
+    """Return how many bands hold the electrons, of one spin if there are two."""
+    electrons = float(_text(output, "nelec"))
+    single = _text(output, "noncolin") == "true"
+    if _spins(output) == 2:
+        moment = abs(float(output.findtext("magnetization/total") or 0.0))
+        return int(np.ceil((electrons + moment) / 2 - 1e-6))
+    return int(np.ceil(electrons / (1 if single else 2) - 1e-6))
+
+
+def _occupied(output: ElementTree.Element) -> list[int] | None:
+    """Return how many bands of each spin are full, where occupations are fixed; else None."""
+    if output.findtext("band_structure/occupations_kind") != "fixed":
+        return None
+    rows = _of_points(output, "occupations")
+    halves = np.split(rows, _spins(output), axis=1)
+    return [round(float(half[0].sum())) for half in halves]
+
+
+def _energies(
+    output: ElementTree.Element, atoms: Atoms
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    energies = np.stack(np.split(_of_points(output, "eigenvalues"), _spins(output), axis=1))
+    points = output.findall("band_structure/ks_energies/k_point")
+    weights = np.array([float(point.attrib["weight"]) for point in points])
+    places = np.array([(point.text or "").split() for point in points], float)
+    structure = output.find("atomic_structure")
+    assert structure is not None
+    lattice = float(structure.attrib["alat"]) * units.Bohr
+    scaled = places / lattice @ atoms.cell.array.T
+    return energies * units.Hartree, scaled, weights / weights.sum()
+
+
+def _of_points(output: ElementTree.Element, name: str) -> NDArray[Any]:
+    found = output.findall(f"band_structure/ks_energies/{name}")
+    return np.array([(one.text or "").split() for one in found], float)

@@ -1,0 +1,239 @@
+"""Band structures, band gaps, and densities of states, after one energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+from ase import Atoms
+
+from quacc.atoms.convert import StructureLike
+from quacc.calculators.code import Code, Place, Spectrum
+from quacc.errors import (
+    ParameterError,
+    StructureError,
+    require_bool,
+    require_count,
+    require_positive,
+)
+from quacc.runners.calculation import Calculation
+from quacc.runners.workdir import CopyFiles
+from quacc.schemas import BandsResult, DOSResult
+
+
+def bands(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    path: str | None = None,
+    density: float = 15.0,
+    empty: int = 4,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> Calculation[BandsResult]:
+    """Compute the energy, and from its density the bands along a path, with the gap on it.
+
+    The path is ASE's through the special points of the Bravais lattice (Setyawan and Curtarolo,
+    Comput. Mater. Sci. 49, 299 (2010)), for the cell as it is given: take a primitive one, or bands
+    are folded.
+
+    Parameters
+    ----------
+    atoms
+        A crystal: atoms, the result of a job, the path of a file, or a name such as Si. Relax it
+        first.
+    path
+        Special points such as "GXWKGL,UWLK"; None takes all.
+    density
+        k-points along the path (per 1/Å, with 2π).
+    empty
+        Bands above those that hold the electrons.
+    """
+    require_positive(density=density)
+    require_count(empty=empty)
+    if path is not None and not isinstance(path, str):
+        raise ParameterError(f"path must be special points such as 'GXWKGL', not {path!r}.")
+    return Calculation(
+        atoms,
+        code,
+        calc_kwargs,
+        _bands,
+        recipe="bands_job",
+        parameters={"path": path, "density": float(density), "empty": int(empty)},
+        requires=_check_path,
+        copy_files=copy_files,
+    )
+
+
+def dos(
+    code: Code,
+    /,
+    atoms: StructureLike,
+    *,
+    mesh_kspacing: float = 0.02,
+    empty: int = 4,
+    projected: bool = True,
+    copy_files: CopyFiles | None = None,
+    **calc_kwargs: Any,
+) -> Calculation[DOSResult]:
+    """Compute the energy, and from its density the density of states on a finer mesh.
+
+    By the tetrahedron method, without any broadening (Kawamura et al., Phys. Rev. B 89, 094515
+    (2014)).
+
+    Parameters
+    ----------
+    atoms
+        A crystal: atoms, the result of a job, the path of a file, or a name such as Si. Relax it
+        first.
+    mesh_kspacing
+        Distance of the k-points (1/Å, without 2π, as in ASE).
+    empty
+        Bands above those that hold the electrons.
+    projected
+        Also by atom and orbital, for which the potentials must have atomic wave functions.
+    """
+    require_positive(mesh_kspacing=mesh_kspacing)
+    require_count(empty=empty)
+    require_bool(projected=projected)
+    return Calculation(
+        atoms,
+        code,
+        calc_kwargs,
+        _dos,
+        recipe="dos_job",
+        parameters={
+            "mesh_kspacing": float(mesh_kspacing),
+            "empty": int(empty),
+            "projected": projected,
+        },
+        requires=_check_crystal,
+        copy_files=copy_files,
+    )
+
+
+def band_gap(spectrum: Spectrum) -> dict[str, Any]:
+    """Return the band gap of a spectrum, on its k-points.
+
+    ``gap`` and ``direct_gap`` (eV; zero for a metal), ``valence_maximum`` and
+    ``conduction_minimum`` (eV; None for a metal), and the k-points where they are.
+    """
+    energies = spectrum.energies
+    counts = [
+        np.full(len(spectrum.kpoints), spectrum.occupied[spin])
+        if spectrum.occupied is not None
+        else (energies[spin] < spectrum.fermi_energies[spin]).sum(axis=1)
+        for spin in range(len(energies))
+    ]
+    below, above = [], []
+    for levels, full in zip(energies, counts, strict=True):
+        same = full[0] if (full == full[0]).all() else None
+        if same is None:
+            return _METAL.copy()
+        below.append(levels[:, same - 1] if same else np.full(len(levels), -np.inf))
+        above.append(levels[:, same] if same < levels.shape[1] else np.full(len(levels), np.inf))
+    top, bottom = np.max(below, axis=0), np.min(above, axis=0)
+    if not top.max() < bottom.min():
+        return _METAL.copy()
+    return {
+        "gap": float(bottom.min() - top.max()),
+        "direct_gap": float((bottom - top).min()),
+        "valence_maximum": float(top.max()),
+        "conduction_minimum": float(bottom.min()),
+        "valence_kpoint": spectrum.kpoints[int(top.argmax())].round(8).tolist(),
+        "conduction_kpoint": spectrum.kpoints[int(bottom.argmin())].round(8).tolist(),
+    }
+
+
+_METAL: dict[str, Any] = {
+    "gap": 0.0,
+    "direct_gap": 0.0,
+    "valence_maximum": None,
+    "conduction_minimum": None,
+    "valence_kpoint": None,
+    "conduction_kpoint": None,
+}
+
+
+def _check_crystal(calculation: Calculation[Any]) -> None:
+    pbc = calculation.input_atoms.pbc
+    if not pbc.all():
+        raise StructureError(
+            f"Bands are those of a crystal, but the structure has pbc={pbc.tolist()}."
+        )
+
+
+def _check_path(calculation: Calculation[Any]) -> None:
+    _check_crystal(calculation)
+    _path(calculation.input_atoms, calculation.parameters)
+
+
+def _path(atoms: Atoms, parameters: Mapping[str, Any]) -> Any:
+    try:
+        return atoms.cell.bandpath(parameters["path"], density=parameters["density"])
+    except (KeyError, ValueError) as error:
+        known = ", ".join(atoms.cell.bandpath().special_points)
+        raise ParameterError(
+            f"path={parameters['path']!r} is no path of this lattice ({error}). Its special points "
+            f"are {known}."
+        ) from None
+
+
+def _bands(calculation: Calculation[BandsResult]) -> BandsResult:
+    way = _path(calculation.input_atoms, calculation.parameters)
+
+    def after(place: Place, atoms: Atoms) -> Spectrum:
+        code, empty = calculation.code, calculation.parameters["empty"]
+        return code.bands(calculation.calc_parameters, place, atoms, way.kpts, empty)
+
+    spectrum, made = _after_energy(calculation, after)
+    result = cast(BandsResult, {**made, **_described(spectrum)})
+    distances, places, labels = way.get_linear_kpoint_axis()
+    result["distances"] = distances
+    result["special_points"] = [
+        {"distance": float(place), "label": label}
+        for place, label in zip(places, labels, strict=True)
+    ]
+    return result
+
+
+def _dos(calculation: Calculation[DOSResult]) -> DOSResult:
+    parameters = calculation.parameters
+
+    def after(place: Place, atoms: Atoms) -> tuple[Spectrum, dict[str, Any]]:
+        return calculation.code.density_of_states(
+            calculation.calc_parameters,
+            place,
+            atoms,
+            parameters["mesh_kspacing"],
+            parameters["empty"],
+            parameters["projected"],
+        )
+
+    (spectrum, densities), made = _after_energy(calculation, after)
+    return cast(DOSResult, {**made, **_described(spectrum), **densities})
+
+
+def _after_energy(
+    calculation: Calculation[Any], after: Callable[[Place, Atoms], Any]
+) -> tuple[Any, dict[str, Any]]:
+    with calculation.run(steps=False) as atoms:
+        calculation.evaluate(atoms)
+        found = after(calculation.place, atoms)
+    return found, dict(calculation.result(atoms))
+
+
+def _described(spectrum: Spectrum) -> dict[str, Any]:
+    gap = band_gap(spectrum)
+    fermi = spectrum.fermi_energies.max()
+    if gap["gap"]:
+        fermi = (gap["valence_maximum"] + gap["conduction_minimum"]) / 2
+    return {
+        "eigenvalues": spectrum.energies,
+        "kpoints": spectrum.kpoints,
+        "weights": spectrum.weights,
+        "fermi_energy": float(fermi),
+        "band_gap": gap,
+    }
