@@ -93,6 +93,21 @@ def densities(calculator: Any, projected: bool) -> dict[str, Any]:
     return found
 
 
+def highest_occupation(folder: Path) -> tuple[int, float] | None:
+    """Return the number of bands of a smeared SCF, and how far the highest is filled (0 to 1).
+
+    None where occupations are fixed, or there is no output.
+    """
+    try:
+        output = _xml(folder)
+    except (OSError, ElementTree.ParseError):
+        return None
+    if output.findtext("band_structure/occupations_kind") != "smearing":
+        return None
+    halves = np.split(_of_points(output, "occupations"), _spins(output), axis=1)
+    return halves[0].shape[1], max(float(half[:, -1].max()) for half in halves)
+
+
 def _again(
     calculator: Any,
     atoms: Atoms,

@@ -20,8 +20,9 @@ class Handler:
     """The fault, in words."""
     seen: Callable[[Path], bool]
     """Whether the files of a failed run show it."""
-    change: Callable[[Mapping[str, Any]], tuple[dict[str, Any], str]]
-    """Returns the parameters for the next try, and in words what is other in them."""
+    change: Callable[[Mapping[str, Any], Path], tuple[dict[str, Any], str]]
+    """Returns the parameters for the next try, and in words what is other in them, given those of
+    the failed one and its files."""
     most: int = 2
     """How often it is tried in one calculation."""
 
@@ -83,7 +84,7 @@ class Recovering(Calculator):
         for handler in self._handlers:
             if self._tries[handler.what] < handler.most and handler.seen(self._folder):
                 self._tries[handler.what] += 1
-                self._given, words = handler.change(self._given)
+                self._given, words = handler.change(self._given, self._folder)
                 self._tell(f"{handler.what}; tried again with {words}.")
                 self._inner = self._build(self._given)
                 return True

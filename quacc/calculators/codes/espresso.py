@@ -18,7 +18,13 @@ from quacc.calculators.code import Code, Place, Spectrum
 from quacc.calculators.keyword import Check, Keyword, count, or_none, positive
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
-from quacc.errors import ParameterError, StructureError, require_count, suggest
+from quacc.errors import (
+    CalculationError,
+    ParameterError,
+    StructureError,
+    require_count,
+    suggest,
+)
 from quacc.extras import charge_of
 
 
@@ -39,7 +45,7 @@ def _own_keywords(name: str, value: Any) -> None:
         raise ParameterError(f"{name} must be a dictionary of pw.x's own keywords, not {value!r}.")
 
 
-def _mix_less(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _mix_less(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
     data = _flat(parameters["input_data"])
     beta, steps = data.get("mixing_beta", 0.7) / 2, 2 * data.get("electron_maxstep", 100)
     changed = {**data, "mixing_beta": beta, "electron_maxstep": steps}
@@ -53,6 +59,36 @@ _SCF = Handler(
     "The SCF of pw.x did not converge",
     seen=lambda folder: _NOT_CONVERGED.search(_read(folder / "espresso.pwo")) is not None,
     change=_mix_less,
+)
+
+
+def _too_few_bands(folder: Path) -> tuple[int, float] | None:
+    """Return the number of bands and the occupation of the highest, if that is not empty."""
+    found = pwscf.highest_occupation(folder)
+    return found if found and found[1] > _EMPTY else None
+
+
+def _more_bands(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
+    found = pwscf.highest_occupation(folder)
+    assert found is not None
+    more = found[0] * 3 // 2 + 4
+    return {
+        **parameters,
+        "input_data": {**_flat(parameters["input_data"]), "nbnd": more},
+    }, f"nbnd={more}"
+
+
+_EMPTY = 0.005
+"""An occupation up to which a band counts as empty: aiida-quantumespresso's."""
+
+_BANDS = Handler(
+    "The highest band of pw.x was not empty",
+    # What the user has chosen is not changed.
+    seen=lambda folder: (
+        "nbnd" not in _read(folder / "espresso.pwi") and _too_few_bands(folder) is not None
+    ),
+    change=_more_bands,
+    most=1,
 )
 
 
@@ -85,7 +121,7 @@ class EspressoCode(Code):
         restart=("out",),  # the density and wave functions
         scratch=("out",),
     )
-    handlers = (_SCF,)
+    handlers = (_SCF, _BANDS)
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
     handles = {
@@ -303,9 +339,12 @@ class EspressoCode(Code):
         if not messages:
             lines = map(str.strip, _read(directory / "espresso.err").splitlines())
             messages = [line for line in lines if line and not re.search(_NOISE, line)][:4]
+        if messages:
+            return "; ".join(dict.fromkeys(messages))
+        if last := [line.strip() for line in output.splitlines() if line.strip()][-_LAST:]:
+            return f"it wrote no error; its last lines are: {' / '.join(last)}"
         # The file is there once the program was started.
-        silent = not output and (directory / "espresso.pwo").is_file()
-        return "; ".join(dict.fromkeys(messages)) or (_SILENT if silent else None)
+        return _SILENT if (directory / "espresso.pwo").is_file() else None
 
 
 def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -369,6 +408,12 @@ class _Espresso(Espresso):
         self, atoms: Any = None, properties: Any = ("energy",), changes: Any = ()
     ) -> None:
         super().calculate(atoms, properties, changes)
+        if found := _too_few_bands(Path(self.directory)):
+            raise CalculationError(
+                f"The highest of the {found[0]} bands of pw.x is filled to {found[1]:.2g}, so that "
+                "electrons are missing above it, and the energy is wrong. Leave nbnd out of "
+                "input_data, or make it larger."
+            )
         self.results.pop("magmoms", None)  # ASE's reader has zeros for them
         self.results.pop("magmom", None)
         self.results |= _moments(_read(Path(self.directory) / "espresso.pwo"), len(atoms))
@@ -387,6 +432,8 @@ def _moments(output: str, natoms: int) -> dict[str, Any]:
 
 
 _FOLDER = "/usr/share/espresso/pseudo"  # of Debian's quantum-espresso-data
+_LAST = 3
+"""Lines of an output without any error that are shown."""
 _SILENT = "it wrote no output; check that the setting commands.espresso starts it"
 _NOISE = "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may not|^NOTE:"
 """What launchers add to an error of the program."""

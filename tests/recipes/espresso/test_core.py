@@ -214,6 +214,38 @@ def test_an_scf_that_does_not_converge_at_first_is_mixed_less():
     assert "did not converge; tried again with mixing_beta=0.35 and electron_maxstep=8" in told
 
 
+ALUMINIUM = {"pseudopotentials": {"Al": "Al.pz-vbc.UPF"}, "ecutwfc": 12.0, "kpts": [2, 2, 2]}
+
+
+def test_too_few_bands_are_more_at_the_second_try():
+    hot = {"degauss": 0.6}
+    mended = static_job(bulk("Al"), **ALUMINIUM, input_data=hot)
+    plain = static_job(bulk("Al"), **ALUMINIUM, input_data={**hot, "nbnd": 30})
+    assert mended["results"]["energy"] == pytest.approx(plain["results"]["energy"], abs=1e-5)
+    assert mended["parameters"]["input_data"] == hot
+    [told] = mended["warnings"]
+    assert re.match(r"The highest band of pw.x was not empty; tried again with nbnd=\d+", told)
+    assert plain["warnings"] == []
+
+
+def test_too_few_bands_that_were_asked_for_are_refused():
+    """pw.x says nothing, and its energy is wrong."""
+    with pytest.raises(CalculationError, match="highest of the 2 bands of pw.x is filled to"):
+        static_job(bulk("Al"), **ALUMINIUM, input_data={"nbnd": 2})
+    fixed = {"occupations": "fixed", "nbnd": 4}  # none is empty, and none has to be
+    assert static_job("Si", **FAST, input_data=fixed)["warnings"] == []
+
+
+def test_what_has_no_reason_shows_the_last_lines(tmp_path):
+    script = tmp_path / "pw.x"
+    script.write_text('#!/bin/sh\npw.x "$@" | head -40\nexit 3\n')
+    script.chmod(0o755)
+    with change_settings(commands={"espresso": str(script)}):
+        with pytest.raises(CalculationError, match="no error; its last lines are") as told:
+            static_job("Si", **FAST)
+    assert "Program PWSCF" in unzipped(Path(told.value.directory, "espresso.pwo.gz"))
+
+
 def test_pools_are_no_part_of_the_question():
     launcher = "mpirun --allow-run-as-root --oversubscribe -n 2"
     with change_settings(launcher=launcher):
