@@ -185,6 +185,21 @@ class DOSResult(Result):
     """Of each shell of each atom: ``atom``, ``shell``, ``orbital``, ``j`` and ``dos``."""
 
 
+class WorkFunctionResult(Result):
+    """The potential through a slab, and what it takes to remove an electron on either side."""
+
+    heights: NDArray[Any]
+    """(n,), along the third cell vector (Å)."""
+    potential: NDArray[Any]
+    """(n,), the mean electrostatic potential of an electron in each plane (eV)."""
+    fermi_energy: float
+    """On the same scale (eV)."""
+    vacuum_levels: list[float]
+    """Below and above the slab (eV)."""
+    work_functions: list[float]
+    """The same, less the Fermi energy (eV)."""
+
+
 class FlowResult(TypedDict):
     """What every workflow returns, beside its properties."""
 

@@ -78,6 +78,7 @@ CHANGED = {
     "neb_job": {"images": 3, "climb": False, "fmax": 0.2},
     "static_job": {},
     "bands_job": {"path": "GX", "density": 9.0, "empty": 2},
+    "work_function_job": {},
     "dos_job": {"mesh_kspacing": 0.05, "empty": 2, "projected": False},
 }
 """Keywords beside a job's defaults."""

@@ -145,6 +145,16 @@ class Code(ABC):
         """
         raise NotImplementedError
 
+    def potential(
+        self, parameters: Mapping[str, Any], place: Place
+    ) -> tuple[NDArray[Any], NDArray[Any], float]:
+        """Return the electrostatic potential, after a calculation in the same place.
+
+        Heights (n,) along the third cell vector (Å), the mean potential of an electron in the plane
+        at each (n,) (eV), and the Fermi energy on the same scale (eV).
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         """Return ASE's calculator; codes that write files do so in the place's folder."""

@@ -93,6 +93,28 @@ def densities(calculator: Any, projected: bool) -> dict[str, Any]:
     return found
 
 
+def potential(calculator: Any) -> tuple[NDArray[Any], NDArray[Any], float]:
+    """Return heights (Å), the mean bare and Hartree potential there (eV), and the Fermi energy."""
+    from ase.io.cube import read_cube
+
+    folder = Path(calculator.directory)
+    (folder / "pp.in").write_text(
+        "&inputpp\n outdir='out', filplot='potential', plot_num=11\n/\n"
+        "&plot\n iflag=3, output_format=6, fileout='potential.cube'\n/\n"
+    )
+    command = companion(calculator.profile.command, "pp.x")
+    _run(type(calculator.profile)(command, ""), folder, "pp", "pp.x")
+    with (folder / "potential.cube").open() as stream:
+        found = read_cube(stream)
+    for name in ("potential", "potential.cube"):
+        (folder / name).unlink()  # large, and nobody needs them
+    means = found["data"].mean(axis=(0, 1)) * units.Rydberg
+    length = found["atoms"].cell.lengths()[2]
+    heights = np.arange(len(means)) / len(means) * length
+    names = ("fermi_energy", "highestOccupiedLevel")
+    return heights, means, float(_text(_xml(folder), *names)) * units.Hartree
+
+
 def highest_occupation(folder: Path) -> tuple[int, float] | None:
     """Return the number of bands of a smeared SCF, and how far the highest is filled (0 to 1).
 

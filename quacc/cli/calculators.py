@@ -48,6 +48,7 @@ def show(name: str) -> None:
     from quacc.calculators.isolated import where_it_lives
     from quacc.calculators.potential import Potential
     from quacc.cli.tables import console
+    from quacc.recipes.report import jobs_of
 
     code = where_it_lives(get_code(name))
     usable, version = _state(code)
@@ -57,6 +58,7 @@ def show(name: str) -> None:
         "command": code.program.run_command() if code.program else "",
         "install": code.install,
         "computes": ", ".join(code.properties),
+        "jobs": ", ".join(jobs_of(name)),
         "elements": _elements(code),
     }
     screen = console()

@@ -79,7 +79,7 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
     for name, text in _lines(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
-    if "jobs" in result or "band_gap" in result:
+    if "jobs" in result or has_figure(result):
         print_outcome(result, out)
     if result.get("parameters"):
         out.print("Parameters")
@@ -87,6 +87,13 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
             out.print(f"  {escape(f'{name} = {value!r}')}", highlight=False, soft_wrap=True)
     for warning in result.get("warnings", []):
         out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+def has_figure(result: Mapping[str, Any]) -> bool:
+    """Tell whether a job's result has a summary, a table and a figure, as workflows' have."""
+    from quacc.recipes.report import JOBS
+
+    return str(result.get("name", "")).rpartition(".")[2] in JOBS
 
 
 @contextmanager
@@ -122,7 +129,9 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 
 @app.command()
 def plot(
-    key: Annotated[str, typer.Argument(help="Of a workflow's result, or of bands or dos.")],
+    key: Annotated[
+        str, typer.Argument(help="Of a workflow's result, or of bands, dos or work_function.")
+    ],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     store: StoreOption = None,

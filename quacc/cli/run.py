@@ -21,7 +21,8 @@ def run(
     workflow: Annotated[
         str,
         typer.Argument(
-            help="Such as eos, see `quacc recipes`; or a job: static, relax, freq, bands, dos."
+            help="Such as eos, see `quacc recipes`; or a job: static, relax, freq, bands, dos, "
+            "work_function."
         ),
     ],
     structures: Annotated[
@@ -110,7 +111,7 @@ def run(
 
     from rich.console import Console
 
-    from quacc.cli.results import print_outcome, print_result
+    from quacc.cli.results import has_figure, print_outcome, print_result
     from quacc.locations import redact
 
     console = Console()
@@ -127,7 +128,7 @@ def run(
             if is_job:
                 print_result(result, console)
                 count = "1 job"
-                figure = figure if "band_gap" in result else ""
+                figure = figure if has_figure(result) else ""
             else:
                 print_outcome(result, console)
                 for warning in result["warnings"]:

@@ -32,7 +32,11 @@ STYLE: Any = {
 
 _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 
-JOBS = dict.fromkeys(("bands_job", "dos_job"), "quacc.recipes.tools.electrons")
+JOBS = {
+    "bands_job": "quacc.recipes.tools.electrons",
+    "dos_job": "quacc.recipes.tools.electrons",
+    "work_function_job": "quacc.recipes.tools.work_function",
+}
 """Jobs whose results have a summary, a table and a figure, and the module of these."""
 
 
@@ -47,6 +51,24 @@ def workflows() -> dict[str, ModuleType]:
         for module in modules
         if module.__name__ != f"{package.__name__}.converge"
     }
+
+
+def jobs_of(calculator: str) -> list[str]:
+    """Return the names of a calculator's jobs, such as relax_job."""
+    core = importlib.import_module(f"quacc.recipes.{calculator}.core")
+    return [name for name in vars(core) if name.endswith("_job")]
+
+
+def abilities() -> list[list[str]]:
+    """Return what each calculator is, computes, and has jobs for: a header, and a row for each."""
+    from quacc.calculators import code_names, get_code
+
+    rows = [["calculator", "what it is", "computes", "jobs"]]
+    for name in code_names():
+        code = get_code(name)
+        jobs = ", ".join(job.removesuffix("_job") for job in jobs_of(name))
+        rows.append([f"`{name}`", code.title, ", ".join(code.properties), jobs])
+    return rows
 
 
 def workflow_of(result: Mapping[str, Any]) -> ModuleType:

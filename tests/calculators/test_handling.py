@@ -15,6 +15,7 @@ from quacc.calculators.code import HANDLES
 from quacc.cli.main import app
 from quacc.errors import InputError
 from quacc.recipes import workflows
+from quacc.recipes.report import abilities
 from quacc.recipes.tools.workflow import with_calculator
 
 HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (1, 1, 1)}
@@ -54,13 +55,17 @@ def static(name, atoms, **more):
     return jobs(name).static_job(atoms, **OPTIONS[name], **more)
 
 
-def test_the_documentation_has_this_table():
-    head, *rows = handling()
+@pytest.mark.parametrize("table", [handling, abilities])
+def test_the_documentation_has_this_table(table):
+    head, *rows = table()
     lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
     text = (Path(__file__).parents[2] / "docs" / "calculators.md").read_text()
-    assert "\n".join(lines) in text
-    assert head[1:] == code_names() == sorted(OPTIONS)
+    assert "\n".join(lines) in text, "\n".join(lines)
     assert all(cell for row in rows for cell in row)
+
+
+def test_every_calculator_is_tried_here():
+    assert handling()[0][1:] == code_names() == sorted(OPTIONS)
 
 
 @pytest.mark.parametrize(("name", "row"), CELLS)

@@ -15,7 +15,7 @@ from ase.calculators.espresso import Espresso, EspressoProfile
 
 from quacc.calculators import pwscf
 from quacc.calculators.code import Code, Place, Spectrum
-from quacc.calculators.keyword import Check, Keyword, count, or_none, positive
+from quacc.calculators.keyword import Check, Keyword, count, flag, or_none, positive
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
 from quacc.errors import (
@@ -60,6 +60,40 @@ _SCF = Handler(
     seen=lambda folder: _NOT_CONVERGED.search(_read(folder / "espresso.pwo")) is not None,
     change=_mix_less,
 )
+
+
+def _dipole(atoms: Atoms, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords of pw.x for a dipole layer in the middle of the vacuum.
+
+    Bengtsson, Phys. Rev. B 59, 12301 (1999).
+    """
+    if given := data.keys() & {"tefield", "dipfield", "edir", "emaxpos", "eopreg", "eamp"}:
+        raise ParameterError(
+            f"dipole=True sets {', '.join(sorted(given))} of input_data: leave one of both out."
+        )
+    cell, heights = atoms.cell.array, np.sort(atoms.get_scaled_positions()[:, 2])
+    gaps = np.diff(heights, append=heights[0] + 1)
+    width = gaps.max() * atoms.cell.lengths()[2]
+    upright = np.abs(cell[2, :2]).max() < 1e-6 and np.abs(cell[:2, 2]).max() < 1e-6
+    if not upright or width < _VACUUM:
+        raise StructureError(
+            "dipole=True is for a slab in the xy plane, with its third cell vector along z and at "
+            f"least {_VACUUM:g} Å of vacuum, of which this structure has {width:.1f} Å."
+        )
+    middle = (heights[gaps.argmax()] + gaps.max() / 2 - _LAYER / 2) % 1
+    return {
+        "tefield": True,
+        "dipfield": True,
+        "edir": 3,
+        "emaxpos": round(float(middle), 6),
+        "eopreg": _LAYER,
+        "eamp": 0.0,
+    }
+
+
+_VACUUM = 6.0
+_LAYER = 0.05
+"""Thickness of the dipole layer, as a part of the cell."""
 
 
 def _too_few_bands(folder: Path) -> tuple[int, float] | None:
@@ -110,6 +144,11 @@ class EspressoCode(Code):
         ),
         "input_data": Keyword(
             {}, "anything else of pw.x, as in its manual", Check("", _own_keywords)
+        ),
+        "dipole": Keyword(
+            False,
+            "correct for the dipole of a slab, whose vacuum is along the third cell vector",
+            flag,
         ),
     }
     options = {"npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count)}
@@ -184,7 +223,11 @@ class EspressoCode(Code):
             data["tot_charge"] = charge
         if atoms.get_initial_magnetic_moments().any() and not flat.keys() & {"nspin", "noncolin"}:
             data["nspin"] = 2
-        return {**parameters, "pseudopotentials": found, "input_data": data}
+        if parameters.get("dipole"):
+            data |= _dipole(atoms, flat)
+        # What it means is in input_data, and keys stay those from before there was one.
+        others = {name: value for name, value in parameters.items() if name != "dipole"}
+        return {**others, "pseudopotentials": found, "input_data": data}
 
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         return [self.folder() / name for name in parameters["pseudopotentials"].values()]
@@ -309,6 +352,9 @@ class EspressoCode(Code):
         self, parameters: Mapping[str, Any], place: Place, atoms: Atoms, kpoints: Any, empty: int
     ) -> Spectrum:
         return pwscf.bands(self.build(parameters, place), atoms, kpoints, empty)
+
+    def potential(self, parameters: Mapping[str, Any], place: Place) -> tuple[Any, Any, float]:
+        return pwscf.potential(self.build(parameters, place))
 
     def density_of_states(
         self,

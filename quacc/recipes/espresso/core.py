@@ -8,6 +8,7 @@ from quacc.runners.neb import neb
 from quacc.runners.relax import relax
 from quacc.runners.static import static
 from quacc.runners.vibrations import freq
+from quacc.runners.work_function import work_function
 
 static_job = job(CODE, static)
 relax_job = job(CODE, relax)
@@ -16,3 +17,4 @@ freq_job = job(CODE, freq)
 neb_job = job(CODE, neb)
 bands_job = job(CODE, bands)
 dos_job = job(CODE, dos)
+work_function_job = job(CODE, work_function)

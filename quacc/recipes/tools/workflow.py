@@ -193,7 +193,16 @@ def job_parameters(function: Callable[..., Any]) -> list[str]:
 
 
 _JOBS = frozenset(
-    {"static_job", "relax_job", "md_job", "freq_job", "neb_job", "bands_job", "dos_job"}
+    {
+        "static_job",
+        "relax_job",
+        "md_job",
+        "freq_job",
+        "neb_job",
+        "bands_job",
+        "dos_job",
+        "work_function_job",
+    }
 )
 
 _PARTIALS: dict[str, Callable[..., Any]] = {}
