@@ -18,6 +18,10 @@ _SURFACE = 0.9
 """Atoms so far below the highest one belong to the surface (Å)."""
 
 
+_ODD = 0.123
+"""Added before numbers are rounded, so that no common fraction lies between two of these."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One of the distinct sites of a surface."""
@@ -85,6 +89,8 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     from pymatgen.analysis.adsorption import AdsorbateSiteFinder
 
     whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
+    # Which triangles there are between atoms on one circle, last digits must not decide, either.
+    whole.positions = np.round(whole.positions * 1e6 + _ODD) / 1e6
     finder = AdsorbateSiteFinder(as_pymatgen(whole), height=_SURFACE)
     found = finder.find_adsorption_sites(distance=0.0, symm_reduce=0, put_inside=False)
     distinct = [
@@ -106,8 +112,7 @@ def _in_order(sites: list[NDArray[Any]], slab: Atoms) -> list[NDArray[Any]]:
     """
     inside = slab.cell.scaled_positions(np.array(sites).reshape(-1, 3))
     inside[:, :2] = (inside[:, :2] + 1e-4) % 1 - 1e-4
-    # Odd, so that no common fraction lies between two whole numbers.
-    ranks = np.round(inside[:, :2] * 1000 + 0.123).tolist()
+    ranks = np.round(inside[:, :2] * 1000 + _ODD).tolist()
     ordered = [inside[index] for index in sorted(range(len(ranks)), key=ranks.__getitem__)]
     return [slab.cell.cartesian_positions(one) for one in ordered]
 

@@ -109,17 +109,20 @@ def make_slabs(
             max_normal_search=max_index,
         )
         found += generator.get_slabs()
-    slabs: list[Slab] = []
-    counts: dict[tuple[int, ...], int] = {}
-    for one in sorted(found, key=lambda slab: (slab.miller_index, slab.shift)):
+    carved = []
+    for one in found:
         symmetric = bool(one.is_symmetric())
         if symmetric_only and not symmetric:
             continue
+        _centre(one)
+        atoms_of_one = AseAtomsAdaptor.get_atoms(one.get_orthogonal_c_slab(), msonable=False)
         h, k, l = (int(index) for index in one.miller_index)  # noqa: E741 - the field's letters
+        carved.append(((h, k, l), *_oriented(atoms_of_one), symmetric))
+    slabs: list[Slab] = []
+    counts: dict[tuple[int, ...], int] = {}
+    for (h, k, l), _, slab, symmetric in sorted(carved, key=lambda row: row[:2]):  # noqa: E741
         termination = counts.get((h, k, l), 0)
         counts[h, k, l] = termination + 1
-        _centre(one)
-        slab = _oriented(AseAtomsAdaptor.get_atoms(one.get_orthogonal_c_slab(), msonable=False))
         slab = _widened(slab, float(min_lateral))
         give_elements(slab, values)
         stoichiometric = (
@@ -178,18 +181,23 @@ def _distinct(group: NDArray[Any], max_index: int) -> list[tuple[int, int, int]]
     return found
 
 
-def _oriented(atoms: Atoms) -> Atoms:
-    """Return the slab in its shortest surface cell, with a along x and c along z."""
+def _oriented(atoms: Atoms) -> tuple[list[list[float]], Atoms]:
+    """Return the slab in its shortest surface cell, with a along x and c along z.
+
+    Before it, what terminations are sorted by.
+    """
     cell, _ = minkowski_reduce(atoms.cell, pbc=[True, True, False])
     if np.linalg.det(cell) < 0:
         cell = cell[[1, 0, 2]]  # else the rotation to the axes below would be a reflection
     reduced = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)
-    numbers, scaled = _in_order(reduced)
-    return Atoms(numbers, cell=reduced.cell.cellpar(), scaled_positions=scaled, pbc=True)
+    rows, numbers, scaled = _in_order(reduced)
+    return rows, Atoms(numbers, cell=reduced.cell.cellpar(), scaled_positions=scaled, pbc=True)
 
 
-def _in_order(slab: Atoms) -> tuple[NDArray[Any], NDArray[Any]]:
+def _in_order(slab: Atoms) -> tuple[list[list[float]], NDArray[Any], NDArray[Any]]:
     """Return atomic numbers and scaled positions, from an atom of the lowest layer on.
+
+    Before them, the same in whole numbers.
 
     Which atom, and the order, are such that the last digits of numbers do not decide them: they
     are others on other processors, and keys would be, too.
@@ -205,8 +213,8 @@ def _in_order(slab: Atoms) -> tuple[NDArray[Any], NDArray[Any]]:
         rows = np.column_stack([slab.numbers, heights, _ranks(scaled[:, :2])]).tolist()
         order = sorted(range(len(rows)), key=rows.__getitem__)
         forms.append(([rows[one] for one in order], order, scaled))
-    _, order, scaled = min(forms, key=lambda form: form[0])
-    return slab.numbers[order], scaled[order]
+    rows, order, scaled = min(forms, key=lambda form: form[0])
+    return rows, slab.numbers[order], scaled[order]
 
 
 def _ranks(scaled: NDArray[Any]) -> NDArray[Any]:

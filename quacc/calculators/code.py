@@ -222,6 +222,10 @@ class Code(ABC):
                 )
         return {name: values.get(name, word.default) for name, word in self.keywords.items()}
 
+    def merged(self, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        """Return both values of a keyword that is a dictionary; what is above wins."""
+        return {**below, **above}
+
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options' values after defaults."""
         return {name: given.get(name, word.default) for name, word in self.options.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,13 +80,15 @@ def merge(calculator: str, below: Mapping[str, Any], above: Mapping[str, Any]) -
 
     Of keywords of which only one counts, such as ``kpts`` and ``kspacing``, it is that above.
     """
-    merged = dict(below)
-    for group in get_code(calculator).either:
-        if group & above.keys():
+    code = get_code(calculator)
+    merged = deepcopy(dict(below))
+    given = {name for name, value in above.items() if value is not None}
+    for group in code.either:
+        if group & given:
             merged = {name: value for name, value in merged.items() if name not in group}
-    for name, value in above.items():
+    for name, value in deepcopy(dict(above)).items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = {**merged[name], **value} if both else value
+        merged[name] = code.merged(merged[name], value) if both else value
     return merged
 
 

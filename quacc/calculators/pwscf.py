@@ -86,7 +86,7 @@ def densities(calculator: Any, projected: bool) -> dict[str, Any]:
                     "shell": int(shell),
                     "orbital": orbital,
                     "j": float(total_j) if total_j else None,
-                    "dos": np.loadtxt(file)[:, 1 : 1 + spins].T.copy(),
+                    "dos": _of_shell(file, spins),
                 }
             )
         found["pdos"].sort(key=lambda one: (one["atom"], one["shell"], one["j"] or 0.0))
@@ -116,7 +116,7 @@ def potential(calculator: Any) -> tuple[NDArray[Any], NDArray[Any], float]:
 
 
 def highest_occupation(folder: Path) -> tuple[int, float] | None:
-    """Return the number of bands of a smeared SCF, and how far the highest is filled (0 to 1).
+    """Return the number of bands of an SCF, and how far the highest is filled (0 to 1).
 
     None where occupations are fixed, or there is no output.
     """
@@ -124,10 +124,19 @@ def highest_occupation(folder: Path) -> tuple[int, float] | None:
         output = _xml(folder)
     except (OSError, ElementTree.ParseError):
         return None
-    if output.findtext("band_structure/occupations_kind") != "smearing":
+    if output.findtext("band_structure/occupations_kind") in (None, "fixed", "from_input"):
         return None
     halves = np.split(_of_points(output, "occupations"), _spins(output), axis=1)
-    return halves[0].shape[1], max(float(half[:, -1].max()) for half in halves)
+    # Negative ones are of Methfessel and Paxton's smearing.
+    return halves[0].shape[1], max(float(np.abs(half[:, -1]).max()) for half in halves)
+
+
+def _of_shell(file: Path, spins: int) -> NDArray[Any]:
+    """Return (spins, energies); noncollinear states are split by projwfc.x, and are added here."""
+    with file.open() as stream:
+        split = "ldosdw" in stream.readline()
+    columns = np.loadtxt(file)[:, 1 : 3 if split else 2].T
+    return columns.copy() if len(columns) == spins else columns.sum(axis=0, keepdims=True)
 
 
 def _again(
@@ -149,7 +158,10 @@ def _again(
     data["control"] |= {"calculation": what, "pseudo_dir": calculator.profile.pseudo_dir}
     for name in ("tprnfor", "tstress"):
         data["control"].pop(name, None)
-    data["system"] |= {"nbnd": _filled(scf) + empty, **(system or {})}
+    number = _filled(scf) + empty
+    if occupied is None:  # of a metal, bands above the Fermi energy may dip below it elsewhere
+        number = max(number, int(_text(scf, "nbnd", "nbnd_up")), int(1.2 * _filled(scf)) + empty)
+    data["system"] |= {"nbnd": max(number, data["system"].get("nbnd", 0)), **(system or {})}
     write(folder / f"{what}.in", atoms, format="espresso-in", **{**parameters, **points})
     _run(calculator.profile, folder, what, "pw.x")
     found = _xml(folder)
@@ -157,7 +169,15 @@ def _again(
     # On a path there are no electrons to count. A given magnetization makes two levels.
     names = ("fermi_energy", "two_fermi_energies", "highestOccupiedLevel")
     levels = np.array(_text(found if system else scf, *names).split(), float) * units.Hartree
-    return Spectrum(energies, kpoints, weights, np.resize(levels, len(energies)), occupied)
+    fermi = np.resize(levels, len(energies))
+    lowest = energies[:, :, -1].min(axis=1)
+    if occupied is None and (lowest <= fermi).any():
+        raise CalculationError(
+            f"The highest of the {energies.shape[2]} bands reaches down to {lowest.min():.2f} eV, "
+            f"below the Fermi energy of {fermi.max():.2f} eV, so that states are missing. Ask for "
+            f"more: empty={2 * empty + 4}."
+        )
+    return Spectrum(energies, kpoints, weights, fermi, occupied)
 
 
 def _run(profile: Any, folder: Path, name: str, program: str) -> None:

@@ -126,8 +126,9 @@ def sources(
     calculator = given["calculator"]
     above = dict(calculator) if isinstance(calculator, Mapping) else {}
     known: dict[str, tuple[Any, str]] = {}
+    presets = above.pop("preset", [])
     if above.pop("name", None) == one.code.name:
-        for layer in layers(one.code.name, above.pop("preset", [])):
+        for layer in layers(one.code.name, [presets] if isinstance(presets, str) else presets):
             for name, value in _flat(layer.values[one.code.name]):
                 known[name] = value, f"preset {layer.name} ({layer.file})"
         for name, value in _flat(above):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -171,14 +172,15 @@ def _check_path(calculation: Calculation[Any]) -> None:
 
 
 def _path(atoms: Atoms, parameters: Mapping[str, Any]) -> Any:
-    try:
-        return atoms.cell.bandpath(parameters["path"], density=parameters["density"])
-    except (KeyError, ValueError) as error:
-        known = ", ".join(atoms.cell.bandpath().special_points)
+    path, default = parameters["path"], atoms.cell.bandpath(npoints=0)
+    known = sorted(default.special_points, key=len, reverse=True)
+    point = "|".join(map(re.escape, known))
+    if path is not None and not re.fullmatch(rf"(({point}){{2,}})(,({point}){{2,}})*", path):
         raise ParameterError(
-            f"path={parameters['path']!r} is no path of this lattice ({error}). Its special points "
-            f"are {known}."
-        ) from None
+            f"path={path!r} is no path of this lattice: write two or more of its special points "
+            f"{', '.join(sorted(known))} after one another, and a comma for a break."
+        )
+    return atoms.cell.bandpath(path, density=parameters["density"])
 
 
 def _bands(calculation: Calculation[BandsResult]) -> BandsResult:

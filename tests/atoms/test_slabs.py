@@ -229,7 +229,9 @@ def test_wrong_parameters(wrong):
 
 
 @pytest.mark.parametrize(
-    "crystal", [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", 5.6)], ids=["Cu", "Si", "NaCl"]
+    "crystal",
+    [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", 5.6)],
+    ids=["Cu", "Si", "NaCl"],
 )
 def test_slabs_do_not_depend_on_last_digits(crystal):
     """Which are others on other processors, where nothing is to be computed again."""

@@ -10,8 +10,9 @@ from quacc.cli.main import app
 from quacc.errors import InputError, ParameterError
 from quacc.local import run
 from quacc.recipes.espresso.core import static_job
-from quacc.recipes.tools.workflow import first_submissions, resolved
-from quacc.recipes.workflows import eos_flow
+from quacc.recipes.lj import core as lj
+from quacc.recipes.tools.workflow import first_submissions, resolved, workflow_of_job
+from quacc.recipes.workflows import double_relax_flow, eos_flow
 from quacc.runners.job import planned
 from quacc.settings import change_settings
 
@@ -62,6 +63,57 @@ def test_later_presets_win_and_keywords_above_all(own):
         "kspacing": 0.1,
         "input_data": {"conv_thr": 1e-10, "occupations": "smearing"},
     }
+
+
+def test_sections_and_spellings_of_input_data(own):
+    below = {"input_data": {"occupations": "fixed", "degauss": 0.02}}
+    for above in ({"system": {"occupations": "smearing"}}, {"SYSTEM": {"Occupations": "smearing"}}):
+        found = merge("espresso", below, {"input_data": above})["input_data"]
+        assert found["system"] == {"occupations": "smearing", "degauss": 0.02}
+    found = merge("espresso", {"input_data": {"system": {"degauss": 0.1}}}, below)["input_data"]
+    assert found["system"] == {"occupations": "fixed", "degauss": 0.02}
+    found = merge("espresso", below, {"input_data": {"Occupations": "smearing"}})["input_data"]
+    assert found == {"degauss": 0.02, "Occupations": "smearing"}
+
+
+def test_none_takes_nothing_away(own):
+    assert merge("espresso", {"kspacing": 0.02}, {"kpts": None}) == {"kspacing": 0.02, "kpts": None}
+
+
+def test_what_is_returned_is_the_caller_s_own(own):
+    preset("espresso", "metal")["input_data"]["degauss"] = 99
+    assert preset("espresso", "metal")["input_data"]["degauss"] == 0.015
+
+
+def test_what_reaches_a_job_that_is_run_as_a_workflow(own):
+    calculator = {"name": "espresso", "preset": "metal"}
+    flow = workflow_of_job("static")
+    given = {"pseudopotentials": {"Al": "Al.pz-vbc.UPF"}, "kpts": [2, 2, 2]}
+    given |= {"input_data": {"mixing_beta": 0.3}}
+    (first,) = first_submissions(flow, "Al", calculator=calculator, **given)
+    found = planned(first.job, (first.item,), first.kwargs).parameters
+    assert (found["kpts"], found["kspacing"]) == ([2, 2, 2], None)
+    assert found["input_data"] == {
+        "occupations": "smearing",
+        "smearing": "mv",
+        "degauss": 0.015,
+        "mixing_beta": 0.3,
+    }
+
+
+def test_a_preset_that_changes_in_the_meantime(own):
+    (own / "mine.yaml").write_text("lj: {epsilon: 0.0104, sigma: 3.4}")
+    calculator = {"name": "lj", "preset": "mine"}
+    result = double_relax_flow(
+        "Ar", relax, "lj.relax_job", calculator=calculator, pre_relax_kwargs={"file": own}
+    )
+    assert result["parameters"]["calculator"] == {"name": "lj", "epsilon": 0.0104, "sigma": 3.4}
+
+
+def relax(atoms, file):
+    """A job of a user's own, while which the preset goes."""
+    (file / "mine.yaml").unlink()
+    return lj.relax_job(atoms, epsilon=0.0104, sigma=3.4)
 
 
 def test_what_reaches_the_jobs_of_a_workflow(own):

@@ -35,6 +35,17 @@ def test_what_is_known_and_what_follows():
     assert "relax_cell True the workflow" in text
 
 
+@pytest.mark.espresso
+def test_a_preset_for_a_job_or_as_a_keyword():
+    given = ["-c", "espresso", "--pseudopotentials", "{Si: Si.pz-vbc.UPF}"]
+    given += ["--input-data.mixing_beta", "0.3"]
+    for preset in ("--preset", "--calculator.preset"):
+        done, text = invoked("static", "Si", *given, preset, "insulator")
+        assert done.exit_code == 0, done.exception
+        assert "input_data.occupations fixed preset insulator" in text
+        assert "input_data.mixing_beta 0.3 given for the job" in text
+
+
 def test_mistakes_are_told_as_without_it():
     done, _ = invoked("eos", "Cu", "--points", "2")
     assert "points must be" in str(done.exception)

@@ -229,6 +229,14 @@ class EspressoCode(Code):
         others = {name: value for name, value in parameters.items() if name != "dipole"}
         return {**others, "pseudopotentials": found, "input_data": data}
 
+    def merged(self, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+        if not any(isinstance(one, Mapping) for one in (*below.values(), *above.values())):
+            lower = {str(name).lower() for name in above}
+            kept = {name: value for name, value in below.items() if str(name).lower() not in lower}
+            return {**kept, **above}
+        first, second = _nested(below), _nested(above)
+        return {name: {**first[name], **second.get(name, {})} for name in first}
+
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         return [self.folder() / name for name in parameters["pseudopotentials"].values()]
 
@@ -457,8 +465,8 @@ class _Espresso(Espresso):
         if found := _too_few_bands(Path(self.directory)):
             raise CalculationError(
                 f"The highest of the {found[0]} bands of pw.x is filled to {found[1]:.2g}, so that "
-                "electrons are missing above it, and the energy is wrong. Leave nbnd out of "
-                "input_data, or make it larger."
+                "electrons are missing above it, and the energy is wrong. Give input_data a larger "
+                "nbnd."
             )
         self.results.pop("magmoms", None)  # ASE's reader has zeros for them
         self.results.pop("magmom", None)
@@ -481,7 +489,9 @@ _FOLDER = "/usr/share/espresso/pseudo"  # of Debian's quantum-espresso-data
 _LAST = 3
 """Lines of an output without any error that are shown."""
 _SILENT = "it wrote no output; check that the setting commands.espresso starts it"
-_NOISE = "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may not|^NOTE:"
+_NOISE = (
+    "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may not|^NOTE:|exactly when"
+)
 """What launchers add to an error of the program."""
 
 

@@ -64,9 +64,8 @@ def _workflow(
         result = function(*bound.args, **bound.kwargs)
         calculator = bound.arguments.get("calculator")
         if isinstance(calculator, Mapping) and isinstance(result, dict) and "parameters" in result:
-            # Beside the key, which has it by way of the jobs. Presets may change.
-            name, parameters = _named(calculator)
-            result["parameters"]["calculator"] = plain({"name": name, **parameters})
+            # Beside the key, which has it by way of the jobs.
+            result["parameters"]["calculator"] = plain(dict(calculator))
         return result
 
     call.__module__ = module
@@ -125,6 +124,8 @@ def resolved(
         return bound
     calculator = bound.arguments.get("calculator")
     chosen = None if calculator is None else _named(calculator)
+    if chosen is not None and isinstance(calculator, Mapping):  # presets may change from now on
+        bound.arguments["calculator"] = {"name": chosen[0], **chosen[1]}
     names = job_parameters(function)
     for name in names:
         value = bound.arguments.get(name)
@@ -132,8 +133,9 @@ def resolved(
             bound.arguments[name] = _job(value, chosen, inner.__name__)
     if chosen is not None and chosen[1]:
         _check_reached({name: bound.arguments.get(name) for name in names}, *chosen)
-        for name in [one for one in bound.arguments if one.endswith("_kwargs")]:
-            _put_above(bound.arguments, name, *chosen)
+        for one in bound.signature.parameters.values():
+            if one.name.endswith("_kwargs") or one.kind is one.VAR_KEYWORD:
+                _put_above(bound.arguments, one.name, *chosen)
     return bound
 
 
@@ -141,10 +143,11 @@ def _put_above(
     arguments: dict[str, Any], name: str, code: str, parameters: Mapping[str, Any]
 ) -> None:
     """Let the keywords for a job win over those of the calculator where these would remain."""
-    given, job = arguments[name], name.removesuffix("_kwargs")
+    given, job = arguments.get(name), name.removesuffix("_kwargs")
     plans = {key: plan_of(bare(value)) for key, value in arguments.items() if callable(value)}
     its = [plan for key, plan in plans.items() if key in (job, f"{job}_job")]
     its = its or [plan for plan in plans.values() if plan and plan.name == f"{job}_job"]
+    its = its or ([] if name.endswith("_kwargs") else [*plans.values()])
     if not isinstance(given, Mapping) or not any(plan and plan.code.name == code for plan in its):
         return
     merged = merge(code, parameters, given)

@@ -230,8 +230,12 @@ def test_too_few_bands_are_more_at_the_second_try():
 
 def test_too_few_bands_that_were_asked_for_are_refused():
     """pw.x says nothing, and its energy is wrong."""
-    with pytest.raises(CalculationError, match="highest of the 2 bands of pw.x is filled to"):
-        static_job(bulk("Al"), **ALUMINIUM, input_data={"nbnd": 2})
+    for more in ({"nbnd": 2}, {"nbnd": 2, "occupations": "tetrahedra_opt"}):
+        with pytest.raises(CalculationError, match="highest of the 2 bands of pw.x is filled to"):
+            static_job(bulk("Al"), **ALUMINIUM, input_data=more)
+    negative = {"smearing": "mp", "degauss": 0.25, "nbnd": 8}
+    with pytest.raises(CalculationError, match="highest of the 8 bands of pw.x is filled to"):
+        static_job(bulk("Al"), **{**ALUMINIUM, "kpts": [1, 1, 1]}, input_data=negative)
     fixed = {"occupations": "fixed", "nbnd": 4}  # none is empty, and none has to be
     assert static_job("Si", **FAST, input_data=fixed)["warnings"] == []
 

@@ -127,6 +127,31 @@ def test_projections_add_up(of_silicon):
     np.testing.assert_allclose(first, second, atol=1e-3)  # the atoms are equivalent
 
 
+def test_states_without_a_spin_axis_are_projected_whole():
+    """projwfc.x splits those of noncollinear calculations into two columns."""
+    given = {**SILICON, "kpts": [2, 2, 2], "ecutwfc": 12.0}
+    found = []
+    for more in ({}, {"noncolin": True}):
+        result = dos_job(silicon(), mesh_kspacing=0.2, **{**given, "input_data": {**FIXED, **more}})
+        filled = result["energies"] < result["fermi_energy"]
+        total = sum(row["dos"] for row in result["pdos"])[0]
+        found.append(np.trapezoid(total[filled], result["energies"][filled]))
+        assert result["band_gap"]["gap"] == pytest.approx(0.50, abs=0.02)
+    assert found == pytest.approx([8, 8], abs=0.15)
+
+
+def test_bands_of_a_large_cell_of_a_metal_suffice():
+    crystal = bulk("Al", a=4.05) * (2, 2, 2)
+    given = {**ALUMINIUM, "kpts": [1, 1, 1], "ecutwfc": 8.0}
+    few, many = (
+        dos_job(crystal, mesh_kspacing=0.12, empty=empty, projected=False, **given)
+        for empty in (1, 12)
+    )
+    assert few["fermi_energy"] == pytest.approx(many["fermi_energy"], abs=1e-3)
+    assert few["eigenvalues"].shape[2] < many["eigenvalues"].shape[2]
+    assert few["eigenvalues"][0, :, -1].min() > few["fermi_energy"]
+
+
 def test_a_metal_has_no_gap(of_aluminium):
     bands, dos = of_aluminium
     for one in (bands, dos):
@@ -203,8 +228,11 @@ def test_gaps():
     ("job", "atoms", "keywords", "words"),
     [
         (bands_job, Atoms("Si", cell=[9, 9, 9]), {}, "Bands are those of a crystal"),
-        (bands_job, bulk("Si"), {"path": "GXQ"}, "Its special points are G, K, L"),
+        (bands_job, bulk("Si"), {"path": "GXQ"}, "special points G, K, L"),
         (bands_job, bulk("Si"), {"path": 3}, "special points such as"),
+        (bands_job, bulk("Si"), {"path": ""}, "two or more of its special points"),
+        (bands_job, bulk("Si"), {"path": "G"}, "two or more of its special points"),
+        (bands_job, bulk("Si"), {"path": "GX,"}, "a comma for a break"),
         (bands_job, bulk("Si"), {"density": 0}, "density"),
         (dos_job, bulk("Si"), {"mesh_kspacing": -1}, "mesh_kspacing"),
         (dos_job, bulk("Si"), {"empty": 0}, "empty"),

@@ -58,6 +58,15 @@ def test_sites_do_not_depend_on_last_digits(build):
             assert site.position == pytest.approx(same.position, abs=1e-9)
 
 
+def test_nor_do_those_among_atoms_on_a_circle():
+    slabs = make_slabs(bulk("GaAs", "zincblende", a=5.65), min_thickness=6.0, min_vacuum=10.0)
+    for slab in (one.atoms for one in slabs):
+        moved = slab.copy()
+        moved.positions += np.random.default_rng(0).normal(size=(len(slab), 3)) * 2e-15
+        for site, same in zip(adsorption_sites(moved), adsorption_sites(slab), strict=True):
+            assert site.position == pytest.approx(same.position, abs=1e-9)
+
+
 def test_sites_are_where_they_should_be():
     slab = fcc111("Cu", (2, 2, 4), vacuum=8.0, periodic=True)
     neighbours = {"top": 1, "bridge": 2, "hollow": 3}
