@@ -214,10 +214,15 @@ class Code(ABC):
         for name, value in values.items():
             known[name].require(name, value)
         for group in self.either:
-            if len(both := [name for name in sorted(group) if values.get(name) is not None]) > 1:
+            chosen = [
+                name
+                for name in sorted(group)
+                if values.get(name) not in (None, known[name].default)  # records have defaults
+            ]
+            if len(chosen) > 1:
                 raise ParameterError(
-                    f"Only one of {' and '.join(both)} counts, but each is given: "
-                    f"{', '.join(f'{name}={values[name]}' for name in both)}. Leave one out, or "
+                    f"Only one of {' and '.join(chosen)} counts, but each is given: "
+                    f"{', '.join(f'{name}={values[name]}' for name in chosen)}. Leave one out, or "
                     "make it None."
                 )
         return {name: values.get(name, word.default) for name, word in self.keywords.items()}

@@ -103,7 +103,8 @@ def test_a_killed_notebook_is_taken_up_again(notebook, slurm):
         ] != asked:
             pass
         assert reply["content"]["ename"] == "KeyboardInterrupt"
-        assert kernel.run("print(campaign.state)") == "running\n"
+        # What the interrupted cell printed last may come with this one's output.
+        assert kernel.run("print(campaign.state)").endswith("running\n")
 
         before = kept()
         assert len(before) < 16

@@ -57,7 +57,7 @@ def test_a_job_of_ones_own_is_cached():
 def test_every_parameter_is_explained_where_people_look(code):
     module = pytest.importorskip(f"quacc.recipes.{code}.core")
     jobs = [one for name, one in vars(module).items() if name.endswith("_job")]
-    assert len(jobs) == 5
+    assert len(jobs) >= 5
     for one in jobs:
         parameters = inspect.signature(one).parameters
         explained = {
