@@ -40,9 +40,12 @@ checked: .venv/.dev
 
 # For the processes that tests start; and the tests' own files, which pytest rewrites, once for all
 # of its workers.
-compiled: .venv/.dev
+compiled: .venv/.compiled
+
+.venv/.compiled: .venv/.dev $(shell find quacc tests docs -name '*.py')
 	$(BIN)/python -m compileall -q quacc
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --quiet --collect-only > /dev/null
+	touch $@
 
 # Potentials for the tests, in a Python of their own. Torch first, and by pip: its build for
 # processors alone is what pip takes where there is one.

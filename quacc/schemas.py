@@ -193,7 +193,7 @@ class WorkFunctionResult(Result):
     potential: NDArray[Any]
     """(n,), the mean electrostatic potential of an electron in each plane (eV)."""
     fermi_energy: float
-    """On the same scale (eV)."""
+    """On the same scale (eV); where occupations are fixed, the highest occupied level."""
     vacuum_levels: list[float]
     """Below and above the slab (eV)."""
     work_functions: list[float]

@@ -11,15 +11,12 @@ from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike, as_atoms, as_pymatgen
+from quacc.atoms.order import inside, ranks
 from quacc.atoms.vacuum import VACUUM, gap, in_one_piece, is_isolated
 from quacc.errors import StructureError, require_count
 
 _SURFACE = 0.9
 """Atoms so far below the highest one belong to the surface (Å)."""
-
-
-_ODD = 0.123
-"""Added before numbers are rounded, so that no common fraction lies between two of these."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
 
     whole = in_one_piece(Atoms(slab.symbols, slab.positions, cell=_upright(slab), pbc=True))
     # Which triangles there are between atoms on one circle, last digits must not decide, either.
-    whole.positions = np.round(whole.positions * 1e6 + _ODD) / 1e6
+    whole.positions = ranks(whole.positions, 1e6) / 1e6
     finder = AdsorbateSiteFinder(as_pymatgen(whole), height=_SURFACE)
     found = finder.find_adsorption_sites(distance=0.0, symm_reduce=0, put_inside=False)
     distinct = [
@@ -110,10 +107,9 @@ def _in_order(sites: list[NDArray[Any]], slab: Atoms) -> list[NDArray[Any]]:
 
     The first of equivalent ones is kept: on every processor the same, or keys would differ.
     """
-    inside = slab.cell.scaled_positions(np.array(sites).reshape(-1, 3))
-    inside[:, :2] = (inside[:, :2] + 1e-4) % 1 - 1e-4
-    ranks = np.round(inside[:, :2] * 1000 + _ODD).tolist()
-    ordered = [inside[index] for index in sorted(range(len(ranks)), key=ranks.__getitem__)]
+    scaled = slab.cell.scaled_positions(np.array(sites).reshape(-1, 3))
+    scaled[:, :2] = inside(scaled[:, :2])
+    ordered = sorted(scaled, key=lambda one: ranks(one[:2]).tolist())
     return [slab.cell.cartesian_positions(one) for one in ordered]
 
 

@@ -13,6 +13,7 @@ from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike, as_atoms, as_pymatgen
+from quacc.atoms.order import inside, ranks
 from quacc.errors import (
     StructureError,
     require_bool,
@@ -199,28 +200,21 @@ def _in_order(slab: Atoms) -> tuple[list[list[float]], NDArray[Any], NDArray[Any
 
     Before them, the same in whole numbers.
 
-    Which atom, and the order, are such that the last digits of numbers do not decide them: they
-    are others on other processors, and keys would be, too.
+    Which atom, and the order, are such that last digits do not decide them.
     """
     given = slab.get_scaled_positions()
-    heights = _ranks(given[:, 2])
+    heights = ranks(given[:, 2])
     lowest = np.flatnonzero(heights == heights.min())
     lowest = lowest[slab.numbers[lowest] == slab.numbers[lowest].min()]
     forms = []
     for index in lowest:
         scaled = given.copy()
-        scaled[:, :2] = (scaled[:, :2] - scaled[index, :2] + 1e-4) % 1 - 1e-4
-        rows = np.column_stack([slab.numbers, heights, _ranks(scaled[:, :2])]).tolist()
+        scaled[:, :2] = inside(scaled[:, :2] - scaled[index, :2])
+        rows = np.column_stack([slab.numbers, heights, ranks(scaled[:, :2])]).tolist()
         order = sorted(range(len(rows)), key=rows.__getitem__)
         forms.append(([rows[one] for one in order], order, scaled))
     rows, order, scaled = min(forms, key=lambda form: form[0])
     return rows, slab.numbers[order], scaled[order]
-
-
-def _ranks(scaled: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers in their order; no common fraction lies between two."""
-    ranks: NDArray[Any] = np.round(scaled * 1000 + 0.123)
-    return ranks
 
 
 def _centre(slab: Any) -> None:

@@ -24,8 +24,8 @@ _NOISE = 1e-6
 def gap(atoms: Atoms, axis: int) -> float:
     """Return the widest gap between atoms along a cell vector, normal to the other two (Å)."""
     cell = atoms.cell.complete()
-    widest, _ = _widest(cell.scaled_positions(atoms.positions)[:, axis])
-    return float(widest * heights(cell.array)[axis])
+    width, _ = widest(cell.scaled_positions(atoms.positions)[:, axis])
+    return float(width * heights(cell.array)[axis])
 
 
 def least_gap(atoms: Atoms) -> float:
@@ -95,7 +95,7 @@ def in_one_piece(atoms: Atoms, axes: Sequence[int] = (2,)) -> Atoms:
         if not atoms.pbc[axis]:
             continue
         along = scaled[:, axis]
-        _, lowest = _widest(along)
+        _, lowest = widest(along)
         above = (along - lowest + _NOISE) % 1 - _NOISE
         cut = np.ptp(along) > above.max() + _NOISE
         if cut or along.min() < -_NOISE or along.max() > 1 + _NOISE:
@@ -104,7 +104,7 @@ def in_one_piece(atoms: Atoms, axes: Sequence[int] = (2,)) -> Atoms:
     return whole
 
 
-def _widest(along: NDArray[Any]) -> tuple[float, float]:
+def widest(along: NDArray[Any]) -> tuple[float, float]:
     """Return the widest gap between scaled positions along one cell vector, and where it ends."""
     ranked = np.sort(along % 1)
     gaps = np.diff([*ranked, ranked[0] + 1])

@@ -110,6 +110,16 @@ class Code(ABC):
     citation: ClassVar[str]
     """BibTeX."""
 
+    def require_programs(self, what: str) -> None:
+        """Raise a MissingProgramError where a program is missing beside the code's own.
+
+        Parameters
+        ----------
+        what
+            It is for: ``dos``, ``projected dos`` or ``potential``.
+        """
+        raise NotImplementedError
+
     def bands(
         self,
         parameters: Mapping[str, Any],

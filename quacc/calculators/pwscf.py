@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from copy import deepcopy
@@ -22,6 +24,15 @@ _PROJECTED = re.compile(r"pdos\.pdos_atm#(\d+)\(.*\)_wfc#(\d+)\((\w)(?:_j([\d.]+
 _STEP = 0.02
 """Between two energies of a density of states (eV)."""
 
+PROGRAMS = {"dos": "dos.x", "projected dos": "projwfc.x", "potential": "pp.x"}
+"""What is computed after an SCF, and by which program."""
+
+
+def complaints(output: str) -> list[str]:
+    """Return the lines of errors, which stand between two lines of %."""
+    boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", output, re.S)
+    return [" ".join(line.split()) for box in boxes for line in box.splitlines()]
+
 
 def companion(command: str, program: str) -> str:
     """Return the command of another program of the same installation, such as dos.x.
@@ -37,6 +48,16 @@ def companion(command: str, program: str) -> str:
             "Set the setting commands.espresso to the path of pw.x."
         )
     return program.join(command.rsplit("pw.x", 1))
+
+
+def require_companion(command: str, program: str) -> None:
+    """Raise a MissingProgramError where :func:`companion` cannot be started."""
+    words = shlex.split(companion(command, program))
+    path = next(word for word in reversed(words) if program in word)
+    if shutil.which(path) is None:
+        raise MissingProgramError(
+            f"{program} is not beside pw.x, where it was looked for: {path!r}."
+        )
 
 
 def bands(calculator: Any, atoms: Atoms, kpoints: NDArray[Any], empty: int) -> Spectrum:
@@ -63,15 +84,15 @@ def mesh(calculator: Any, atoms: Atoms, kspacing: float, empty: int) -> Spectrum
 
 def densities(calculator: Any, projected: bool) -> dict[str, Any]:
     """Return densities of states (1/eV) after :func:`mesh`, by atom and orbital if projected."""
-    program, name = ("projwfc.x", "projwfc") if projected else ("dos.x", "dos")
+    program = PROGRAMS["projected dos" if projected else "dos"]
+    name = program.removesuffix(".x")
     out = "filpdos='pdos'" if projected else "fildos='dos.dat'"
     folder = Path(calculator.directory)
     text = f"&{name}\n outdir='out', {out}, DeltaE={_STEP}\n/\n"
     (folder / f"{name}.in").write_text(text)
-    command = companion(calculator.profile.command, program)
-    _run(type(calculator.profile)(command, ""), folder, name, program)
+    _run_companion(calculator, name, program)
     total = np.loadtxt(folder / ("pdos.pdos_tot" if projected else "dos.dat"))
-    spins = 2 if _spins(_xml(folder)) == 2 else 1
+    spins = _spins(_xml(folder))
     found: dict[str, Any] = {"energies": total[:, 0], "dos": total[:, 1 : 1 + spins].T.copy()}
     if projected:
         found["pdos"] = []
@@ -102,8 +123,7 @@ def potential(calculator: Any) -> tuple[NDArray[Any], NDArray[Any], float]:
         "&inputpp\n outdir='out', filplot='potential', plot_num=11\n/\n"
         "&plot\n iflag=3, output_format=6, fileout='potential.cube'\n/\n"
     )
-    command = companion(calculator.profile.command, "pp.x")
-    _run(type(calculator.profile)(command, ""), folder, "pp", "pp.x")
+    _run_companion(calculator, "pp", PROGRAMS["potential"])
     with (folder / "potential.cube").open() as stream:
         found = read_cube(stream)
     for name in ("potential", "potential.cube"):
@@ -180,17 +200,17 @@ def _again(
     return Spectrum(energies, kpoints, weights, fermi, occupied)
 
 
+def _run_companion(calculator: Any, name: str, program: str) -> None:
+    command = companion(calculator.profile.command, program)
+    _run(type(calculator.profile)(command, ""), Path(calculator.directory), name, program)
+
+
 def _run(profile: Any, folder: Path, name: str, program: str) -> None:
     try:
         profile.run(folder, f"{name}.in", f"{name}.out", errorfile=f"{name}.err")
-    except FileNotFoundError:
-        raise MissingProgramError(
-            f"{program} is not beside pw.x, where it was looked for: {profile.command}."
-        ) from None
     except subprocess.CalledProcessError as error:
         said = (folder / f"{name}.out").read_text("utf-8", "replace")
-        boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", said, re.S)
-        words = "; ".join(" ".join(box.split()) for box in boxes) or said.strip()[-500:]
+        words = "; ".join(dict.fromkeys(complaints(said))) or said.strip()[-500:]
         raise CalculationError(
             f"{program} ended with exit status {error.returncode} after the SCF. It says: {words}"
         ) from error

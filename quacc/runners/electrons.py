@@ -110,7 +110,7 @@ def dos(
             "empty": int(empty),
             "projected": projected,
         },
-        requires=_check_crystal,
+        requires=_check_mesh,
         copy_files=copy_files,
     )
 
@@ -164,6 +164,12 @@ def _check_crystal(calculation: Calculation[Any]) -> None:
         raise StructureError(
             f"Bands are those of a crystal, but the structure has pbc={pbc.tolist()}."
         )
+
+
+def _check_mesh(calculation: Calculation[Any]) -> None:
+    _check_crystal(calculation)
+    projected = calculation.parameters["projected"]
+    calculation.code.require_programs("projected dos" if projected else "dos")
 
 
 def _check_path(calculation: Calculation[Any]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from quacc.atoms.convert import StructureLike
-from quacc.atoms.vacuum import VACUUM, gap
+from quacc.atoms.vacuum import VACUUM, gap, widest
 from quacc.calculators.code import Code
 from quacc.errors import StructureError
 from quacc.runners.calculation import Calculation
@@ -29,8 +30,9 @@ def work_function(
 ) -> Calculation[WorkFunctionResult]:
     """Compute the energy of a slab, and the work functions of its two sides.
 
-    The potential far from the slab, less the Fermi energy. Sides that differ make a dipole, for
-    which the code has to correct.
+    The potential far from the slab, less the Fermi energy; of an insulator with fixed occupations,
+    less the highest occupied level, which makes it an ionisation energy. Sides that differ make a
+    dipole, for which the code has to correct.
 
     Parameters
     ----------
@@ -57,6 +59,7 @@ def _check_slab(calculation: Calculation[WorkFunctionResult]) -> None:
             f"A work function is of a slab with at least {VACUUM:g} Å of vacuum along its third "
             "cell vector, periodic in all three directions."
         )
+    calculation.code.require_programs("potential")
 
 
 def _compute(calculation: Calculation[WorkFunctionResult]) -> WorkFunctionResult:
@@ -82,17 +85,15 @@ def _compute(calculation: Calculation[WorkFunctionResult]) -> WorkFunctionResult
     return result
 
 
-def _sides(atoms: Any) -> list[tuple[float, float]]:
+def _sides(atoms: Atoms) -> list[tuple[float, float]]:
     """Return, below and above the slab, the last atom's height and the middle of the vacuum (Å).
 
     The latter is beyond the former, in the direction of the vacuum.
     """
-    length = atoms.cell.lengths()[2]
-    scaled = np.sort(atoms.get_scaled_positions()[:, 2])
-    gaps = np.diff(scaled, append=scaled[0] + 1)
-    top, half = scaled[gaps.argmax()], gaps.max() / 2
-    bottom = top + gaps.max()
-    return [(bottom * length, (bottom - half) * length), (top * length, (top + half) * length)]
+    found = widest(atoms.get_scaled_positions()[:, 2])
+    width, bottom = (part * atoms.cell.lengths()[2] for part in found)
+    middle = bottom - width / 2
+    return [(bottom, middle), (bottom - width, middle)]
 
 
 def _level(

@@ -356,6 +356,9 @@ class EspressoCode(Code):
         )
         return calculator
 
+    def require_programs(self, what: str) -> None:
+        pwscf.require_companion(self.program.start_command(), pwscf.PROGRAMS[what])
+
     def bands(
         self, parameters: Mapping[str, Any], place: Place, atoms: Atoms, kpoints: Any, empty: int
     ) -> Spectrum:
@@ -386,9 +389,7 @@ class EspressoCode(Code):
                 f"the SCF did not converge in {found.group(1)} iterations; pass input_data with a "
                 "smaller mixing_beta, a larger electron_maxstep or degauss"
             )
-        # Errors stand between two lines of %.
-        boxes = re.findall(r"%{20,}\n(.*?)\n\s*%{20,}", output + _read(directory / "CRASH"), re.S)
-        messages = [" ".join(line.split()) for box in boxes for line in box.splitlines()]
+        messages = pwscf.complaints(output + _read(directory / "CRASH"))
         messages += [line.strip() for line in output.splitlines() if "Not enough space" in line]
         if not messages:
             lines = map(str.strip, _read(directory / "espresso.err").splitlines())

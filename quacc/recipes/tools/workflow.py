@@ -219,8 +219,11 @@ def _job(name: str, chosen: tuple[str, dict[str, Any]] | None, workflow: str) ->
         chosen = chosen or (_default(workflow), {})
         code = chosen[0]
     parameters = chosen[1] if chosen is not None and chosen[0] == code else {}
-    core = importlib.import_module(f"quacc.recipes.{get_code(code).name}.core")
-    if job not in _JOBS or not hasattr(core, job):
+    core = _core(get_code(code).name)
+    if job in _JOBS and not hasattr(core, job):
+        able = [one for one in code_names() if hasattr(_core(one), job)]
+        raise ParameterError(f"{code} has no {job}. Calculators that have it: {', '.join(able)}.")
+    if job not in _JOBS:
         names = sorted(f"{code}{dot}{one}" if dot else one for one in _JOBS if hasattr(core, one))
         others = "" if dot else ", and those of other calculators, such as emt.relax_job"
         raise ParameterError(
@@ -230,6 +233,10 @@ def _job(name: str, chosen: tuple[str, dict[str, Any]] | None, workflow: str) ->
     if not parameters:
         return found
     return _PARTIALS.setdefault(digest([code, job, parameters]), partial(found, **parameters))
+
+
+def _core(code: str) -> Any:
+    return importlib.import_module(f"quacc.recipes.{code}.core")
 
 
 def calculator_name(calculator: Calculator | None) -> str:

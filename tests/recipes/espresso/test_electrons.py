@@ -259,7 +259,7 @@ def test_a_program_that_is_not_there(tmp_path):
         change_settings(commands={"espresso": str(link)}),
         pytest.raises(MissingProgramError, match="projwfc.x is not beside pw.x"),
     ):
-        dos_job(silicon(), mesh_kspacing=0.2, **{**SILICON, "kpts": [1, 1, 1]})
+        dos_job.plan(silicon(), **SILICON).check()  # before anything is computed
 
 
 def test_potentials_without_atomic_wave_functions_say_so(tmp_path):

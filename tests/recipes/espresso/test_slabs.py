@@ -8,7 +8,7 @@ import pytest
 from ase import units
 from ase.build import add_adsorbate, bulk, fcc100
 
-from quacc.errors import InputError, ParameterError, StructureError
+from quacc.errors import InputError, MissingProgramError, ParameterError, StructureError
 from quacc.recipes import report
 from quacc.recipes.espresso.core import static_job, work_function_job
 from quacc.settings import change_settings
@@ -102,6 +102,16 @@ def test_keys_without_a_dipole_are_those_from_before_there_was_one():
     assert static_job.plan(aluminium(), dipole=False, **GIVEN).key == plain.key
     assert "dipole" not in plain.parameters
     assert static_job.plan(aluminium(), dipole=True, **GIVEN).key != plain.key
+
+
+def test_pp_that_is_not_there(tmp_path):
+    link = tmp_path / "pw.x"
+    link.symlink_to("/usr/bin/pw.x")
+    with (
+        change_settings(commands={"espresso": str(link)}),
+        pytest.raises(MissingProgramError, match="pp.x is not beside pw.x"),
+    ):
+        work_function_job.plan(aluminium(), **GIVEN).check()
 
 
 def test_summary_table_and_figure(corrected, tmp_path):
