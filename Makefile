@@ -78,7 +78,7 @@ docs: .venv/.docs
 # Pins everything that the tests and the documentation need, by name and version alone.
 constraints:
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra docs \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		pyproject.toml --output-file constraints.txt
 

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task
 from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+_MOMENT = 10.0
+"""How long the end of a run waits for results that can be read but are not kept yet (s)."""
 
 
 def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
@@ -198,6 +201,9 @@ class _Storing:
         self.cache = ResultsCache(store)
         self.packer = Packer(self.cache, self._tell)
         self.submitted = self.ended = 0
+        self.running: dict[int, PrefectFuture[Any]] = {}
+        """What has not been taken yet, by the order of submission."""
+        self.taking = 0
         self.closed = False
         self.changed = threading.Condition()
 
@@ -212,11 +218,17 @@ class _Storing:
     def watch(self, future: PrefectFuture[Any], *, ours: bool) -> None:
         with self.changed:
             self.submitted += 1
-        future.add_done_callback(partial(self._end, ours))
+            number = self.submitted
+            self.running[number] = future
+        future.add_done_callback(partial(self._end, number, ours))
 
-    def _end(self, ours: bool, future: PrefectFuture[Any]) -> None:
+    def _end(self, number: int, ours: bool, future: PrefectFuture[Any]) -> None:
+        with self.changed:
+            if self.closed:
+                return
+            self.taking += 1
         try:
-            if not self.closed and _completed(future):
+            if _completed(future):
                 self.cache.keep(future.result(), ours=ours)
         # Nobody sees what a callback raises.
         except StoreError:  # the next job does
@@ -225,10 +237,16 @@ class _Storing:
             logger.error("A result could not be stored in the database: %r", error)
         finally:
             with self.changed:
+                del self.running[number]
                 self.ended += 1
+                self.taking -= 1
                 self.changed.notify_all()
             if not self.closed:
                 self._tell(self.ended, self.submitted)
+
+    def _is_taken(self) -> bool:
+        """Tell whether all that has ended is taken: a result can be read before its callback."""
+        return not self.taking and not any(map(_has_ended, self.running.values()))
 
     def _tell(self, ended: int, submitted: int) -> None:
         logger.info("%d of %d jobs ended", ended, submitted)
@@ -243,11 +261,12 @@ class _Storing:
         # Otherwise nobody waits for what still runs.
         wait = kind is None or (issubclass(kind, Exception) and self.cache.stop is None)
         self.packer.close(wait=wait)
-        if wait:
-            # A future's result can be read before its callback has run.
-            with self.changed:
-                self.changed.wait_for(lambda: self.ended == self.submitted)
-        self.closed = True
+        with self.changed:
+            if wait:
+                self.changed.wait_for(lambda: not self.running)
+            else:
+                self.changed.wait_for(self._is_taken, timeout=_MOMENT)
+            self.closed = True
         self.cache.close()
         self.packer.claims.close()
         if error and self.cache.problem:
@@ -256,6 +275,10 @@ class _Storing:
             error.add_note(
                 f"{self.cache.count} results are in the database: see `quacc results ls`."
             )
+
+
+def _has_ended(future: PrefectFuture[Any]) -> bool:
+    return bool(isinstance(future, PrefectWrappedFuture) and future.wrapped_future.done())
 
 
 def _completed(future: PrefectFuture[Any]) -> bool:

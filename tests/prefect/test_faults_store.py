@@ -23,6 +23,7 @@ from ase import Atoms
 from ase.build import bulk
 from prefect import flow, task
 
+from quacc.cache.results import ResultsCache
 from quacc.errors import StoreError
 from quacc.prefect import as_flow, cached, fan_out
 from quacc.recipes.emt.core import static_job
@@ -225,6 +226,35 @@ def test_a_store_that_stays_away_ends_a_workflow(
     assert 10 < len(ended) < 500
     waiting = Store()._journal.pending().keys
     assert {result["key"] for result in ended[11:]} <= set(waiting)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, StoreError])
+def test_what_was_read_is_kept_when_a_workflow_ends(
+    monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    """Prefect shows a result before it tells that there is one."""
+    keep, results = ResultsCache.keep, []
+
+    def slow(self: ResultsCache, *args: Any, **kwargs: Any) -> None:
+        time.sleep(0.5)
+        keep(self, *args, **kwargs)
+        if end is StoreError:
+            self.stop = StoreError("It stays away.")
+
+    monkeypatch.setattr(ResultsCache, "keep", slow)
+
+    def ending(atoms: Atoms, job: Any = static_job) -> None:
+        runs = [submit(job, atoms), submit(job, bulk("Al"))]
+        results.extend(run.result() for run in runs)
+        if end is StoreError:
+            while True:
+                time.sleep(0.01)
+                submit(job, bulk("Ni"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(end):
+        as_flow(ending)(bulk("Cu"), task(static_job))
+    assert {result["key"] for result in results} <= stored()
 
 
 def test_a_store_that_stays_away_ends_cached_jobs(

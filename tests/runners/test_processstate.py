@@ -18,6 +18,7 @@ import warnings
 import cloudpickle
 import numpy as np
 import pytest
+import threadpoolctl
 
 from quacc.cluster.transport import pack, pack_arguments, pack_calls, run_calls, run_packed, unpack
 from quacc.runners.processstate import CHANGED, capture, put_back
@@ -125,14 +126,12 @@ def test_a_folder_that_is_gone(tmp_path, monkeypatch):
     assert put_back(before) is None
 
 
-@pytest.mark.parametrize("package", ["threadpoolctl"])
-def test_numbers_of_threads(package, monkeypatch):
-    pools = pytest.importorskip(package)
-    before = pools.threadpool_info()
+def test_numbers_of_threads():
+    before = threadpoolctl.threadpool_info()
     taken = capture()
-    pools.threadpool_limits(3)
+    threadpoolctl.threadpool_limits(3)
     assert put_back(taken) is None
-    assert pools.threadpool_info() == before
+    assert threadpoolctl.threadpool_info() == before
 
 
 PROGRAM = """
