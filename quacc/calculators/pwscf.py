@@ -197,7 +197,11 @@ def _again(
             f"below the Fermi energy of {fermi.max():.2f} eV, so that states are missing. Ask for "
             f"more: empty={2 * empty + 4}."
         )
-    return Spectrum(energies, kpoints, weights, fermi, occupied)
+    said = (folder / f"{what}.out").read_text("utf-8", "replace")
+    missed = sum(map(int, re.findall(r"c_bands:\s*(\d+) eigenvalues not converged", said)))
+    told = f"{missed} eigenvalues have not converged: pass input_data with another diagonalization."
+    warnings = (told,) if missed else ()
+    return Spectrum(energies, kpoints, weights, fermi, occupied, warnings)
 
 
 def _run_companion(calculator: Any, name: str, program: str) -> None:

@@ -62,6 +62,37 @@ _SCF = Handler(
 )
 
 
+_NO_STATES = re.compile(
+    "too many bands are not converged|problems computing cholesky|eigenvectors failed to converge"
+    r"|S matrix not positive definite|zhegvd error in computing|qr\(X, 0\) failed"
+)
+"""What pw.x says where its diagonalization fails, as aiida-quantumespresso's parser knows it."""
+
+_ALGORITHMS = ("david", "ppcg", "paro", "cg")
+"""In the order in which aiida-quantumespresso tries them."""
+
+
+def _another_algorithm(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
+    data = _flat(parameters["input_data"])
+    now = str(data.get("diagonalization", "david")).lower()
+    place = _ALGORITHMS.index(now) if now in _ALGORITHMS else -1
+    name = _ALGORITHMS[(place + 1) % len(_ALGORITHMS)]
+    return {
+        **parameters,
+        "input_data": {**data, "diagonalization": name},
+    }, f"diagonalization={name}"
+
+
+_DIAGONALIZATION = Handler(
+    "The diagonalization of pw.x failed",
+    seen=lambda folder: (
+        _NO_STATES.search(_read(folder / "espresso.pwo") + _read(folder / "CRASH")) is not None
+    ),
+    change=_another_algorithm,
+    most=len(_ALGORITHMS) - 1,
+)
+
+
 def _dipole(atoms: Atoms, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return keywords of pw.x for a dipole layer in the middle of the vacuum.
 
@@ -160,7 +191,7 @@ class EspressoCode(Code):
         restart=("out",),  # the density and wave functions
         scratch=("out",),
     )
-    handlers = (_SCF, _BANDS)
+    handlers = (_SCF, _BANDS, _DIAGONALIZATION)
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
     handles = {
@@ -274,6 +305,11 @@ class EspressoCode(Code):
                 "the vacuum, or pass input_data={'assume_isolated': 'martyna-tuckerman'}."
             )
         data = _flat(parameters["input_data"])
+        if data.get("scf_must_converge", True) is not True:
+            raise ParameterError(
+                "input_data cannot set scf_must_converge to False: energy and forces of an SCF "
+                "that has not converged are no result. Pass a larger electron_maxstep or conv_thr."
+            )
         if any(name.startswith("starting_magnetization") for name in data):
             raise ParameterError(
                 "input_data cannot set starting_magnetization: it comes from the structure. Pass "
@@ -389,17 +425,40 @@ class EspressoCode(Code):
                 f"the SCF did not converge in {found.group(1)} iterations; pass input_data with a "
                 "smaller mixing_beta, a larger electron_maxstep or degauss"
             )
+        if "Maximum CPU time exceeded" in output:
+            return "it stopped at max_seconds, before the SCF had converged: leave that out"
         messages = pwscf.complaints(output + _read(directory / "CRASH"))
         messages += [line.strip() for line in output.splitlines() if "Not enough space" in line]
         if not messages:
             lines = map(str.strip, _read(directory / "espresso.err").splitlines())
             messages = [line for line in lines if line and not re.search(_NOISE, line)][:4]
         if messages:
-            return "; ".join(dict.fromkeys(messages))
+            return "; ".join([*dict.fromkeys(messages), *_advice(messages)])
         if last := [line.strip() for line in output.splitlines() if line.strip()][-_LAST:]:
             return f"it wrote no error; its last lines are: {' / '.join(last)}"
         # The file is there once the program was started.
         return _SILENT if (directory / "espresso.pwo").is_file() else None
+
+
+def _advice(messages: Sequence[str]) -> list[str]:
+    """Return what helps against errors whose words do not say it."""
+    return [words for seen, words in _HELP if any(seen.search(line) for line in messages)]
+
+
+_HELP = (
+    (
+        re.compile("invalid number of pools|some nodes have no k-points"),
+        "npool may exceed neither the number of MPI processes nor that of k-points",
+    ),
+    (
+        re.compile("charge is wrong|smearing is needed"),
+        "fixed occupations are for insulators, with all electrons in pairs or with moments",
+    ),
+    (
+        _NO_STATES,
+        "see that no atoms are too close, and try other pseudopotentials or a larger ecutwfc",
+    ),
+)
 
 
 def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
