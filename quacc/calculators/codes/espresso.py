@@ -12,10 +12,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
+from ase.data import atomic_numbers
 
 from quacc.calculators import pwscf
 from quacc.calculators.code import Code, Place, Spectrum
-from quacc.calculators.keyword import Check, Keyword, count, flag, or_none, positive
+from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, or_none, positive
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
 from quacc.errors import (
@@ -23,6 +24,7 @@ from quacc.errors import (
     ParameterError,
     StructureError,
     require_count,
+    require_number,
     suggest,
 )
 from quacc.extras import charge_of
@@ -43,6 +45,22 @@ def _files_of_elements(name: str, value: Any) -> None:
 def _own_keywords(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ParameterError(f"{name} must be a dictionary of pw.x's own keywords, not {value!r}.")
+
+
+def _manifolds(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ParameterError(
+            f"{name} must be {{manifold: eV}} such as {{'Fe-3d': 4.0}}: {value!r}."
+        )
+    for manifold, energy in value.items():
+        element, _, shell = str(manifold).partition("-")
+        if element not in atomic_numbers or not re.fullmatch("[1-7][spdf]", shell):
+            raise ParameterError(
+                f"{name} names shells such as 'Fe-3d' or 'O-2p', but {manifold!r} is none."
+            )
+        require_number(**{f"{name} of {manifold}": energy})
+    if len({str(manifold).partition("-")[0] for manifold in value}) < len(value):
+        raise ParameterError(f"{name} takes one shell of an element, not {', '.join(value)}.")
 
 
 def _mix_less(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
@@ -181,6 +199,14 @@ class EspressoCode(Code):
             "correct for the dipole of a slab, whose vacuum is along the third cell vector",
             flag,
         ),
+        "hubbard_u": Keyword(
+            None,
+            "Hubbard U (eV) by shell, such as {'Fe-3d': 4.0}",
+            Check("", _manifolds),
+        ),
+        "hubbard_projectors": Keyword(
+            "ortho-atomic", "of the Hubbard U", one_of("ortho-atomic", "atomic")
+        ),
     }
     options = {"npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count)}
     program = Program(
@@ -256,8 +282,18 @@ class EspressoCode(Code):
             data["nspin"] = 2
         if parameters.get("dipole"):
             data |= _dipole(atoms, flat)
-        # What it means is in input_data, and keys stay those from before there was one.
-        others = {name: value for name, value in parameters.items() if name != "dipole"}
+        # Keys stay those from before there were these; what the first means is in input_data.
+        absent = {"dipole"}
+        shells = {
+            name: float(value)
+            for name, value in (parameters.get("hubbard_u") or {}).items()
+            if name.partition("-")[0] in found
+        }
+        if not shells:
+            absent |= {"hubbard_u", "hubbard_projectors"}
+        others = {name: value for name, value in parameters.items() if name not in absent}
+        if shells:
+            others["hubbard_u"] = dict(sorted(shells.items()))
         return {**others, "pseudopotentials": found, "input_data": data}
 
     def merged(self, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,6 +350,11 @@ class EspressoCode(Code):
             raise ParameterError(
                 "input_data cannot set starting_magnetization: it comes from the structure. Pass "
                 "the moments with atoms.set_initial_magnetic_moments()."
+            )
+        if any(name.startswith("hubbard_u(") for name in data):
+            raise ParameterError(
+                "input_data cannot set Hubbard_U, whose numbers of species depend on the moments. "
+                "Pass hubbard_u={'Fe-3d': 4.0}."
             )
         folder = self.folder()
         functionals = {
@@ -390,6 +431,13 @@ class EspressoCode(Code):
             kpts=parameters["kpts"],
             kspacing=None if parameters["kpts"] else parameters["kspacing"],
         )
+        if shells := parameters.get("hubbard_u"):
+            version = re.match(r"(\d+)\.(\d+)", self.program.version() or "")
+            calculator.hubbard = pwscf.Hubbard(
+                shells,
+                parameters["hubbard_projectors"],
+                as_card=version is None or tuple(map(int, version.groups())) >= (7, 1),
+            )
         return calculator
 
     def require_programs(self, what: str) -> None:
@@ -509,6 +557,8 @@ _DECIDED = frozenset(
 class _Espresso(Espresso):
     """Starts from the density of the step before, or of the checkpoint."""
 
+    hubbard: pwscf.Hubbard | None = None
+
     def write_inputfiles(self, atoms: Any, properties: Any) -> None:
         saved = Path(self.directory) / "out" / "pwscf.save"
         known = any(saved.glob("charge-density*"))
@@ -516,6 +566,8 @@ class _Espresso(Espresso):
         electrons["startingpot"] = "file" if known else "atomic"
         free = atoms.copy()
         free.set_constraint()  # else pw.x would report no forces on fixed atoms
+        if self.hubbard:
+            self.hubbard.into(self.parameters, free)
         super().write_inputfiles(free, properties)
 
     def calculate(
@@ -528,6 +580,8 @@ class _Espresso(Espresso):
                 "electrons are missing above it, and the energy is wrong. Give input_data a larger "
                 "nbnd."
             )
+        if self.hubbard:
+            self.hubbard.require_used(_read(Path(self.directory) / "espresso.pwo"))
         self.results.pop("magmoms", None)  # ASE's reader has zeros for them
         self.results.pop("magmom", None)
         self.results |= _moments(_read(Path(self.directory) / "espresso.pwo"), len(atoms))
