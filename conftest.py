@@ -42,6 +42,7 @@ REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 
 PROGRAMS = {
     "ml": POTENTIALS,
+    "abinit": "abinit",
     "espresso": "pw.x",
     "mopac": "mopac",
     "slurm": "slurmctld",

@@ -20,6 +20,7 @@ from quacc.recipes.tools.workflow import with_calculator
 
 HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (1, 1, 1)}
 OPTIONS = {
+    "abinit": {"ecut": 8, "kpts": (1, 1, 1)},
     "emt": {},
     "lj": {"epsilon": 0.0104, "sigma": 2.0},
     "mopac": {},
@@ -28,7 +29,8 @@ OPTIONS = {
     "chgnet": {},
     "sevenn": {},
 }
-ELECTRONS = ("mopac", "tblite", "espresso")
+ELECTRONS = ("mopac", "tblite", "espresso", "abinit")
+PLANE_WAVES = ("espresso", "abinit")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
 CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
@@ -36,7 +38,7 @@ CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS 
 
 def small(name):
     """Two atoms that the code computes within a second."""
-    if name == "espresso":
+    if name in PLANE_WAVES:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
     if name in ELECTRONS:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
@@ -87,7 +89,7 @@ def check_partial_occupancy(name, says):
 
 
 def check_pbc(name, says):
-    if name in ("tblite", "espresso"):
+    if name in ("tblite", *PLANE_WAVES):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):
@@ -151,6 +153,12 @@ def check_moments(name, says):
         result = static(name, magnetic, input_data={"tot_magnetization": 2, "nbnd": 4})
         assert result["parameters"]["input_data"]["nspin"] == 2
         assert result["results"]["magmom"] == pytest.approx(2, abs=1e-2)
+        return
+    if name == "abinit":
+        stretched = small(name)
+        stretched.positions[1, 2] = 2.5  # halfway through its cell
+        stretched.set_initial_magnetic_moments([1, 1])
+        assert static(name, stretched)["results"]["magmom"] == pytest.approx(2, abs=0.1)
         return
     assert energy(name, magnetic) > energy(name, small(name)) + 1  # the triplet is not bound
     odd = small(name)
