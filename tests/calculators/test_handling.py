@@ -203,17 +203,17 @@ def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     request.applymarker(getattr(pytest.mark, name))
     radical = molecule("CH3")
     radical.set_initial_magnetic_moments(None)
-    result = jobs(name).freq_job(radical)
+    result = jobs(name).freq_job(radical, **OPTIONS[name])
     assert result["thermo"]["spin"] == 0.5
     assert sum("doublet" in text for text in result["warnings"]) == 1
     with pytest.raises(InputError, match="cannot be 0"):
-        jobs(name).freq_job(radical, spin=0)
-    even = jobs(name).freq_job("H2O")
+        jobs(name).freq_job(radical, spin=0, **OPTIONS[name])
+    even = jobs(name).freq_job("H2O", **OPTIONS[name])
     assert even["thermo"]["spin"] == 0
     assert not any("doublet" in text for text in even["warnings"])
     named = radical.copy()
     named.set_initial_magnetic_moments([1, 0, 0, 0])
-    same = jobs(name).freq_job(named)["thermo"]
+    same = jobs(name).freq_job(named, **OPTIONS[name])["thermo"]
     assert same["entropy"] == pytest.approx(result["thermo"]["entropy"], abs=2e-5)
 
 

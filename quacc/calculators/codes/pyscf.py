@@ -59,6 +59,8 @@ _GUESSES = ("minao", "atom", "huckel", "mod_huckel", "hcore", "1e", "sap", "vsap
 def _attributes(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ParameterError(f"{name} must be {{attribute: value}}, not {value!r}.")
+    one: str
+    given: Any
     for one, given in value.items():
         if one not in _SCF:
             raise ParameterError(
@@ -68,7 +70,9 @@ def _attributes(name: str, value: Any) -> None:
         if _SCF[one] is str:
             if given not in _GUESSES:
                 raise ParameterError(f"{one} must be one of {', '.join(_GUESSES)}, not {given!r}.")
-        elif isinstance(given, bool) or not isinstance(given, int | _SCF[one]) or given < 0:
+            continue
+        kinds = (int, _SCF[one])
+        if isinstance(given, bool) or not isinstance(given, kinds) or not given >= 0:
             raise ParameterError(f"{one} must be a number, not below zero, not {given!r}.")
 
 
@@ -107,9 +111,7 @@ class PySCFCode(Code):
         ),
         "conv_tol": Keyword(1e-9, "how much the energy may still change (Hartree)", positive),
         "max_cycle": Keyword(100, "maximum number of SCF cycles", count),
-        "grid_level": Keyword(
-            3, "of the integration grid: more is finer", Check("0 to 9", _level)
-        ),
+        "grid_level": Keyword(3, "of the integration grid: more is finer", Check("0 to 9", _level)),
         "scf": Keyword(
             {},
             f"how the SCF converges otherwise, such as {{'level_shift': 0.2}}: "
@@ -256,7 +258,7 @@ def _names_of_functionals() -> dict[int, str]:
 
     found: dict[int, str] = {}
     for name, number in libxc.XC_CODES.items():
-        if not isinstance(number, str) and name.count("_") >= 2 or name in ("LDA_X",):
+        if not isinstance(number, str) and "_" in name:
             found.setdefault(int(number), name)
     return found
 
@@ -309,7 +311,7 @@ def core_potentials(symbols: Sequence[str], parameters: Mapping[str, Any]) -> di
             raise ParameterError(
                 f"PySCF has no effective core potential {named[symbol]!r} for {symbol}."
             )
-        if plain.startswith(("bfd", "ccecp")) or plain.endswith("pp") and "ccp" in plain:
+        if plain.startswith(("bfd", "ccecp")) or (plain.endswith("pp") and "ccp" in plain):
             raise ParameterError(
                 f"The basis set {name!r} is made for an effective core potential of {symbol}, "
                 f"which PySCF does not name with it. Pass ecp={{{symbol!r}: …}}."
@@ -321,9 +323,9 @@ class _PySCF(Calculator):
     """PySCF, with the molecule of each call.
 
     PySCF's own class for ASE is made for one molecule, and its forces leave out that the grid moves
-    with the atoms, so that they are not the derivative of the energy. Each SCF starts anew: from the
-    density of the step before, methanol takes 8 cycles instead of 9, but what is found would depend
-    on where the atoms came from.
+    with the atoms, so that they are not the derivative of the energy. Each SCF starts anew: from
+    the density of the step before, methanol takes 8 cycles instead of 9, but what is found would
+    depend on where the atoms came from.
     """
 
     implemented_properties = ["energy", "forces", "dipole"]
@@ -340,6 +342,7 @@ class _PySCF(Calculator):
     ) -> None:
         """Compute everything: forces take less time than the SCF."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         solver = _solver(self.atoms, self._given, self._memory)
         energy = solver.kernel()
         if not solver.converged:
