@@ -67,6 +67,7 @@ JOBS = {
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
     "abinit": (["boxed"], {"ecut": 8, "kpts": (2, 1, 1)}),
+    "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
 }
@@ -91,6 +92,7 @@ AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
 MARKS = {name: getattr(pytest.mark, name) for name in ("abinit", "tblite", "espresso")}
+MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "pyscf")}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

@@ -26,11 +26,13 @@ OPTIONS = {
     "mopac": {},
     "tblite": {},
     "espresso": HYDROGEN,
+    "pyscf": {"xc": "HF", "basis": "STO-3G"},
     "chgnet": {},
     "sevenn": {},
 }
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit")
 PLANE_WAVES = ("espresso", "abinit")
+ELECTRONS = ("mopac", "tblite", "espresso", "pyscf")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
 CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
@@ -90,6 +92,7 @@ def check_partial_occupancy(name, says):
 
 def check_pbc(name, says):
     if name in ("tblite", *PLANE_WAVES):
+    if name in ("tblite", "espresso", "pyscf"):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):
@@ -204,23 +207,23 @@ def check_velocities(name, says):
     assert after.get_velocities()[:, 0] == pytest.approx([0.01, 0.01], rel=1e-2)
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
 def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     """R ln 2 = 5.763 J/(mol K) = 5.9728e-5 eV/K of entropy."""
     request.applymarker(getattr(pytest.mark, name))
     radical = molecule("CH3")
     radical.set_initial_magnetic_moments(None)
-    result = jobs(name).freq_job(radical)
+    result = jobs(name).freq_job(radical, **OPTIONS[name])
     assert result["thermo"]["spin"] == 0.5
     assert sum("doublet" in text for text in result["warnings"]) == 1
     with pytest.raises(InputError, match="cannot be 0"):
-        jobs(name).freq_job(radical, spin=0)
-    even = jobs(name).freq_job("H2O")
+        jobs(name).freq_job(radical, spin=0, **OPTIONS[name])
+    even = jobs(name).freq_job("H2O", **OPTIONS[name])
     assert even["thermo"]["spin"] == 0
     assert not any("doublet" in text for text in even["warnings"])
     named = radical.copy()
     named.set_initial_magnetic_moments([1, 0, 0, 0])
-    same = jobs(name).freq_job(named)["thermo"]
+    same = jobs(name).freq_job(named, **OPTIONS[name])["thermo"]
     assert same["entropy"] == pytest.approx(result["thermo"]["entropy"], abs=2e-5)
 
 
@@ -273,7 +276,7 @@ def test_a_layer_is_not_served_by_tblite_either():
         _ = static_job.plan(layer).key
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
 def test_charges_of_every_type(name, request):
     request.applymarker(getattr(pytest.mark, name))
     results = [static(name, "H2O", charge=one) for one in (1, np.int64(1), np.float64(1.0), 1.0)]
