@@ -11,7 +11,8 @@ import re
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, files
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,9 @@ _COMMANDS = {
     "fix",
 }
 """Commands of LAMMPS that say what the potential is, and nothing else."""
+
+_VARIABLE = ("comb", "comb3", "reaxff")
+"""Pair styles with variable charges."""
 
 _SAFE = re.compile(r"[\w ./*+:=,-]*")
 _PLACES = re.compile(r"\{(potential\d*|elements)\}")
@@ -170,12 +174,7 @@ class LAMMPSCode(FilePotential):
 
     def version(self) -> str:
         self.require_here()
-        try:
-            return super().version()
-        except PackageNotFoundError:  # built with LAMMPS itself, and put in PYTHONPATH
-            import lammps
-
-            return f"lammps {lammps.__version__}"
+        return _version()
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name pair style and units.
@@ -222,6 +221,11 @@ class LAMMPSCode(FilePotential):
                     f"The pair style {parameters['pair_style']!r} takes charges from the "
                     "structure, which has none. Pass them with atoms.set_initial_charges()."
                 )
+        if parameters["pair_style"].split()[0] in _VARIABLE and not _equilibrates(parameters):
+            raise ParameterError(
+                f"The pair style {parameters['pair_style']!r} finds its charges itself: pass "
+                "commands=['fix charges all qeq/… …'] as in LAMMPS's manual."
+            )
         _require_named(parameters)
         paths = self.files(parameters)
         style = parameters["pair_style"].split()[0]
@@ -241,6 +245,16 @@ class LAMMPSCode(FilePotential):
         return found
 
 
+@cache
+def _version() -> str:
+    try:
+        return f"lammps {version('lammps')}"
+    except PackageNotFoundError:  # built with LAMMPS itself, and put in PYTHONPATH
+        import lammps
+
+        return f"lammps {lammps.__version__}"
+
+
 def _style_of(names: Sequence[str]) -> str:
     for suffix in sorted(STYLES, key=len, reverse=True):
         if names and Path(names[0]).name.endswith(suffix):
@@ -255,7 +269,11 @@ def _style_of(names: Sequence[str]) -> str:
 def _has_charges(parameters: Mapping[str, Any]) -> bool:
     """Return whether the potential takes charges from the structure."""
     kspace = any(line.startswith("kspace_style") for line in parameters["commands"])
-    return kspace or "coul" in parameters["pair_style"]
+    return (kspace or "coul" in parameters["pair_style"]) and not _equilibrates(parameters)
+
+
+def _equilibrates(parameters: Mapping[str, Any]) -> bool:
+    return any(line.startswith("fix") for line in parameters["commands"])
 
 
 def _require_named(parameters: Mapping[str, Any]) -> None:
@@ -459,7 +477,10 @@ class _LAMMPS(QuickCheck, Calculator):
 
     def _run(self, atoms: Atoms) -> dict[str, Any]:
         boxed = in_vacuum(atoms, self._width)
-        of = atoms.numbers.tobytes(), atoms.get_initial_charges().tobytes()
+        if not _has_charges(self._parameters):
+            boxed = boxed.copy()
+            boxed.set_initial_charges()
+        of = boxed.numbers.tobytes(), boxed.get_initial_charges().tobytes()
         try:
             if self._library is None or self._of != of:
                 self._start(boxed, of)
