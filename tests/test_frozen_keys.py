@@ -19,6 +19,7 @@ from ase.constraints import FixAtoms, FixBondLengths
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.calculators.potential import Potential
+from quacc.calculators.potential_file import FilePotential
 from quacc.key import digest
 from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
@@ -70,6 +71,9 @@ JOBS = {
     "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
+    "lammps": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
+    "eam": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
+    "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
 }
 """For each calculator, structures and keywords."""
 
@@ -122,7 +126,7 @@ FLOWS = {
 def _frozen(code):
     """Return a version, and weights, that stay when the program is another one."""
     same = {"version": lambda self: "frozen"}
-    if isinstance(code, Potential):
+    if isinstance(code, Potential | FilePotential):
         same["files"] = lambda self, parameters: []
     return patch.multiple(type(code), **same)
 

@@ -29,12 +29,16 @@ OPTIONS = {
     "pyscf": {"xc": "HF", "basis": "STO-3G"},
     "chgnet": {},
     "sevenn": {},
+    "lammps": {"potential": "Cu_mishin1.eam.alloy"},
+    "eam": {"potential": "Cu_mishin1.eam.alloy"},
+    "tersoff": {"potential": "Si.tersoff"},
 }
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit")
 PLANE_WAVES = ("espresso", "abinit")
 ELECTRONS = ("mopac", "tblite", "espresso", "pyscf")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
+MARKS |= dict.fromkeys(("lammps", "eam", "tersoff"), pytest.mark.lammps)
 CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
 
 
@@ -44,7 +48,8 @@ def small(name):
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
     if name in ELECTRONS:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
-    return Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+    element = "Si" if name == "tersoff" else "Cu"
+    return Atoms(f"{element}2", [[0, 0, 0], [0, 0, 2.4]])
 
 
 def jobs(name):
