@@ -66,6 +66,7 @@ JOBS = {
     "mopac": (["H2O", "heavy", "radical", "cation"], {}),
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
+    "cp2k": (["boxed", "H2O", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
 }
@@ -89,7 +90,7 @@ ALLOY.symbols[0] = "Au"
 AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
-MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso")}
+MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "cp2k")}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

@@ -25,10 +25,11 @@ OPTIONS = {
     "mopac": {},
     "tblite": {},
     "espresso": HYDROGEN,
+    "cp2k": {"basis_set": "SZV-MOLOPT-SR-GTH", "cutoff": 150.0, "rel_cutoff": 30.0},
     "chgnet": {},
     "sevenn": {},
 }
-ELECTRONS = ("mopac", "tblite", "espresso")
+ELECTRONS = ("mopac", "tblite", "espresso", "cp2k")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
 CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
@@ -38,6 +39,8 @@ def small(name):
     """Two atoms that the code computes within a second."""
     if name == "espresso":
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    if name == "cp2k":
+        return Atoms("H2", [[2.5, 2.5, 2.1], [2.5, 2.5, 2.9]], cell=[5, 5, 5])
     if name in ELECTRONS:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
     return Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
@@ -87,7 +90,7 @@ def check_partial_occupancy(name, says):
 
 
 def check_pbc(name, says):
-    if name in ("tblite", "espresso"):
+    if name in ("tblite", "espresso", "cp2k"):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):

@@ -75,6 +75,38 @@ def _sections(name: str, value: Any) -> None:
     _upper(value)
 
 
+def _other_minimizer(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
+    steps = max(2 * parameters["max_scf"], 20)
+    if _is_metallic(folder):
+        scf: dict[str, Any] = {"MIXING": {"ALPHA": 0.05, "NBUFFER": 8}}
+        words = f"a mixing of 0.05 and {steps} steps"
+    else:
+        scf = {
+            "OT": {"PRECONDITIONER": "FULL_SINGLE_INVERSE", "MINIMIZER": "CG"},
+            "OUTER_SCF": {"EPS_SCF": parameters["eps_scf"], "MAX_SCF": 5},
+        }
+        words = f"orbital transformation (OT) and up to 6 times {steps} steps"
+    data = _merge(parameters["input_data"], {"FORCE_EVAL": {"DFT": {"SCF": scf}}})
+    return {**parameters, "input_data": data, "max_scf": steps}, words
+
+
+def _is_metallic(folder: Path) -> bool:
+    """Return whether the input is one that OT cannot take."""
+    return re.search(r"(?m)^\s*&(KPOINTS|SMEAR)\b", _read(folder / "cp2k.inp")) is not None
+
+
+_SCF = Handler(
+    "The SCF of CP2K did not converge",
+    # What the user has chosen is not changed.
+    seen=lambda folder: (
+        _not_converged(_read(folder / "cp2k.out"))
+        and re.search(r"(?m)^\s*(&OT|&OUTER_SCF|NBUFFER)\b", _read(folder / "cp2k.inp")) is None
+    ),
+    change=_other_minimizer,
+    most=1,
+)
+
+
 class CP2KCode(Code):
     name = "cp2k"
     title = "CP2K (Quickstep: Gaussians and plane waves)"
@@ -134,6 +166,7 @@ class CP2KCode(Code):
     )
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
+    handlers = (_SCF,)
     one_spin = True
     handles = {
         "pbc": "honoured: all three, or none in a box (Martyna-Tuckerman); one or two are refused",
@@ -283,7 +316,16 @@ class CP2KCode(Code):
                     f"The pseudopotential {', '.join(others)} was made for another functional than "
                     f"{xc}."
                 )
-        if not atoms.pbc.any() and not _is_wavelet(parameters):
+        solver = _solver(parameters)
+        if not atoms.pbc.any() and solver != "MT":
+            places = atoms.cell.scaled_positions(atoms.positions) * _heights(atoms)
+            nearest = min(places.min(), (_heights(atoms) - places).min())
+            if nearest < _TAIL / 2:
+                raise StructureError(
+                    f"With the Poisson solver {solver}, a molecule must lie inside its box, but an "
+                    f"atom is {nearest:.1f} Å from its side. Center it: atoms.center()."
+                )
+        if not atoms.pbc.any() and solver != "WAVELET":
             extent = np.ptp(atoms.positions, axis=0).max(initial=0.0)
             needed = 2 * (extent + _TAIL)
             width = _heights(atoms).min()
@@ -312,10 +354,20 @@ class CP2KCode(Code):
         if not atoms.pbc.any():
             return
         electrons = self.electron_count(atoms, parameters)
-        free = parameters["electronic_temperature"] is not None
-        if named is not None or not free:
-            kept = named - 1 if named is not None else (unpaired or 0)
-            check_spin(electrons, kept, atoms.get_chemical_formula())
+        whole_ones = parameters["electronic_temperature"] is None
+        if named is not None:
+            check_spin(electrons, named - 1, atoms.get_chemical_formula())
+        elif whole_ones and (electrons - (unpaired or 0)) % 2:
+            raise StructureError(
+                f"{atoms.get_chemical_formula()} has {electrons} electrons in its cell, and its "
+                f"magnetic moments say {unpaired or 0} unpaired ones, which cannot be with whole "
+                "occupations. Give a metal an electronic_temperature (K), or correct the moments."
+            )
+        if named is not None and not whole_ones and _mesh(atoms, parameters) != (1, 1, 1):
+            raise ParameterError(
+                "CP2K keeps no multiplicity of a crystal with k-points and smeared occupations: "
+                "leave multiplicity out, and give magnetic moments that the SCF starts from."
+            )
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]
@@ -417,7 +469,7 @@ def input_text(code: CP2KCode, atoms: Atoms, parameters: Mapping[str, Any], agai
         dft["SCF"]["MIXING"] = {"METHOD": "BROYDEN_MIXING", "ALPHA": 0.2}
     kinds, labels = _kinds(atoms, moments)
     given_kinds = parameters["input_data"].get("FORCE_EVAL", {}).get("SUBSYS", {}).get("KIND", [])
-    more = {one["_"]: one for one in _several(given_kinds)}
+    more = {str(one["_"]).upper(): one for one in _several(given_kinds)}
     sections: dict[str, Any] = {
         "GLOBAL": {"PROJECT": "cp2k", "RUN_TYPE": "ENERGY_FORCE", "PRINT_LEVEL": "MEDIUM"},
         "FORCE_EVAL": {
@@ -480,6 +532,12 @@ class _CP2K(Calculator):
         self._command = command
         self._folder = folder
 
+    def write_inputfiles(self, atoms: Atoms, properties: Sequence[str]) -> None:
+        """Write the input, to start from the wave functions that are in the folder."""
+        saved = [self._folder / f"cp2k-RESTART.{ending}" for ending in ("wfn", "kp")]
+        again = any(file.is_file() for file in saved)
+        (self._folder / "cp2k.inp").write_text(self._text(atoms, again))
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -488,9 +546,9 @@ class _CP2K(Calculator):
     ) -> None:
         """Run CP2K, and read what it prints."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         folder, output = self._folder, self._folder / "cp2k.out"
-        again = any((folder / f"cp2k-RESTART.{one}").is_file() for one in ("wfn", "kp"))
-        (folder / "cp2k.inp").write_text(self._text(self.atoms, again))
+        self.write_inputfiles(self.atoms, properties)
         output.unlink(missing_ok=True)  # CP2K appends
         with (folder / "cp2k.log").open("w") as log:
             command = [*self._command, "-i", "cp2k.inp", "-o", "cp2k.out"]
@@ -521,7 +579,8 @@ def _results(text: str, natoms: int, periodic: bool) -> dict[str, Any]:
     """
     energies = re.findall(r"ENERGY\| Total FORCE_EVAL \( QS \) energy \[\S+\]:?\s+(\S+)", text)
     forces = re.search(
-        r"ATOMIC FORCES in \[a\.u\.\].*?\n((?:\s+\d+\s+\d+\s+\S+(?:\s+-?[\d.]+(?:E[+-]\d+)?){3}\n)+)"
+        r"ATOMIC FORCES in \[a\.u\.\].*?\n"
+        r"((?:\s+\d+\s+\d+\s+\S+(?:\s+-?[\d.]+(?:E[+-]\d+)?){3}\n)+)"
         r"|FORCES\| Atomic forces \[hartree/bohr\].*?\n((?:\s*FORCES\|\s+\d+\s.*\n)+)",
         text,
         re.S,
@@ -563,21 +622,25 @@ def _stress(text: str) -> Any:
     return full_3x3_to_voigt_6_stress(-unit * tensor)  # a pressure is positive there
 
 
-def _unconverged(text: str) -> str | None:
-    """Return what there is to say about an SCF that did not converge; None if it did.
-
-    CP2K before 2024.1 only warns. An outer loop counts, where there is one.
-    """
+def _not_converged(text: str) -> bool:
+    """Return whether the SCF did not converge, which CP2K before 2024.1 only warns of."""
+    # An outer loop counts, where there is one.
     outer = re.findall(r"outer SCF loop (converged|FAILED)", text)
     inner = re.findall(r"SCF run (converged|NOT converged)", text)
-    if not inner:
-        return None if "PROGRAM ENDED" not in text else "nothing says that the SCF converged"
-    if (outer or inner)[-1] == "converged":
-        return None
-    return (
-        "the SCF did not converge; raise max_scf, give a metal an electronic_temperature (K), or "
-        "an insulator input_data={'FORCE_EVAL': {'DFT': {'SCF': {'OT': {}}}}} with kspacing=None"
-    )
+    return bool(inner) and (outer or inner)[-1] != "converged"
+
+
+def _unconverged(text: str) -> str | None:
+    """Return what there is to say about an SCF that did not converge; None if it did."""
+    if _not_converged(text):
+        return (
+            "the SCF did not converge; raise max_scf, give a metal an electronic_temperature (K), "
+            "or an insulator input_data={'FORCE_EVAL': {'DFT': {'SCF': {'OT': {}}}}} with "
+            "kspacing=None"
+        )
+    if "PROGRAM ENDED" in text and "SCF run converged" not in text:
+        return "nothing in its output says that the SCF converged"
+    return None
 
 
 def _complaints(text: str) -> list[str]:
@@ -640,9 +703,10 @@ def _heights(atoms: Atoms) -> Any:
     return 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
 
 
-def _is_wavelet(parameters: Mapping[str, Any]) -> bool:
+def _solver(parameters: Mapping[str, Any]) -> str:
+    """Return the Poisson solver of a molecule."""
     section = parameters["input_data"].get("FORCE_EVAL", {}).get("DFT", {}).get("POISSON", {})
-    return str(section.get("POISSON_SOLVER", section.get("PSOLVER"))).upper() == "WAVELET"
+    return str(section.get("POISSON_SOLVER", section.get("PSOLVER", "MT"))).upper()
 
 
 def _upper(data: Mapping[str, Any], path: str = "input_data") -> dict[str, Any]:
@@ -684,8 +748,8 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     found = dict(below)
     for name, value in above.items():
         old = found.get(name)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        found[name] = _merge(old, value) if both else value
+        nested = isinstance(value, Mapping) and isinstance(old, Mapping)
+        found[name] = _merge(old or {}, value) if nested else value
     return found
 
 
@@ -759,7 +823,8 @@ def _refuse_decided(parameters: Mapping[str, Any]) -> None:
     if other := sorted(data.keys() - {*_DECIDED[""].split()}):
         raise ParameterError(
             f"input_data cannot have the section {other[0]}: quacc moves the atoms, one SCF at a "
-            f"time, and relaxations and dynamics are jobs of their own.{suggest(other[0], ['GLOBAL', 'FORCE_EVAL'])}"
+            "time, and relaxations and dynamics are jobs of their own."
+            f"{suggest(other[0], ['GLOBAL', 'FORCE_EVAL'])}"
         )
     decided = {path: {*names.split()} for path, names in _DECIDED.items() if path}
     if parameters["xc"] is not None:
@@ -772,7 +837,6 @@ def _refuse_decided(parameters: Mapping[str, Any]) -> None:
         symbol = str(kind["_"]).capitalize()
         if symbol not in parameters["basis_set"]:
             raise ParameterError(f"input_data has a KIND {symbol}, but the structure has none.")
-        kind["_"] = symbol.upper()
         for basis in _several(kind.get("BASIS_SET", [])):
             words = str(basis).split()
             if len(words) < 2 or words[0].upper() == "ORB":
