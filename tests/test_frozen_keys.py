@@ -69,6 +69,7 @@ JOBS = {
     "espresso": (["boxed"], HYDROGEN),
     "abinit": (["boxed"], {"ecut": 8, "kpts": (2, 1, 1)}),
     "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
+    "cp2k": (["boxed", "H2O", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
     "lammps": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
@@ -97,6 +98,7 @@ AS_IT_IS = {"fmax": 100.0}
 
 MARKS = {name: getattr(pytest.mark, name) for name in ("abinit", "tblite", "espresso")}
 MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "pyscf")}
+MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "cp2k")}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

@@ -27,6 +27,7 @@ OPTIONS = {
     "tblite": {},
     "espresso": HYDROGEN,
     "pyscf": {"xc": "HF", "basis": "STO-3G"},
+    "cp2k": {"basis_set": "SZV-MOLOPT-SR-GTH", "cutoff": 150.0, "rel_cutoff": 30.0},
     "chgnet": {},
     "sevenn": {},
     "lammps": {"potential": "Cu_mishin1.eam.alloy"},
@@ -36,6 +37,7 @@ OPTIONS = {
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit")
 PLANE_WAVES = ("espresso", "abinit")
 ELECTRONS = ("mopac", "tblite", "espresso", "pyscf")
+ELECTRONS = ("mopac", "tblite", "espresso", "cp2k")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
 MARKS |= dict.fromkeys(("lammps", "eam", "tersoff"), pytest.mark.lammps)
@@ -46,6 +48,8 @@ def small(name):
     """Two atoms that the code computes within a second."""
     if name in PLANE_WAVES:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    if name == "cp2k":
+        return Atoms("H2", [[2.5, 2.5, 2.1], [2.5, 2.5, 2.9]], cell=[5, 5, 5])
     if name in ELECTRONS:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
     element = "Si" if name == "tersoff" else "Cu"
@@ -98,6 +102,7 @@ def check_partial_occupancy(name, says):
 def check_pbc(name, says):
     if name in ("tblite", *PLANE_WAVES):
     if name in ("tblite", "espresso", "pyscf"):
+    if name in ("tblite", "espresso", "cp2k"):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):
