@@ -96,9 +96,9 @@ ALLOY.symbols[0] = "Au"
 AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
-MARKS = {name: getattr(pytest.mark, name) for name in ("abinit", "tblite", "espresso")}
-MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "pyscf")}
-MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "cp2k")}
+MARKS = {
+    name: getattr(pytest.mark, name) for name in ("abinit", "cp2k", "espresso", "pyscf", "tblite")
+}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

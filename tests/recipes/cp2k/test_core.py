@@ -116,9 +116,6 @@ def test_the_triplet_of_oxygen_is_that_of_an_input_by_hand(tmp_path):
     np.testing.assert_allclose(result["forces"], forces * HARTREE / BOHR, atol=1e-5)
     assert result["magmom"] == pytest.approx(2, abs=1e-5)
     assert result["magmoms"] == pytest.approx([1, 1], abs=1e-5)
-    singlet = oxygen.copy()
-    singlet.set_initial_magnetic_moments(None)
-    assert static_job(singlet, **FAST)["results"]["energy"] > result["energy"] + 0.5
 
 
 def test_water_is_that_of_the_shell_of_ase(tmp_path, monkeypatch):
@@ -158,7 +155,7 @@ def test_the_bond_of_hydrogen_and_its_vibration():
 
     PBE comes within some per cent. With one atom fixed, the reduced mass is twice as large.
     """
-    better = {**FAST, "basis_set": "DZVP-MOLOPT-SR-GTH"}
+    better = {**FAST, "basis_set": "DZVP-MOLOPT-SR-GTH", "cutoff": 250.0}
     hydrogen = boxed("H2")
     hydrogen.set_constraint(FixAtoms([0]))
     relaxed = relax_job(hydrogen, **better)
@@ -173,47 +170,44 @@ def test_the_bond_of_hydrogen_and_its_vibration():
     assert frequency * np.sqrt(2) == pytest.approx(4401, rel=0.05)
 
 
-CRYSTAL = Atoms("H2", [[0.1, 0, 0.2], [0.3, 0.4, 1.1]], cell=[[3, 0, 0], [0.4, 3, 0], [0, 0, 3]])
+CRYSTAL = Atoms("H2", [[0.1, 0, 0.2], [0.3, 0.4, 1.1]], cell=[[4, 0, 0], [0.4, 4, 0], [0, 0, 4]])
 CRYSTAL.pbc = True
-HOT = {**FAST, "electronic_temperature": 20000.0, "eps_scf": 1e-8}
+HOT = {**FAST, "cutoff": 250.0, "electronic_temperature": 20000.0}
 
 
 def test_forces_and_stress_with_smeared_occupations_are_derivatives_of_the_energy():
-    atoms = CRYSTAL.copy()
-    options = {**HOT, "kspacing": None}
-
-    def energy(structure):
-        return static_job(structure, **options)["results"]["energy"]
-
-    result = static_job(atoms, **options)
+    options = {**HOT, "kspacing": None, "eps_scf": 1e-8}
+    result = static_job(CRYSTAL, **options)
     found = result["results"]
     entropy = re.search(r"Electronic entropic energy:\s+(\S+)", unzipped(result, "cp2k.out"))
-    assert float(entropy[1]) * HARTREE < -0.1  # so that it matters which energy is returned
-    energies = []
-    for sign in (1, -1):
-        moved = atoms.copy()
-        moved.positions[1, 2] += sign * 0.01
-        energies.append(energy(moved))
-    assert found["forces"][1, 2] == pytest.approx((energies[1] - energies[0]) / 0.02, abs=2e-3)
-    for index, strain in ((2, np.diag([0, 0, 1.0])), (5, [[0, 0.5, 0], [0.5, 0, 0], [0, 0, 0]])):
+    assert float(entropy[1]) * HARTREE < -0.4  # so that it matters which energy is returned
+    shifts = np.array([[0.3, 0.2, -0.5], [-0.4, 0.6, 1.0]])
+    strain = np.array([[1.0, 0.3, -0.2], [0.3, -0.5, 0.4], [-0.2, 0.4, 0.7]])
+    slopes = []
+    for by, strained in ((0.01, False), (0.002, True)):
         energies = []
         for sign in (1, -1):
-            strained = atoms.copy()
-            deformed = atoms.cell.array @ (np.eye(3) + sign * 0.002 * np.array(strain))
-            strained.set_cell(deformed, scale_atoms=True)
-            energies.append(energy(strained))
-        slope = (energies[0] - energies[1]) / 0.004 / atoms.get_volume()
-        assert found["stress"][index] == pytest.approx(slope, abs=2e-4)
+            atoms = CRYSTAL.copy()
+            if strained:
+                deformed = atoms.cell.array @ (np.eye(3) + sign * by * strain)
+                atoms.set_cell(deformed, scale_atoms=True)
+            else:
+                atoms.positions += sign * by * shifts
+            energies.append(static_job(atoms, **options)["results"]["energy"])
+        slopes.append((energies[0] - energies[1]) / (2 * by))
+    assert -(found["forces"] * shifts).sum() == pytest.approx(slopes[0], abs=4e-3)
+    work = (
+        found["stress"] * strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * [1, 1, 1, 2, 2, 2]
+    ).sum()
+    assert work == pytest.approx(slopes[1] / CRYSTAL.get_volume(), abs=1e-4)
 
 
 def test_k_points_are_a_supercell():
     """Two k-points in one cell are the Γ point of two."""
     one = static_job(CRYSTAL, kpts=[2, 1, 1], **HOT)["results"]
     two = static_job(CRYSTAL * (2, 1, 1), kspacing=None, **HOT)["results"]
-    assert 2 * one["energy"] == pytest.approx(two["energy"], abs=1e-3)
-    np.testing.assert_allclose(one["stress"], two["stress"], atol=1e-4)
-    alone = static_job(CRYSTAL, kspacing=None, **HOT)["results"]
-    assert abs(one["energy"] - alone["energy"]) > 0.05
+    assert 2 * one["energy"] == pytest.approx(two["energy"], abs=1e-4)
+    np.testing.assert_allclose(one["stress"], two["stress"], atol=1e-5)
 
 
 def test_meshes():
@@ -229,7 +223,7 @@ def test_meshes():
 
 def test_antiparallel_moments():
     """Far from each other two hydrogen atoms are two atoms; without spin they are not."""
-    apart = Atoms("H2", [[3, 3, 1.5], [3, 3, 4.5]], cell=[6] * 3)
+    apart = Atoms("H2", [[2.5, 2.5, 1.5], [2.5, 2.5, 4.5]], cell=[5, 5, 6])
     closed = static_job(apart, **FAST)["results"]["energy"]
     apart.set_initial_magnetic_moments([1, -1])
     result = static_job(apart, **FAST)["results"]
@@ -250,7 +244,7 @@ def test_a_charge_and_an_odd_number_of_electrons():
     assert "magmom" not in anion["results"]
     assert re.search(r"DFT\| Charge\s+-1\b", unzipped(anion, "cp2k.out"))
     radical.set_initial_charges([-1, 0])
-    assert static_job(radical, **FAST)["key"] != anion["key"]  # the structure differs
+    assert static_job.plan(radical, **FAST).parameters["charge"] == -1
     radical.set_initial_charges([0.5, 0])
     with pytest.raises(StructureError, match="whole number"):
         static_job(radical, **FAST)
@@ -405,16 +399,14 @@ def test_files_that_decide_numbers_are_in_the_key(tmp_path):
 def test_dynamics_and_a_path_leave_nothing_behind():
     before = sorted(os.listdir())
     moving = boxed("H2")
-    moving.set_velocities([[0, 0, 0.02], [0, 0, -0.02]])
-    result = md_job(moving, steps=3, timestep=0.2, dynamics="NVE", **FAST)
+    moving.set_velocities([[0, 0, 0.2], [0, 0, -0.2]])
+    result = md_job(moving, steps=2, timestep=0.2, dynamics="NVE", **FAST)
     history = result["history"]
-    kinetic = history["temperature"][-1] - history["temperature"][0]
-    assert kinetic
-    total = history["potential_energy"] + history["kinetic_energy"]
-    assert np.ptp(total) < 0.02 < np.ptp(history["potential_energy"])
+    total = history["energy"] + history["kinetic_energy"]
+    assert np.ptp(total) < 2e-3 < 10 * np.ptp(history["energy"])
     apart, near = (
-        Atoms("H3", [[2, 3, 2.0], [2, 3, middle], [2, 3, 4.4]], cell=[5, 6, 6.4], magmoms=[1, 0, 0])
-        for middle in (2.8, 3.6)
+        Atoms("H3", [[2, 2, 1.0], [2, 2, middle], [2, 2, 3.4]], cell=[4, 4, 4.4], magmoms=[1, 0, 0])
+        for middle in (1.8, 2.6)
     )
     path = neb_job(apart, near, images=1, steps=1, idpp=False, climb=False, **FAST)
     assert path["energies"][1] > path["energies"][0]
