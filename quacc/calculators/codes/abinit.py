@@ -141,8 +141,8 @@ class AbinitCode(PlaneWaves):
         warnings += self.check_cell(atoms, parameters)
         if atoms.cell.handedness < 0:
             raise StructureError(
-                "The cell vectors are left-handed, which ABINIT refuses. Exchange two of them: "
-                "build_supercell or ase.build.niggli_reduce does it."
+                "The cell vectors are left-handed, which ABINIT refuses. Exchange two of them, "
+                "such as with atoms.set_cell(atoms.cell[[1, 0, 2]]), which moves no atom."
             )
         self.check_functionals(parameters)
         if "ixc" in data:
