@@ -155,7 +155,7 @@ def test_the_bond_of_hydrogen_and_its_vibration():
 
     PBE comes within some per cent. With one atom fixed, the reduced mass is twice as large.
     """
-    better = {**FAST, "basis_set": "DZVP-MOLOPT-SR-GTH", "cutoff": 250.0}
+    better = {**FAST, "basis_set": "TZVP-MOLOPT-GTH", "cutoff": 200.0}
     hydrogen = boxed("H2")
     hydrogen.set_constraint(FixAtoms([0]))
     relaxed = relax_job(hydrogen, **better)
@@ -166,17 +166,17 @@ def test_the_bond_of_hydrogen_and_its_vibration():
     assert {one.name for one in Path(relaxed["directory"]).iterdir()} == {
         *("cp2k.inp.gz", "cp2k.out.gz", "cp2k.log.gz")
     }
-    frequency = max(freq_job(relaxed, **better)["frequencies"], key=abs)
+    frequency = max(freq_job(relaxed, thermo="harmonic", **better)["frequencies"], key=abs)
     assert frequency * np.sqrt(2) == pytest.approx(4401, rel=0.05)
 
 
 CRYSTAL = Atoms("H2", [[0.1, 0, 0.2], [0.3, 0.4, 1.1]], cell=[[4, 0, 0], [0.4, 4, 0], [0, 0, 4]])
 CRYSTAL.pbc = True
-HOT = {**FAST, "cutoff": 250.0, "electronic_temperature": 20000.0}
+HOT = {**FAST, "xc": "PADE", "cutoff": 250.0, "electronic_temperature": 20000.0}
 
 
 def test_forces_and_stress_with_smeared_occupations_are_derivatives_of_the_energy():
-    options = {**HOT, "kspacing": None, "eps_scf": 1e-8}
+    options = {**HOT, "kspacing": None, "eps_scf": 1e-7}
     result = static_job(CRYSTAL, **options)
     found = result["results"]
     entropy = re.search(r"Electronic entropic energy:\s+(\S+)", unzipped(result, "cp2k.out"))
