@@ -217,7 +217,8 @@ def _given(parameters: Mapping[str, Any], tag: str) -> Any:
 
 
 def _restart(folder: Path) -> None:
-    (folder / "WAVECAR").unlink(missing_ok=True)
+    for name in ("WAVECAR", "CHGCAR"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _converge(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:

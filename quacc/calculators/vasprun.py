@@ -88,9 +88,9 @@ class VaspRun(Vasp):
             tags |= {"KSPACING": given["kspacing"], "KGAMMA": given["gamma"]}
         tags |= functional_tags(given["xc"])
         tags |= {tag: value for tag, value in given["incar"].items() if value is not None}
-        wave = Path(self.directory) / "WAVECAR"
-        known = wave.is_file() and wave.stat().st_size > 0
-        tags |= {"NSW": 0, "IBRION": -1, "ISIF": 2, "ISTART": 1 if known else 0}
+        tags |= {"NSW": 0, "IBRION": -1, "ISIF": 2, "ISTART": int(self._has("WAVECAR"))}
+        if not tags["ISTART"] and self._has("CHGCAR"):
+            tags["ICHARG"] = 1  # a first density, which the SCF changes
         tags.setdefault("LCHARG", False)
         if given["ispin"] == 2:
             tags.setdefault("LORBIT", 11)
@@ -114,6 +114,10 @@ class VaspRun(Vasp):
             if value is not None:
                 tags[option.upper()] = value
         return dict(sorted(tags.items()))
+
+    def _has(self, name: str) -> bool:
+        file = Path(self.directory) / name
+        return file.is_file() and file.stat().st_size > 0
 
     def write_incar(self, atoms: Any, directory: Any = ".", **more: Any) -> None:
         # ASE's rounds to six digits, and some lists to three or four.
@@ -215,6 +219,8 @@ def read_results(folder: Path, atoms: Atoms, ispin: int) -> dict[str, Any]:
             f"VASP computed with ISPIN = {says['ispin']} and NSW = {says['nsw']}, and not what its "
             "INCAR says. Look at its output."
         )
+    if there.get("forces") is None:
+        raise CalculationError("VASP wrote no forces into vasprun.xml. Look at its output.")
     results: dict[str, Any] = {
         "energy": float(there["free_energy"]),
         "free_energy": float(there["free_energy"]),

@@ -222,6 +222,7 @@ class VaspCode(Code):
     handlers = vaspfaults.HANDLERS
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
+    tested = "not run: input and parsing are tested against genuine files"
     handles = {
         "pbc": "honoured: all three; a neutral molecule is repeated in its box, with a warning; "
         "one or two are refused, but for slabs with `dipole=True`",
@@ -249,11 +250,11 @@ class VaspCode(Code):
 
         Under MPI, it would not start on a login node; and it has no argument to ask with.
         """
-        self.require_here()
-        for path, changed, size in self.program.files():
-            if found := _version_in(path, changed, size):
-                return found
-        return UNKNOWN
+        files = self.program.files()
+        if not files:
+            self.require_here()
+        found = (_version_in(*file) for file in files)
+        return next((version for version in found if version), UNKNOWN)
 
     def missing(self) -> str | None:
         reason = super().missing()
@@ -361,8 +362,9 @@ class VaspCode(Code):
         return found
 
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
-        self.require_here()
         root = self.folder()
+        if root is None or not root.is_dir():
+            self.require_here()
         assert root is not None
         folder = potcar_folder(root, parameters["xc"], parameters["pp_version"])
         found = []
