@@ -42,6 +42,8 @@ REQUIRED = bool(os.environ.get("REQUIRE_ALL_TESTS"))
 
 PROGRAMS = {
     "ml": POTENTIALS,
+    "abinit": "abinit",
+    "cp2k": "cp2k.psmp",
     "espresso": "pw.x",
     "mopac": "mopac",
     "slurm": "slurmctld",

@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     """How to start external programs, each under its own name such as commands.mopac."""
     pseudopotentials: dict[_Program, _Folder] = {}
     """Folder of each program's pseudopotentials, such as pseudopotentials.espresso."""
+    potentials_dir: _Folder | None = None
+    """Folder of interatomic potentials that calculators read from a file, such as EAM."""
     presets_dir: _Folder | None = None
     """Folder of presets that a group or a site shares; your own are in ~/.config/quacc/presets."""
     environments: dict[_Program, _Folder] = {}

@@ -19,6 +19,7 @@ from ase.constraints import FixAtoms, FixBondLengths
 from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.calculators.potential import Potential
+from quacc.calculators.potential_file import FilePotential
 from quacc.key import digest
 from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
@@ -66,8 +67,14 @@ JOBS = {
     "mopac": (["H2O", "heavy", "radical", "cation"], {}),
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
+    "abinit": (["boxed"], {"ecut": 8, "kpts": (2, 1, 1)}),
+    "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
+    "cp2k": (["boxed", "H2O", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
+    "lammps": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
+    "eam": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
+    "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
     "vasp": (["Cu", "boxed"], {"encut": 300.0}),
 }
 """For each calculator, structures and keywords."""
@@ -93,7 +100,9 @@ ALLOY.symbols[0] = "Au"
 AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
-MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso")}
+MARKS = {
+    name: getattr(pytest.mark, name) for name in ("abinit", "cp2k", "espresso", "pyscf", "tblite")
+}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],
@@ -125,7 +134,7 @@ def _frozen(code):
     same = {"version": lambda self: "frozen"}
     if code.name in LICENSED:
         same |= {"missing": lambda self: None, "files": lambda self, parameters: []}
-    if isinstance(code, Potential):
+    if isinstance(code, Potential | FilePotential):
         same["files"] = lambda self, parameters: []
     return patch.multiple(type(code), **same)
 

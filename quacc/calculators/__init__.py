@@ -32,8 +32,8 @@ def handling() -> list[list[str]]:
     """Return what each code does with what a structure says: a header, and one row for each."""
     every = [get_code(name) for name in code_names()]
     return [
-        ["what a structure says", *(code.name for code in every)],
-        *([name, *({**HANDLES, **code.handles}[name] for code in every)] for name in HANDLES),
+        ["calculator", *HANDLES],
+        *([code.name, *({**HANDLES, **code.handles}[name] for name in HANDLES)] for code in every),
     ]
 
 

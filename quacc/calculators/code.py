@@ -66,6 +66,7 @@ class Spectrum:
     occupied: list[int] | None
     """How many bands of each spin are full at every k-point; None where only the Fermi
     energies tell."""
+    warnings: tuple[str, ...] = ()
 
 
 class Code(ABC):

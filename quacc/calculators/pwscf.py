@@ -6,8 +6,10 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,6 +28,63 @@ _STEP = 0.02
 
 PROGRAMS = {"dos": "dos.x", "projected dos": "projwfc.x", "potential": "pp.x"}
 """What is computed after an SCF, and by which program."""
+
+
+@dataclass(frozen=True)
+class Hubbard:
+    """Hubbard U, in the words of this version of pw.x."""
+
+    shells: Mapping[str, float]
+    """Such as {"Fe-3d": 4.0} (eV)."""
+    projectors: str
+    as_card: bool
+    """Since version 7.1; before, keywords of numbered species, whose shells pw.x knows."""
+
+    def into(self, parameters: dict[str, Any], atoms: Atoms) -> None:
+        """Add it to what ASE's writer is given."""
+        labels = species(atoms, parameters["input_data"]["system"])
+        found = [
+            (number, label, shell, energy)
+            for number, (label, symbol) in enumerate(labels, 1)
+            for shell, energy in self.shells.items()
+            if shell.partition("-")[0] == symbol
+        ]
+        if self.as_card:
+            rows = [f"U {label}-{shell.partition('-')[2]} {u}" for _, label, shell, u in found]
+            parameters["additional_cards"] = [f"HUBBARD ({self.projectors})", *rows]
+            return
+        system = parameters["input_data"]["system"]
+        system |= {"lda_plus_u": True, "u_projection_type": self.projectors}
+        system |= {f"hubbard_u({number})": energy for number, _, _, energy in found}
+
+    def require_used(self, output: str) -> None:
+        """Raise a CalculationError if pw.x has taken other shells than these, or none."""
+        table = output.partition("atomic species    L")[2].partition("\n\n")[0]
+        rows = re.findall(r"(?m)^ +([A-Z][a-z]?)\d* +(\d) +\S+", table)
+        used = {f"{symbol}-{'spdf'[int(momentum)]}" for symbol, momentum in rows}
+        asked = {re.sub(r"\d", "", shell) for shell in self.shells}
+        if not self.as_card and used != asked:
+            raise CalculationError(
+                f"This version of pw.x puts the Hubbard U on {', '.join(sorted(used)) or 'none'}, "
+                f"and not on {', '.join(sorted(asked))}: it knows one shell of each element. Take "
+                "that, or version 7.1 or newer."
+            )
+
+
+def species(atoms: Atoms, system: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return label and element of pw.x's species, as ASE's writer orders and names them."""
+    moments = atoms.get_initial_magnetic_moments()
+    split = moments.any() or system.get("nspin", 1) == 2 or system.get("noncolin")
+    kinds = dict.fromkeys(
+        (symbol, moment if split else 0.0)
+        for symbol, moment in zip(atoms.symbols, moments, strict=True)
+    )
+    counts: Counter[str] = Counter()
+    found = []
+    for symbol, _ in kinds:
+        found.append((f"{symbol}{counts[symbol] or ''}", symbol))
+        counts[symbol] += 1
+    return found
 
 
 def complaints(output: str) -> list[str]:
@@ -181,6 +240,8 @@ def _again(
     number = _filled(scf) + empty
     if occupied is None:  # of a metal, bands above the Fermi energy may dip below it elsewhere
         number = max(number, int(_text(scf, "nbnd", "nbnd_up")), int(1.2 * _filled(scf)) + empty)
+    if calculator.hubbard:
+        calculator.hubbard.into(parameters, atoms)
     data["system"] |= {"nbnd": max(number, data["system"].get("nbnd", 0)), **(system or {})}
     write(folder / f"{what}.in", atoms, format="espresso-in", **{**parameters, **points})
     _run(calculator.profile, folder, what, "pw.x")
@@ -197,7 +258,11 @@ def _again(
             f"below the Fermi energy of {fermi.max():.2f} eV, so that states are missing. Ask for "
             f"more: empty={2 * empty + 4}."
         )
-    return Spectrum(energies, kpoints, weights, fermi, occupied)
+    said = (folder / f"{what}.out").read_text("utf-8", "replace")
+    missed = sum(map(int, re.findall(r"c_bands:\s*(\d+) eigenvalues not converged", said)))
+    told = f"{missed} eigenvalues have not converged: pass input_data with another diagonalization."
+    warnings = (told,) if missed else ()
+    return Spectrum(energies, kpoints, weights, fermi, occupied, warnings)
 
 
 def _run_companion(calculator: Any, name: str, program: str) -> None:

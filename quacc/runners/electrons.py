@@ -198,6 +198,7 @@ def _bands(calculation: Calculation[BandsResult]) -> BandsResult:
 
     spectrum, made = _after_energy(calculation, after)
     result = cast(BandsResult, {**made, **_described(spectrum)})
+    result["warnings"].extend(spectrum.warnings)
     distances, places, labels = way.get_linear_kpoint_axis()
     result["distances"] = distances
     result["special_points"] = [
@@ -221,7 +222,9 @@ def _dos(calculation: Calculation[DOSResult]) -> DOSResult:
         )
 
     (spectrum, densities), made = _after_energy(calculation, after)
-    return cast(DOSResult, {**made, **_described(spectrum), **densities})
+    result = cast(DOSResult, {**made, **_described(spectrum), **densities})
+    result["warnings"].extend(spectrum.warnings)
+    return result
 
 
 def _after_energy(

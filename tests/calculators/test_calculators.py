@@ -281,6 +281,7 @@ def test_mopac_tells_its_version():
 @pytest.mark.parametrize(
     "name",
     [
+        pytest.param("abinit", marks=pytest.mark.abinit),
         pytest.param("espresso", marks=pytest.mark.espresso),
         pytest.param("mopac", marks=pytest.mark.mopac),
     ],

@@ -20,29 +20,40 @@ from quacc.recipes.tools.workflow import with_calculator
 
 HYDROGEN = {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12, "kpts": (1, 1, 1)}
 OPTIONS = {
+    "abinit": {"ecut": 8, "kpts": (1, 1, 1)},
     "emt": {},
     "lj": {"epsilon": 0.0104, "sigma": 2.0},
     "mopac": {},
     "tblite": {},
     "espresso": HYDROGEN,
+    "pyscf": {"xc": "HF", "basis": "STO-3G"},
+    "cp2k": {"basis_set": "SZV-MOLOPT-SR-GTH", "cutoff": 150.0, "rel_cutoff": 30.0},
     "chgnet": {},
     "sevenn": {},
+    "lammps": {"potential": "Cu_mishin1.eam.alloy"},
+    "eam": {"potential": "Cu_mishin1.eam.alloy"},
+    "tersoff": {"potential": "Si.tersoff"},
 }
 NOT_RUN = ("vasp",)
 """Not run by tests; tests/recipes has what its input says of a structure."""
-ELECTRONS = ("mopac", "tblite", "espresso")
+ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "pyscf", "cp2k")
+PLANE_WAVES = ("espresso", "abinit")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
+MARKS |= dict.fromkeys(("lammps", "eam", "tersoff"), pytest.mark.lammps)
 CELLS = [pytest.param(code, row, marks=MARKS.get(code, [])) for code in OPTIONS for row in HANDLES]
 
 
 def small(name):
     """Two atoms that the code computes within a second."""
-    if name == "espresso":
+    if name in PLANE_WAVES:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    if name == "cp2k":
+        return Atoms("H2", [[2.5, 2.5, 2.1], [2.5, 2.5, 2.9]], cell=[5, 5, 5])
     if name in ELECTRONS:
         return Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
-    return Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+    element = "Si" if name == "tersoff" else "Cu"
+    return Atoms(f"{element}2", [[0, 0, 0], [0, 0, 2.4]])
 
 
 def jobs(name):
@@ -67,7 +78,7 @@ def test_the_documentation_has_this_table(table):
 
 
 def test_every_calculator_is_tried_here():
-    assert handling()[0][1:] == code_names() == sorted([*OPTIONS, *NOT_RUN])
+    assert [row[0] for row in handling()[1:]] == code_names() == sorted([*OPTIONS, *NOT_RUN])
 
 
 @pytest.mark.parametrize(("name", "row"), CELLS)
@@ -77,7 +88,7 @@ def test_each_cell(name, row):
 
 def cell(name, row):
     head, *rows = handling()
-    return next(one for one in rows if one[0] == row)[head.index(name)]
+    return next(one for one in rows if one[0] == name)[head.index(row)]
 
 
 def check_partial_occupancy(name, says):
@@ -89,7 +100,7 @@ def check_partial_occupancy(name, says):
 
 
 def check_pbc(name, says):
-    if name in ("tblite", "espresso"):
+    if name in ("tblite", "pyscf", "cp2k", *PLANE_WAVES):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):
@@ -154,6 +165,12 @@ def check_moments(name, says):
         assert result["parameters"]["input_data"]["nspin"] == 2
         assert result["results"]["magmom"] == pytest.approx(2, abs=1e-2)
         return
+    if name == "abinit":
+        stretched = small(name)
+        stretched.positions[1, 2] = 2.5  # halfway through its cell
+        stretched.set_initial_magnetic_moments([1, 1])
+        assert static(name, stretched)["results"]["magmom"] == pytest.approx(2, abs=0.1)
+        return
     assert energy(name, magnetic) > energy(name, small(name)) + 1  # the triplet is not bound
     odd = small(name)
     odd.set_initial_magnetic_moments([1, 0])
@@ -198,23 +215,23 @@ def check_velocities(name, says):
     assert after.get_velocities()[:, 0] == pytest.approx([0.01, 0.01], rel=1e-2)
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
 def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     """R ln 2 = 5.763 J/(mol K) = 5.9728e-5 eV/K of entropy."""
     request.applymarker(getattr(pytest.mark, name))
     radical = molecule("CH3")
     radical.set_initial_magnetic_moments(None)
-    result = jobs(name).freq_job(radical)
+    result = jobs(name).freq_job(radical, **OPTIONS[name])
     assert result["thermo"]["spin"] == 0.5
     assert sum("doublet" in text for text in result["warnings"]) == 1
     with pytest.raises(InputError, match="cannot be 0"):
-        jobs(name).freq_job(radical, spin=0)
-    even = jobs(name).freq_job("H2O")
+        jobs(name).freq_job(radical, spin=0, **OPTIONS[name])
+    even = jobs(name).freq_job("H2O", **OPTIONS[name])
     assert even["thermo"]["spin"] == 0
     assert not any("doublet" in text for text in even["warnings"])
     named = radical.copy()
     named.set_initial_magnetic_moments([1, 0, 0, 0])
-    same = jobs(name).freq_job(named)["thermo"]
+    same = jobs(name).freq_job(named, **OPTIONS[name])["thermo"]
     assert same["entropy"] == pytest.approx(result["thermo"]["entropy"], abs=2e-5)
 
 
@@ -267,7 +284,7 @@ def test_a_layer_is_not_served_by_tblite_either():
         _ = static_job.plan(layer).key
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
 def test_charges_of_every_type(name, request):
     request.applymarker(getattr(pytest.mark, name))
     results = [static(name, "H2O", charge=one) for one in (1, np.int64(1), np.float64(1.0), 1.0)]

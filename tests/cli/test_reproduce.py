@@ -51,6 +51,11 @@ def test_jobs_with_all_that_their_records_hold():
         pytest.param("mopac", molecule("H2O"), {}, marks=pytest.mark.mopac),
         pytest.param("tblite", molecule("H2O"), {}, marks=pytest.mark.tblite),
         pytest.param(
+            *("abinit", Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)),
+            {"ecut": 8.0, "kpts": (2, 1, 1)},
+            marks=pytest.mark.abinit,
+        ),
+        pytest.param(
             *("espresso", Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)),
             {"pseudopotentials": {"H": "H.pz-vbc.UPF"}, "ecutwfc": 12.0, "kpts": (2, 1, 1)},
             marks=pytest.mark.espresso,

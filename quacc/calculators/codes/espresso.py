@@ -12,37 +12,44 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
+from ase.data import atomic_numbers
 
 from quacc.calculators import pwscf
-from quacc.calculators.code import Code, Place, Spectrum
-from quacc.calculators.keyword import Check, Keyword, count, flag, or_none, positive
+from quacc.calculators.code import Place, Spectrum
+from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive
+from quacc.calculators.planewaves import (
+    PlaneWaves,
+    keywords_of,
+    last_lines,
+    messages_in,
+    read,
+)
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
 from quacc.errors import (
     CalculationError,
     ParameterError,
     StructureError,
-    require_count,
+    require_number,
     suggest,
 )
 from quacc.extras import charge_of
 
 
-def _three(name: str, value: Any) -> None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
-    for number in value:
-        require_count(**{name: number})
-
-
-def _files_of_elements(name: str, value: Any) -> None:
+def _manifolds(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise ParameterError(f"{name} must be {{element: file name}}, not {value!r}.")
-
-
-def _own_keywords(name: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise ParameterError(f"{name} must be a dictionary of pw.x's own keywords, not {value!r}.")
+        raise ParameterError(
+            f"{name} must be {{manifold: eV}} such as {{'Fe-3d': 4.0}}: {value!r}."
+        )
+    for manifold, energy in value.items():
+        element, _, shell = str(manifold).partition("-")
+        if element not in atomic_numbers or not re.fullmatch("[1-7][spdf]", shell):
+            raise ParameterError(
+                f"{name} names shells such as 'Fe-3d' or 'O-2p', but {manifold!r} is none."
+            )
+        require_number(**{f"{name} of {manifold}": energy})
+    if len({str(manifold).partition("-")[0] for manifold in value}) < len(value):
+        raise ParameterError(f"{name} takes one shell of an element, not {', '.join(value)}.")
 
 
 def _mix_less(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
@@ -57,8 +64,39 @@ _NOT_CONVERGED = re.compile(r"convergence NOT achieved after\s+(\d+) iterations"
 
 _SCF = Handler(
     "The SCF of pw.x did not converge",
-    seen=lambda folder: _NOT_CONVERGED.search(_read(folder / "espresso.pwo")) is not None,
+    seen=lambda folder: _NOT_CONVERGED.search(read(folder / "espresso.pwo")) is not None,
     change=_mix_less,
+)
+
+
+_NO_STATES = re.compile(
+    "too many bands are not converged|problems computing cholesky|eigenvectors failed to converge"
+    r"|S matrix not positive definite|zhegvd error in computing|qr\(X, 0\) failed"
+)
+"""What pw.x says where its diagonalization fails, as aiida-quantumespresso's parser knows it."""
+
+_ALGORITHMS = ("david", "ppcg", "paro", "cg")
+"""In the order in which aiida-quantumespresso tries them."""
+
+
+def _another_algorithm(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
+    data = _flat(parameters["input_data"])
+    now = str(data.get("diagonalization", "david")).lower()
+    place = _ALGORITHMS.index(now) if now in _ALGORITHMS else -1
+    name = _ALGORITHMS[(place + 1) % len(_ALGORITHMS)]
+    return {
+        **parameters,
+        "input_data": {**data, "diagonalization": name},
+    }, f"diagonalization={name}"
+
+
+_DIAGONALIZATION = Handler(
+    "The diagonalization of pw.x failed",
+    seen=lambda folder: (
+        _NO_STATES.search(read(folder / "espresso.pwo") + read(folder / "CRASH")) is not None
+    ),
+    change=_another_algorithm,
+    most=len(_ALGORITHMS) - 1,
 )
 
 
@@ -119,36 +157,32 @@ _BANDS = Handler(
     "The highest band of pw.x was not empty",
     # What the user has chosen is not changed.
     seen=lambda folder: (
-        "nbnd" not in _read(folder / "espresso.pwi") and _too_few_bands(folder) is not None
+        "nbnd" not in read(folder / "espresso.pwi") and _too_few_bands(folder) is not None
     ),
     change=_more_bands,
     most=1,
 )
 
 
-class EspressoCode(Code):
+class EspressoCode(PlaneWaves):
     name = "espresso"
     title = "Quantum ESPRESSO (pw.x)"
     keywords = {
         "ecutwfc": Keyword(50.0, "cutoff of the wave functions (Ry)", positive),
         "ecutrho": Keyword(None, "cutoff of the density (Ry); None: 8 times ecutwfc", positive),
-        "kspacing": Keyword(
-            0.04, "distance of k-points (1/Å, without 2π, as in ASE)", or_none(positive)
-        ),
-        "kpts": Keyword(None, "instead of a distance", Check("three whole numbers", _three)),
-        "pseudopotentials": Keyword(
-            None,
-            "{element: file name}; None: the only one of each element in the folder of the setting "
-            "pseudopotentials.espresso",
-            Check("", _files_of_elements),
-        ),
-        "input_data": Keyword(
-            {}, "anything else of pw.x, as in its manual", Check("", _own_keywords)
-        ),
+        **keywords_of("espresso", "pw.x"),
         "dipole": Keyword(
             False,
             "correct for the dipole of a slab, whose vacuum is along the third cell vector",
             flag,
+        ),
+        "hubbard_u": Keyword(
+            None,
+            "Hubbard U (eV) by shell, such as {'Fe-3d': 4.0}",
+            Check("", _manifolds),
+        ),
+        "hubbard_projectors": Keyword(
+            "ortho-atomic", "of the Hubbard U", one_of("ortho-atomic", "atomic")
         ),
     }
     options = {"npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count)}
@@ -160,9 +194,14 @@ class EspressoCode(Code):
         restart=("out",),  # the density and wave functions
         scratch=("out",),
     )
-    handlers = (_SCF, _BANDS)
-    converging = frozenset({"kspacing", "kpts"})
-    either = (converging,)
+    handlers = (_SCF, _BANDS, _DIAGONALIZATION)
+    debian_folder = "/usr/share/espresso/pseudo"
+    debian_package = "quantum-espresso-data"
+    isolate_molecule = "pass input_data={'assume_isolated': 'martyna-tuckerman'}"
+    isolate_any = (
+        "Pass input_data with assume_isolated ('2D' for a layer, 'makov-payne' or "
+        "'martyna-tuckerman' for a molecule)"
+    )
     handles = {
         "pbc": "honoured: all three; fewer are refused unless `assume_isolated` is given, but for "
         "neutral molecules in a box, with a warning",
@@ -184,20 +223,19 @@ class EspressoCode(Code):
   doi = {10.1088/0953-8984/21/39/395502}
 }"""
 
-    def missing(self) -> str | None:
-        reason = super().missing()
-        if reason is None and not self.folder().is_dir():
-            reason = (
-                f"There is no folder {str(self.folder())!r} of pseudopotentials. Set the setting "
-                "pseudopotentials.espresso, or install quantum-espresso-data."
-            )
-        return reason
+    def candidates(self, folder: Path, symbol: str) -> list[str]:
+        return _candidates(folder, symbol)
 
-    def folder(self) -> Path:
-        """Return the folder of pseudopotentials, from the settings."""
-        from quacc.settings import get_settings
+    def functional(self, file: Path) -> str | None:
+        return _functional(file, file.stat().st_mtime_ns)
 
-        return Path(get_settings().pseudopotentials.get(self.name) or _FOLDER)
+    def isolated(self, parameters: Mapping[str, Any]) -> bool:
+        data = _flat(parameters["input_data"])
+        return str(data.get("assume_isolated", "none")).lower() != "none"
+
+    def polarised(self, parameters: Mapping[str, Any]) -> bool:
+        data = _flat(parameters["input_data"])
+        return bool(data.get("nspin", 1) != 1 or data.get("noncolin"))
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name the pseudopotential of each element, charge and spin.
@@ -207,16 +245,7 @@ class EspressoCode(Code):
         ParameterError
             There is none, or several to choose from.
         """
-        given = parameters["pseudopotentials"] or {}
-        folder, found = self.folder(), {}
-        for symbol in sorted({*atoms.symbols}):
-            found[symbol] = given.get(symbol) or _only_one(folder, symbol)
-            if not (folder / found[symbol]).is_file():
-                raise ParameterError(
-                    f"There is no pseudopotential {found[symbol]!r} in {str(folder)!r}. It "
-                    f"has {', '.join(_candidates(folder, symbol)) or 'none'} for {symbol}. "
-                    "The setting pseudopotentials.espresso names the folder."
-                )
+        found = self.choose(atoms, parameters["pseudopotentials"])
         data = dict(parameters["input_data"])
         flat = _flat(data)
         if (charge := charge_of(atoms)) and "tot_charge" not in flat:
@@ -225,26 +254,30 @@ class EspressoCode(Code):
             data["nspin"] = 2
         if parameters.get("dipole"):
             data |= _dipole(atoms, flat)
-        # What it means is in input_data, and keys stay those from before there was one.
-        others = {name: value for name, value in parameters.items() if name != "dipole"}
+        # Keys stay those from before there were these; what the first means is in input_data.
+        absent = {"dipole"}
+        shells = {
+            name: float(value)
+            for name, value in (parameters.get("hubbard_u") or {}).items()
+            if name.partition("-")[0] in found
+        }
+        if not shells:
+            absent |= {"hubbard_u", "hubbard_projectors"}
+        others = {name: value for name, value in parameters.items() if name not in absent}
+        if shells:
+            others["hubbard_u"] = dict(sorted(shells.items()))
         return {**others, "pseudopotentials": found, "input_data": data}
 
     def merged(self, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         if not any(isinstance(one, Mapping) for one in (*below.values(), *above.values())):
-            lower = {str(name).lower() for name in above}
-            kept = {name: value for name, value in below.items() if str(name).lower() not in lower}
-            return {**kept, **above}
+            return super().merged(below, above)
         first, second = _nested(below), _nested(above)
         return {name: {**first[name], **second.get(name, {})} for name in first}
 
-    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
-        return [self.folder() / name for name in parameters["pseudopotentials"].values()]
-
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
-        data = _flat(parameters["input_data"])
-        spin = data.get("nspin", 1) != 1 or data.get("noncolin")
         # Moments of ASE's reader were zero.
-        return f"{super().fingerprint(parameters)}{' moments-2' if spin else ''}"
+        moments = " moments-2" if self.polarised(parameters) else ""
+        return super().fingerprint(parameters) + moments
 
     def charge(self, atoms: Atoms, parameters: Mapping[str, Any]) -> int:
         charge = _flat(parameters["input_data"]).get("tot_charge")
@@ -263,65 +296,34 @@ class EspressoCode(Code):
                         "time, and knows where its files are. Relaxations and dynamics are jobs of "
                         "their own."
                     )
-        if atoms.cell.rank < 3:
-            raise StructureError(
-                "Plane waves need a cell, but the structure has none along some directions. Put "
-                "vacuum around it: atoms.center(vacuum=6)."
-            )
-        if not atoms.pbc.all() and not _is_isolated(parameters):
-            warnings.append(
-                "pw.x repeats the molecule in its box: see that the energy does not change with "
-                "the vacuum, or pass input_data={'assume_isolated': 'martyna-tuckerman'}."
-            )
+        warnings += self.check_cell(atoms, parameters)
         data = _flat(parameters["input_data"])
+        if data.get("scf_must_converge", True) is not True:
+            raise ParameterError(
+                "input_data cannot set scf_must_converge to False: energy and forces of an SCF "
+                "that has not converged are no result. Pass a larger electron_maxstep or conv_thr."
+            )
         if any(name.startswith("starting_magnetization") for name in data):
             raise ParameterError(
                 "input_data cannot set starting_magnetization: it comes from the structure. Pass "
                 "the moments with atoms.set_initial_magnetic_moments()."
             )
-        folder = self.folder()
-        functionals = {
-            symbol: _functional(folder / name, (folder / name).stat().st_mtime_ns)
-            for symbol, name in parameters["pseudopotentials"].items()
-        }
-        if len({one for one in functionals.values() if one}) > 1:
+        if any(name.startswith("hubbard_u(") for name in data):
             raise ParameterError(
-                f"The pseudopotentials are of different functionals ({functionals}), so that their "
-                "energies mean nothing together. Choose others with pseudopotentials={…}."
+                "input_data cannot set Hubbard_U, whose numbers of species depend on the moments. "
+                "Pass hubbard_u={'Fe-3d': 4.0}."
             )
+        self.check_functionals(parameters)
         return warnings
 
     def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
-        super().check_state(atoms, parameters)
         data = _flat(parameters["input_data"])
         if data.get("nspin") == 1 and atoms.get_initial_magnetic_moments().any():
             raise ParameterError(
                 "nspin=1 contradicts the initial magnetic moments of the structure. Remove them "
                 "with atoms.set_initial_magnetic_moments(), or leave nspin out."
             )
-        if atoms.pbc.all() or _is_isolated(parameters):
-            return
-        charge = self.charge(atoms, parameters)
-        if charge or atoms.pbc.any():
-            raise StructureError(
-                f"pw.x repeats the cell in three directions, but the structure has "
-                f"pbc={atoms.pbc.tolist()}{' and a charge' if charge else ''}: its energy would "
-                "depend on the vacuum in the cell. Pass input_data with assume_isolated ('2D' for "
-                "a layer, 'makov-payne' or 'martyna-tuckerman' for a molecule), or set "
-                "atoms.pbc = True with a vacuum so wide that it does not."
-            )
-
-    def assumptions(self, atoms: Atoms, given: Mapping[str, Any]) -> list[str]:
-        data = _flat(given["input_data"])
-        spin = data.get("nspin", 1) != 1 or data.get("noncolin")
-        electrons = self.electron_count(atoms, given)
-        if spin or atoms.pbc.any() or electrons % 2 == 0 or self.unpaired(atoms, given) is not None:
-            return []
-        return [
-            f"{atoms.get_chemical_formula()} has an odd number of electrons, {electrons}, and is "
-            "computed without spin: its energy is too high. Give it magnetic moments with "
-            "atoms.set_initial_magnetic_moments()."
-        ]
+        super().check_state(atoms, parameters)
 
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         from ase.io.espresso_namelist.namelist import Namelist
@@ -354,6 +356,13 @@ class EspressoCode(Code):
             kpts=parameters["kpts"],
             kspacing=None if parameters["kpts"] else parameters["kspacing"],
         )
+        if shells := parameters.get("hubbard_u"):
+            version = re.match(r"(\d+)\.(\d+)", self.program.version() or "")
+            calculator.hubbard = pwscf.Hubbard(
+                shells,
+                parameters["hubbard_projectors"],
+                as_card=version is None or tuple(map(int, version.groups())) >= (7, 1),
+            )
         return calculator
 
     def require_programs(self, what: str) -> None:
@@ -383,23 +392,45 @@ class EspressoCode(Code):
         )
 
     def diagnose(self, directory: Path) -> str | None:
-        output = _read(directory / "espresso.pwo")
+        output = read(directory / "espresso.pwo")
         if found := _NOT_CONVERGED.search(output):
             return (
                 f"the SCF did not converge in {found.group(1)} iterations; pass input_data with a "
                 "smaller mixing_beta, a larger electron_maxstep or degauss"
             )
-        messages = pwscf.complaints(output + _read(directory / "CRASH"))
+        if "Maximum CPU time exceeded" in output:
+            return "it stopped at max_seconds, before the SCF had converged: leave that out"
+        messages = pwscf.complaints(output + read(directory / "CRASH"))
         messages += [line.strip() for line in output.splitlines() if "Not enough space" in line]
         if not messages:
-            lines = map(str.strip, _read(directory / "espresso.err").splitlines())
-            messages = [line for line in lines if line and not re.search(_NOISE, line)][:4]
+            messages = messages_in(read(directory / "espresso.err"))
         if messages:
-            return "; ".join(dict.fromkeys(messages))
-        if last := [line.strip() for line in output.splitlines() if line.strip()][-_LAST:]:
-            return f"it wrote no error; its last lines are: {' / '.join(last)}"
+            return "; ".join([*dict.fromkeys(messages), *_advice(messages)])
+        if last := last_lines(output):
+            return f"it wrote no error; its last lines are: {last}"
         # The file is there once the program was started.
         return _SILENT if (directory / "espresso.pwo").is_file() else None
+
+
+def _advice(messages: Sequence[str]) -> list[str]:
+    """Return what helps against errors whose words do not say it."""
+    return [words for seen, words in _HELP if any(seen.search(line) for line in messages)]
+
+
+_HELP = (
+    (
+        re.compile("invalid number of pools|some nodes have no k-points"),
+        "npool may exceed neither the number of MPI processes nor that of k-points",
+    ),
+    (
+        re.compile("charge is wrong|smearing is needed"),
+        "fixed occupations are for insulators, with all electrons in pairs or with moments",
+    ),
+    (
+        _NO_STATES,
+        "see that no atoms are too close, and try other pseudopotentials or a larger ecutwfc",
+    ),
+)
 
 
 def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -427,11 +458,6 @@ def _nested(input_data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(found)
 
 
-def _is_isolated(parameters: Mapping[str, Any]) -> bool:
-    """Return whether pw.x is told to correct for the periodic images."""
-    return str(_flat(parameters["input_data"]).get("assume_isolated", "none")).lower() != "none"
-
-
 def _flat(input_data: Mapping[str, Any]) -> dict[str, Any]:
     """Return keywords of pw.x without their sections, in lower case."""
     return {name: value for part in _nested(input_data).values() for name, value in part.items()}
@@ -450,6 +476,8 @@ _DECIDED = frozenset(
 class _Espresso(Espresso):
     """Starts from the density of the step before, or of the checkpoint."""
 
+    hubbard: pwscf.Hubbard | None = None
+
     def write_inputfiles(self, atoms: Any, properties: Any) -> None:
         saved = Path(self.directory) / "out" / "pwscf.save"
         known = any(saved.glob("charge-density*"))
@@ -457,6 +485,8 @@ class _Espresso(Espresso):
         electrons["startingpot"] = "file" if known else "atomic"
         free = atoms.copy()
         free.set_constraint()  # else pw.x would report no forces on fixed atoms
+        if self.hubbard:
+            self.hubbard.into(self.parameters, free)
         super().write_inputfiles(free, properties)
 
     def calculate(
@@ -469,9 +499,11 @@ class _Espresso(Espresso):
                 "electrons are missing above it, and the energy is wrong. Give input_data a larger "
                 "nbnd."
             )
+        if self.hubbard:
+            self.hubbard.require_used(read(Path(self.directory) / "espresso.pwo"))
         self.results.pop("magmoms", None)  # ASE's reader has zeros for them
         self.results.pop("magmom", None)
-        self.results |= _moments(_read(Path(self.directory) / "espresso.pwo"), len(atoms))
+        self.results |= _moments(read(Path(self.directory) / "espresso.pwo"), len(atoms))
         self.atoms = atoms.copy()
 
 
@@ -486,18 +518,7 @@ def _moments(output: str, natoms: int) -> dict[str, Any]:
     return found
 
 
-_FOLDER = "/usr/share/espresso/pseudo"  # of Debian's quantum-espresso-data
-_LAST = 3
-"""Lines of an output without any error that are shown."""
 _SILENT = "it wrote no output; check that the setting commands.espresso starts it"
-_NOISE = (
-    "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*]+$|mpirun|prterun|You may or may not|^NOTE:|exactly when"
-)
-"""What launchers add to an error of the program."""
-
-
-def _read(file: Path) -> str:
-    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def _candidates(folder: Path, symbol: str) -> list[str]:
@@ -506,22 +527,6 @@ def _candidates(folder: Path, symbol: str) -> list[str]:
         file.name
         for file in (folder.iterdir() if folder.is_dir() else [])
         if pattern.fullmatch(file.name) and file.name[: len(symbol)].lower() == symbol.lower()
-    )
-
-
-def _only_one(folder: Path, symbol: str) -> str:
-    names = _candidates(folder, symbol)
-    if len(names) == 1:
-        return names[0]
-    raise ParameterError(
-        f"There are {len(names) or 'no'} pseudopotentials for {symbol} in {str(folder)!r}"
-        f"{': ' + ', '.join(names) if names else ''}. "
-        + (
-            f"Choose one: pseudopotentials={{{symbol!r}: {names[0]!r}}}. A workflow takes it for "
-            "each of its jobs, in relax_kwargs, static_kwargs and the like."
-            if names
-            else "The setting pseudopotentials.espresso names the folder."
-        )
     )
 
 

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -214,6 +215,50 @@ def test_an_scf_that_does_not_converge_at_first_is_mixed_less():
     assert "did not converge; tried again with mixing_beta=0.35 and electron_maxstep=8" in told
 
 
+@pytest.mark.parametrize(
+    ("hard", "mended_by"),
+    [
+        ({"diagonalization": "cg", "diago_cg_maxiter": 1}, "david"),
+        ({"diago_thr_init": 1e-30, "diago_david_ndim": 2}, "ppcg"),
+    ],
+)
+def test_a_diagonalization_that_fails_is_done_in_another_way(hard, mended_by):
+    mended, plain = static_job("Si", **FAST, input_data=hard), static_job("Si", **FAST)
+    assert mended["results"]["energy"] == pytest.approx(plain["results"]["energy"], abs=1e-6)
+    [told] = mended["warnings"]
+    assert told.endswith(
+        f"diagonalization of pw.x failed; tried again with diagonalization={mended_by}."
+    )
+
+
+def test_an_scf_that_need_not_converge_is_refused():
+    """pw.x would return its last energy as if it were one."""
+    for data in ({"scf_must_converge": False}, {"electrons": {"SCF_must_converge": False}}):
+        with pytest.raises(ParameterError, match="not converged are no result"):
+            static_job("Si", **FAST, input_data=data)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "more", "words"),
+    [
+        ("Si", {"input_data": {"max_seconds": 0.01}}, "stopped at max_seconds"),
+        ("Si", {"npool": 3}, "invalid number of pools.*npool may exceed neither"),
+        (
+            Atoms("H", cell=[3, 3, 3], pbc=True),
+            {
+                "pseudopotentials": {"H": "H.pz-vbc.UPF"},
+                "input_data": {"occupations": "fixed"},
+                "kpts": [1, 1, 1],
+            },
+            "charge is wrong.*fixed occupations are for insulators",
+        ),
+    ],
+)
+def test_failures_that_only_the_user_can_mend(atoms, more, words):
+    with pytest.raises(CalculationError, match=words):
+        static_job(atoms, **{**FAST, **more})
+
+
 ALUMINIUM = {"pseudopotentials": {"Al": "Al.pz-vbc.UPF"}, "ecutwfc": 12.0, "kpts": [2, 2, 2]}
 
 
@@ -251,7 +296,9 @@ def test_what_has_no_reason_shows_the_last_lines(tmp_path):
 
 
 def test_pools_are_no_part_of_the_question():
-    launcher = "mpirun --allow-run-as-root --oversubscribe -n 2"
+    # Packages of Python's may bring an mpirun of another MPI.
+    mpirun = shutil.which("mpirun.openmpi") or "mpirun"
+    launcher = f"{mpirun} --allow-run-as-root --oversubscribe -n 2"
     with change_settings(launcher=launcher):
         result = static_job("Si", **FAST, npool=2)
     assert result["key"] == static_job.plan("Si", **FAST).key

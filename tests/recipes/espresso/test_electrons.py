@@ -152,6 +152,14 @@ def test_bands_of_a_large_cell_of_a_metal_suffice():
     assert few["eigenvalues"][0, :, -1].min() > few["fermi_energy"]
 
 
+def test_eigenvalues_that_have_not_converged_are_told():
+    hasty = {"diagonalization": "cg", "diago_cg_maxiter": 4, "conv_thr": 1e-12}
+    fast = {**SILICON, "ecutwfc": 16.0, "kpts": [2, 2, 2]}
+    found = bands_job("Si", path="GX", **{**fast, "input_data": hasty})
+    [told] = found["warnings"]
+    assert re.match(r"\d+ eigenvalues have not converged", told)
+
+
 def test_a_metal_has_no_gap(of_aluminium):
     bands, dos = of_aluminium
     for one in (bands, dos):
