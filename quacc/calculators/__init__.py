@@ -39,7 +39,8 @@ def handling() -> list[list[str]]:
 
 def wrong_command(program: str) -> str | None:
     """Return why the setting ``commands.<program>`` starts no calculator, or None if it does."""
-    external = [name for name in code_names() if get_code(name).program is not None]
+    found = {name: get_code(name).program for name in code_names()}
+    external = [each for name, one in found.items() if one for each in (name, *one.also)]
     if program.lower() in external:
         return None
     return (

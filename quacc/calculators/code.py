@@ -105,6 +105,8 @@ class Code(ABC):
     one_spin: ClassVar[bool] = False
     """Whether a molecule has one number of unpaired electrons, so that an impossible one is refused
     and an odd number of electrons is a doublet."""
+    tested: ClassVar[str] = "run, with its own program or weights"
+    """What quacc's tests do with it."""
     handles: ClassVar[Mapping[str, str]] = {}
     """What it does with what a structure says, where that differs from :data:`HANDLES`."""
     install: ClassVar[str]

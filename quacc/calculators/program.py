@@ -30,6 +30,8 @@ class Program:
     """What matches its version, in a group, in what it prints."""
     ask_with: tuple[str, ...] = ()
     """Arguments that make it print its version."""
+    also: tuple[str, ...] = ()
+    """Names of other settings ``commands.<name>``, of programs that stand in for it."""
     parallel: bool = False
     """Whether the setting ``launcher`` starts it, on many cores."""
     restart: tuple[str, ...] = ()
@@ -78,11 +80,16 @@ class Program:
 
     def contents(self) -> str:
         """Return hashes of the program, and of the scripts around it."""
-        return " ".join(f"sha256:{sha256(path)}" for path, _, _ in self._files())
+        return " ".join(f"sha256:{sha256(path)}" for path, _, _ in self.files())
+
+    def files(self) -> tuple[tuple[str, int, int], ...]:
+        """Return path, time of change and size of the programs in the command."""
+        paths = [os.path.realpath(path) for word in self._words() if (path := shutil.which(word))]
+        return tuple((path, (s := os.stat(path)).st_mtime_ns, s.st_size) for path in paths)
 
     def _ask(self) -> str:
         try:
-            return _ask((*self._words(), *self.ask_with), self._files())
+            return _ask((*self._words(), *self.ask_with), self.files())
         except OSError as error:
             advice = "A script needs a first line such as #!/bin/sh, and must be executable"
             raise self._broken(f"cannot be started: {error}. {advice}") from error
@@ -98,11 +105,6 @@ class Program:
         except ValueError as error:
             what = f"cannot be read: {error}. Write it as in a shell"
             raise self._broken(what) from error
-
-    def _files(self) -> tuple[tuple[str, int, int], ...]:
-        """Return path, time of change and size of the programs in the command."""
-        paths = [os.path.realpath(path) for word in self._words() if (path := shutil.which(word))]
-        return tuple((path, (s := os.stat(path)).st_mtime_ns, s.st_size) for path in paths)
 
     def _broken(self, what: str) -> MissingProgramError:
         return MissingProgramError(

@@ -168,7 +168,10 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _input_files(one: Calculation[Any]) -> dict[str, str]:
-    """Return the files that a program would start from, as they would be written."""
+    """Return the files that a program would start from, as they would be written.
+
+    Without those that nobody keeps, such as VASP's POTCAR.
+    """
     if one.code.program is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="quacc-") as folder:
@@ -177,7 +180,9 @@ def _input_files(one: Calculation[Any]) -> dict[str, str]:
         atoms = one.input_atoms.copy()
         write = getattr(calculator, "write_inputfiles", None) or calculator.write_input
         write(atoms, list(one.code.properties))
+        scratch = {file for name in one.code.program.scratch for file in Path(folder).glob(name)}
         files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+        files = [file for file in files if not scratch & {file, *file.parents}]
         return {os.path.relpath(file, folder): file.read_text("utf-8") for file in files}
 
 

@@ -63,11 +63,11 @@ def abilities() -> list[list[str]]:
     """Return what each calculator is, computes, and has jobs for: a header, and a row for each."""
     from quacc.calculators import code_names, get_code
 
-    rows = [["calculator", "what it is", "computes", "jobs"]]
+    rows = [["calculator", "what it is", "computes", "jobs", "in our tests"]]
     for name in code_names():
         code = get_code(name)
         jobs = ", ".join(job.removesuffix("_job") for job in jobs_of(name))
-        rows.append([f"`{name}`", code.title, ", ".join(code.properties), jobs])
+        rows.append([f"`{name}`", code.title, ", ".join(code.properties), jobs, code.tested])
     return rows
 
 

@@ -120,7 +120,13 @@ def _documentation(code: Code, function: Callable[..., Any], copies: bool) -> st
 
 
 def _indented(text: str) -> str:
-    return textwrap.fill(text, 92, initial_indent="    ", subsequent_indent="    ")
+    return textwrap.fill(
+        text,
+        92,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,  # in names such as vdw-df2
+    )
 
 
 _COPY_FILES = """copy_files
