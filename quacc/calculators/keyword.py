@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,18 @@ def _whole(name: str, value: Any) -> None:
         raise ParameterError(f"{name} must be a whole number or None, not {value!r}.")
 
 
+def _three(name: str, value: Any) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
+        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
+    for number in value:
+        require_count(**{name: number})
+
+
 anything = Check("", lambda name, value: None)
 positive = Check("a number above zero", lambda name, value: require_positive(**{name: value}))
 count = Check("a whole number, 1 or more", lambda name, value: require_count(**{name: value}))
 whole = Check("a whole number", _whole)
+three_counts = Check("three whole numbers", _three)
 flag = Check("True or False", lambda name, value: require_bool(**{name: value}))
 
 

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ase import Atoms
 
 from quacc.calculators.code import Code
-from quacc.calculators.keyword import Check, Keyword, or_none, positive
-from quacc.errors import ParameterError, StructureError, require_count
-
-
-def _three(name: str, value: Any) -> None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
-    for number in value:
-        require_count(**{name: number})
+from quacc.calculators.keyword import Check, Keyword, or_none, positive, three_counts
+from quacc.errors import ParameterError, StructureError
 
 
 def _files_of_elements(name: str, value: Any) -> None:
@@ -48,7 +41,7 @@ def keywords_of(code: str, program: str) -> dict[str, Keyword]:
         "kspacing": Keyword(
             0.04, "distance of k-points (1/Å, without 2π, as in ASE)", or_none(positive)
         ),
-        "kpts": Keyword(None, "instead of a distance", Check("three whole numbers", _three)),
+        "kpts": Keyword(None, "instead of a distance", three_counts),
         "pseudopotentials": Keyword(
             None,
             "{element: file name}; None: the only one of each element in the folder of the setting "

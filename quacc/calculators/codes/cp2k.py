@@ -34,20 +34,22 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
 from quacc.calculators.code import Code, Place
-from quacc.calculators.keyword import Check, Keyword, count, one_of, or_none, positive, whole
+from quacc.calculators.keyword import (
+    Check,
+    Keyword,
+    count,
+    one_of,
+    or_none,
+    positive,
+    three_counts,
+    whole,
+)
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
-from quacc.errors import CalculationError, ParameterError, StructureError, require_count, suggest
+from quacc.errors import CalculationError, ParameterError, StructureError, suggest
 from quacc.extras import check_spin, unpaired_of
 
 _UNITS = create_units("2006")
-
-
-def _three(name: str, value: Any) -> None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
-    for number in value:
-        require_count(**{name: number})
 
 
 def _names(name: str, value: Any) -> None:
@@ -129,7 +131,7 @@ class CP2KCode(Code):
             "distance of k-points around Γ (1/Å, without 2π, as in ASE); None: Γ alone",
             or_none(positive),
         ),
-        "kpts": Keyword(None, "instead of a distance", Check("three whole numbers", _three)),
+        "kpts": Keyword(None, "instead of a distance", three_counts),
         "electronic_temperature": Keyword(
             None, "of Fermi-Dirac occupations (K), which a metal needs; None: whole ones", positive
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from quacc.calculators.keyword import (
     flag,
     one_of,
     positive,
+    three_counts,
     whole,
 )
 from quacc.calculators.program import Program
@@ -46,17 +47,9 @@ from quacc.calculators.vaspsets import (
 from quacc.errors import (
     ParameterError,
     StructureError,
-    require_count,
     suggest,
 )
 from quacc.extras import unpaired_of
-
-
-def _three(name: str, value: Any) -> None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ParameterError(f"{name} must be three whole numbers, not {value!r}.")
-    for number in value:
-        require_count(**{name: number})
 
 
 def _tags(name: str, value: Any) -> None:
@@ -154,7 +147,7 @@ class VaspCode(Code):
             "distance of k-points (1/Å, with 2π: KSPACING); None: the set's, or 0.25",
             positive,
         ),
-        "kpts": Keyword(None, "instead of a distance", Check("three whole numbers", _three)),
+        "kpts": Keyword(None, "instead of a distance", three_counts),
         "gamma": Keyword(None, "whether Γ is in the mesh; None: the set's, or True", flag),
         "ediff": Keyword(None, "convergence of the SCF (eV); None: the set's, or 1e-6", positive),
         "ismear": Keyword(None, "ISMEAR; None: the set's, or 0, which is Gaussian", whole),
