@@ -1,4 +1,4 @@
-"""Files that decide numbers, such as pseudopotentials and weights, by what is in them."""
+"""Files that decide numbers, by what is in them; and what programs have written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import hashlib
 import os
 from functools import cache
 from pathlib import Path
+
+
+def read(file: Path) -> str:
+    """Return the text of an output; nothing where there is none."""
+    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def content_of(file: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from ase import Atoms
 
 from quacc.calculators.code import Code
@@ -204,9 +205,27 @@ class PlaneWaves(Code):
         ]
 
 
-def read(file: Path) -> str:
-    """Return the text of an output; nothing where there is none."""
-    return file.read_text("utf-8", "replace") if file.is_file() else ""
+def middle_of_vacuum(atoms: Atoms) -> float:
+    """Return the middle of a slab's vacuum along the third cell vector, as a part of it.
+
+    Raises
+    ------
+    StructureError
+        It is no slab in the xy plane, or has too little vacuum.
+    """
+    cell, heights = atoms.cell.array, np.sort(atoms.get_scaled_positions()[:, 2])
+    gaps = np.diff(heights, append=heights[0] + 1)
+    width = gaps.max() * atoms.cell.lengths()[2]
+    upright = np.abs(cell[2, :2]).max() < 1e-6 and np.abs(cell[:2, 2]).max() < 1e-6
+    if not upright or width < _VACUUM:
+        raise StructureError(
+            "dipole=True is for a slab in the xy plane, with its third cell vector along z and at "
+            f"least {_VACUUM:g} Å of vacuum, of which this structure has {width:.1f} Å."
+        )
+    return float(heights[gaps.argmax()] + gaps.max() / 2)
+
+
+_VACUUM = 6.0
 
 
 def messages_in(errors: str) -> list[str]:

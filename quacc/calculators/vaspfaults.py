@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from quacc.calculators.files import read
 from quacc.calculators.recovery import Handler
 
 
@@ -141,11 +142,6 @@ OTHERS = (
 _LAST = 3
 _NOISE = "MPI_ABORT|MPI_COMM|[Ee]rrorcode|^[-=*|]+$|mpirun|prterun|You may or may not"
 """What launchers add to an error of the program."""
-
-
-def read(file: Path) -> str:
-    """Return a file's text; nothing if there is no such file."""
-    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def said(folder: Path) -> str:

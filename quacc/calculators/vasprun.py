@@ -22,6 +22,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.vasp import Vasp
 
 from quacc.calculators import vaspfaults
+from quacc.calculators.files import read
 from quacc.calculators.vaspsets import KEYWORDS, functional_tags, mesh, read_potcar, spelled
 from quacc.errors import CalculationError
 
@@ -187,10 +188,10 @@ def read_results(folder: Path, atoms: Atoms, ispin: int) -> dict[str, Any]:
         VASP did not come to its end, its SCF did not converge, its highest band is not empty, or it
         computed another structure or spin than it was told.
     """
-    from ase.io import read
+    from ase.io import read as read_atoms
 
     file = folder / "vasprun.xml"
-    text = vaspfaults.read(file)
+    text = read(file)
     if not text.rstrip().endswith("</modeling>"):
         said = vaspfaults.diagnose(folder)
         what = "is cut off" if text else "was not written"
@@ -208,7 +209,7 @@ def read_results(folder: Path, atoms: Atoms, ispin: int) -> dict[str, Any]:
             "electrons may be missing above it. Give incar a larger NBANDS."
         )
     try:
-        computed: Any = read(file, index=-1, format="vasp-xml")
+        computed: Any = read_atoms(file, index=-1, format="vasp-xml")
     except ElementTree.ParseError as error:
         raise CalculationError(f"vasprun.xml of VASP cannot be read: {error}.") from error
     there = computed.calc.results
@@ -230,7 +231,7 @@ def read_results(folder: Path, atoms: Atoms, ispin: int) -> dict[str, Any]:
     if there.get("stress") is not None:
         results["stress"] = there["stress"]
     if ispin == 2:
-        results |= read_moments(vaspfaults.read(folder / "OUTCAR"), len(atoms))
+        results |= read_moments(read(folder / "OUTCAR"), len(atoms))
     return results
 
 

@@ -16,13 +16,13 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from quacc.calculators.code import Place
+from quacc.calculators.files import read
 from quacc.calculators.keyword import Keyword, positive, whole
 from quacc.calculators.planewaves import (
     PlaneWaves,
     keywords_of,
     last_lines,
     messages_in,
-    read,
 )
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler

@@ -34,6 +34,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.files import read
 from quacc.calculators.keyword import (
     Check,
     Keyword,
@@ -94,15 +95,15 @@ def _other_minimizer(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[
 
 def _is_metallic(folder: Path) -> bool:
     """Return whether the input is one that OT cannot take."""
-    return re.search(r"(?m)^\s*&(KPOINTS|SMEAR)\b", _read(folder / "cp2k.inp")) is not None
+    return re.search(r"(?m)^\s*&(KPOINTS|SMEAR)\b", read(folder / "cp2k.inp")) is not None
 
 
 _SCF = Handler(
     "The SCF of CP2K did not converge",
     # What the user has chosen is not changed.
     seen=lambda folder: (
-        _not_converged(_read(folder / "cp2k.out"))
-        and re.search(r"(?m)^\s*(&OT|&OUTER_SCF|NBUFFER)\b", _read(folder / "cp2k.inp")) is None
+        _not_converged(read(folder / "cp2k.out"))
+        and re.search(r"(?m)^\s*(&OT|&OUTER_SCF|NBUFFER)\b", read(folder / "cp2k.inp")) is None
     ),
     change=_other_minimizer,
     most=1,
@@ -395,7 +396,7 @@ class CP2KCode(Code):
     def diagnose(self, directory: Path) -> str | None:
         outputs = sorted(directory.rglob("cp2k.out"), key=lambda file: file.stat().st_mtime)
         folder = outputs[-1].parent if outputs else directory
-        output, log = _read(folder / "cp2k.out"), _read(folder / "cp2k.log")
+        output, log = read(folder / "cp2k.out"), read(folder / "cp2k.log")
         messages = _complaints(output + log)
         if not messages and (found := _unconverged(output)):
             messages = [found]
@@ -565,7 +566,7 @@ class _CP2K(Calculator):
             log.write(f"exit status {status}\n")
         if status:
             raise subprocess.CalledProcessError(status, command)
-        text = _read(output)
+        text = read(output)
         if problem := _unconverged(text):
             raise RuntimeError(problem)  # diagnosed by name
         self.results = _results(text, len(self.atoms), bool(self.atoms.pbc.all()))
@@ -911,10 +912,6 @@ _NOISE = (
     "|exit status 0|IEEE_"
 )
 """What launchers add to an error of the program."""
-
-
-def _read(file: Path) -> str:
-    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 _MOLOPT = """@article{VandeVondele2007,

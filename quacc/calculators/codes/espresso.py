@@ -16,20 +16,20 @@ from ase.data import atomic_numbers
 
 from quacc.calculators import pwscf
 from quacc.calculators.code import Place, Spectrum
+from quacc.calculators.files import read
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive
 from quacc.calculators.planewaves import (
     PlaneWaves,
     keywords_of,
     last_lines,
     messages_in,
-    read,
+    middle_of_vacuum,
 )
 from quacc.calculators.program import Program
 from quacc.calculators.recovery import Handler
 from quacc.errors import (
     CalculationError,
     ParameterError,
-    StructureError,
     require_number,
     suggest,
 )
@@ -109,16 +109,7 @@ def _dipole(atoms: Atoms, data: Mapping[str, Any]) -> dict[str, Any]:
         raise ParameterError(
             f"dipole=True sets {', '.join(sorted(given))} of input_data: leave one of both out."
         )
-    cell, heights = atoms.cell.array, np.sort(atoms.get_scaled_positions()[:, 2])
-    gaps = np.diff(heights, append=heights[0] + 1)
-    width = gaps.max() * atoms.cell.lengths()[2]
-    upright = np.abs(cell[2, :2]).max() < 1e-6 and np.abs(cell[:2, 2]).max() < 1e-6
-    if not upright or width < _VACUUM:
-        raise StructureError(
-            "dipole=True is for a slab in the xy plane, with its third cell vector along z and at "
-            f"least {_VACUUM:g} Å of vacuum, of which this structure has {width:.1f} Å."
-        )
-    middle = (heights[gaps.argmax()] + gaps.max() / 2 - _LAYER / 2) % 1
+    middle = (middle_of_vacuum(atoms) - _LAYER / 2) % 1
     return {
         "tefield": True,
         "dipfield": True,
@@ -129,7 +120,6 @@ def _dipole(atoms: Atoms, data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_VACUUM = 6.0
 _LAYER = 0.05
 """Thickness of the dipole layer, as a part of the cell."""
 

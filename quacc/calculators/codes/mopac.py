@@ -18,6 +18,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mopac import MOPAC
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.files import read
 from quacc.calculators.keyword import Keyword, one_of, positive, whole
 from quacc.calculators.program import Program
 from quacc.errors import ParameterError, StructureError
@@ -91,12 +92,12 @@ class MopacCode(Code):
         return next((half / 2 for half, name in enumerate(_SPINS) if name in words), None)
 
     def diagnose(self, directory: Path) -> str | None:
-        output = _read(directory / "mopac.out")
+        output = read(directory / "mopac.out")
         box = output.partition(_TITLE)[2].partition("\n ***")[0]
         messages = [line for line in _lines(box) if line != "JOB ENDED NORMALLY"]
         messages += [line for line in _lines(output) if re.search(_TELLING, line)]
         # What the shell, the queueing system or the Fortran library says.
-        log = [line for line in _lines(_read(directory / "mopac.log")) if _ENDED not in line]
+        log = [line for line in _lines(read(directory / "mopac.log")) if _ENDED not in line]
         messages = list(dict.fromkeys(messages))[:4] or log[-3:]
         # The log is there once the program was started.
         silent = not output and (directory / "mopac.log").is_file()
@@ -112,10 +113,6 @@ _TITLE = "Error and normal termination messages reported in this calculation    
 _TELLING = "ERROR|UNRECOGNIZED|FAILED|NOT ALLOWED|IMPOSSIBLE|MISSING"
 _SILENT = "it wrote no output; check that the setting commands.mopac starts it"
 _ENDED = '.mop" ended normally on'
-
-
-def _read(file: Path) -> str:
-    return file.read_text("utf-8", "replace") if file.is_file() else ""
 
 
 def _lines(text: str) -> list[str]:

@@ -25,6 +25,7 @@ from quacc.calculators.keyword import (
     three_counts,
     whole,
 )
+from quacc.calculators.planewaves import middle_of_vacuum
 from quacc.calculators.program import Program
 from quacc.calculators.vasprun import VaspRun, gamma_command
 from quacc.calculators.vaspsets import (
@@ -548,24 +549,12 @@ def _dipole(atoms: Atoms, incar: Mapping[str, Any]) -> dict[str, Any]:
         raise ParameterError(
             f"dipole=True sets {', '.join(sorted(given))} of incar: leave one of both out."
         )
-    cell, heights = atoms.cell.array, np.sort(atoms.get_scaled_positions()[:, 2])
-    gaps = np.diff(heights, append=heights[0] + 1)
-    width = gaps.max() * atoms.cell.lengths()[2]
-    upright = np.abs(cell[2, :2]).max() < 1e-6 and np.abs(cell[:2, 2]).max() < 1e-6
-    if not upright or width < _VACUUM:
-        raise StructureError(
-            "dipole=True is for a slab in the xy plane, with its third cell vector along z and at "
-            f"least {_VACUUM:g} Å of vacuum, of which this structure has {width:.1f} Å."
-        )
-    middle = heights[gaps.argmax()] + gaps.max() / 2
+    middle = middle_of_vacuum(atoms)
     return {
         "LDIPOL": True,
         "IDIPOL": 3,
         "DIPOL": [0.5, 0.5, round(float((middle + 0.5) % 1), 6)],
     }
-
-
-_VACUUM = 6.0
 
 
 def _all_metals(atoms: Atoms) -> bool:
