@@ -59,8 +59,6 @@ _GUESSES = ("minao", "atom", "huckel", "mod_huckel", "hcore", "1e", "sap", "vsap
 def _attributes(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ParameterError(f"{name} must be {{attribute: value}}, not {value!r}.")
-    one: str
-    given: Any
     for one, given in value.items():
         if one not in _SCF:
             raise ParameterError(
@@ -71,8 +69,7 @@ def _attributes(name: str, value: Any) -> None:
             if given not in _GUESSES:
                 raise ParameterError(f"{one} must be one of {', '.join(_GUESSES)}, not {given!r}.")
             continue
-        kinds = (int, _SCF[one])
-        if isinstance(given, bool) or not isinstance(given, kinds) or not given >= 0:
+        if given.__class__ not in (int, _SCF[one]) or float(given) < 0:
             raise ParameterError(f"{one} must be a number, not below zero, not {given!r}.")
 
 
