@@ -44,6 +44,7 @@ PROGRAMS = {
     "ml": POTENTIALS,
     "espresso": "pw.x",
     "mopac": "mopac",
+    "nwchem": "nwchem",
     "slurm": "slurmctld",
     "postgres": "/usr/lib/postgresql/15/bin/initdb",
 }

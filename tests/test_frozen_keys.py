@@ -66,6 +66,7 @@ JOBS = {
     "mopac": (["H2O", "heavy", "radical", "cation"], {}),
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
+    "nwchem": (["H2O", "heavy", "radical", "cation"], {}),
     "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
     "sevenn": (["Cu"], {}),
@@ -90,7 +91,7 @@ ALLOY.symbols[0] = "Au"
 AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
-MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "pyscf")}
+MARKS = {name: getattr(pytest.mark, name) for name in ("tblite", "espresso", "nwchem", "pyscf")}
 
 FLOWS = {
     "adsorption": [("adsorption_flow", ("Cu", "CO"), {"min_thickness": 4.0, "min_lateral": 4.0})],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -16,7 +17,7 @@ from ase.io.nwchem import write_nwchem_in
 from quacc.calculators.code import Code, Place
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive, whole
 from quacc.calculators.program import Program
-from quacc.errors import CalculationError, ParameterError, StructureError
+from quacc.errors import CalculationError, ParameterError, StructureError, suggest
 from quacc.extras import unpaired_of
 
 _WORDS = re.compile(r"[\w.+\-*(),!\[\] ]+")
@@ -60,7 +61,7 @@ def _input(name: str, value: Any) -> None:
             if given is not None and not isinstance(given, bool | int | float):
                 _words(f"{keyword} in {block} of {name}", given)
             first = keyword.lower().split()[0]
-            if first in _DECIDED[block]:
+            if first in _DECIDED[block] or (first == "convergence" and first != keyword.lower()):
                 raise ParameterError(
                     f"{name} cannot set {first} in {block}: it is what quacc's keywords say, or "
                     "would make the energy another one."
@@ -95,7 +96,7 @@ _DECIDED: Mapping[str, frozenset[str]] = {
                 "fon",
                 "iterations",
             ),
-            *("convergence", "grid", "decomp"),
+            *("energy", "density", "gradient", "grid"),
         ]
     ),
     "relativistic": frozenset(),
@@ -221,11 +222,17 @@ class NWChemCode(Code):
         ours: dict[str, Any] = {"nopen": unpaired, "thresh": thresh, "maxiter": maxiter}
         more: dict[str, Any] = {}
         if theory == "dft":
+            how = data.get("dft", {}).pop("convergence", {})
             ours = {
                 "mult": unpaired + 1,
                 "iterations": maxiter,
                 "grid": parameters["grid"],
-                "convergence": {"energy": thresh / 100, "density": thresh / 10, "gradient": thresh},
+                "convergence": {
+                    "energy": thresh / 100,
+                    "density": thresh / 10,
+                    "gradient": thresh,
+                    **how,
+                },
             }
             more["xc"] = parameters["xc"]
         else:
@@ -251,6 +258,12 @@ class NWChemCode(Code):
             basispar="cartesian" if parameters["cartesian"] else "spherical",
             charge=parameters["charge"],
         )
+
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        """Return the files of the basis sets and core potentials, where the library is known."""
+        names = _libraries(parameters)
+        files = (_library() / _file_name(name) for name in sorted({*names}))
+        return [file for file in files if file.is_file()]
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name functional, core potentials, charge and multiplicity."""
@@ -300,6 +313,15 @@ class NWChemCode(Code):
                 f"xc={parameters['xc']!r} is exchange without correlation to NWChem. Name both, "
                 "such as 'becke88 lyp'."
             )
+        if _library().is_dir():
+            for name in _libraries(parameters):
+                if not (_library() / _file_name(name)).is_file():
+                    known = sorted(file.name for file in _library().iterdir())
+                    raise ParameterError(
+                        f"NWChem's library has no {name!r} in {str(_library())!r}."
+                        f"{suggest(_file_name(name), known)} The environment variable "
+                        "NWCHEM_BASIS_LIBRARY names another folder, with a slash at its end."
+                    )
         heavy = {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if z > 36}
         bare = sorted(heavy - {*parameters["ecp"]})
         if bare and "relativistic" not in parameters["input_data"]:
@@ -317,18 +339,20 @@ class NWChemCode(Code):
         output = _read(directory / "nwchem.nwo")
         errors = _read(directory / "nwchem.err")
         if _UNCONVERGED in output:
+            dft = "; or input_data={'dft': {'convergence': {'lshift': 0.3}}}"
             return (
                 "the SCF did not converge. Look at the structure, its charge and multiplicity; "
-                "then try more maxiter, or input_data such as {'dft': {'convergence lshift': 0.3}}"
+                f"then try more maxiter{dft * ('DFT Module' in output)}"
             )
-        # Between two lines of dashes; the next section explains what kind it is.
-        boxes = re.findall(r"(?m)^ -{60,}\n((?: .*\S.*\n){1,3}) -{60,}\n", output)
-        located = re.findall(r"(?m)^\s*(bas_tag_lib: failed to locate .*?)\s*$", output)
-        told = [line for box in boxes[:2] for line in box.splitlines()]
-        # Errors end with a number.
-        told = [re.sub(r"\s+-?\d+\s*$", "", line).strip() for line in told]
-        if told or located:
-            return "; ".join(dict.fromkeys([*located, *told]))
+        # Between two lines of dashes, and with a number at the end.
+        told = re.findall(r"(?m)^ -{72}\n ([^|\n]*\S)\s+-?\d+ *\n -{72}$", output)
+        about = re.findall(
+            r"(?m)^\s*(bas_tag_lib: failed to locate .*?|There is an error in .*?)\s*$", output
+        )
+        line = re.findall(r"(?m)^ current input line : *\n\s*\d+: *(.*\S)", output)
+        if told or about:
+            where = [f"at the line {line[-1]!r} of its input"] if line else []
+            return "; ".join(dict.fromkeys([*about, *told, *where]))
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         lines = [line for line in lines if not re.search(_NOISE, line)]
         if lines:
@@ -375,6 +399,25 @@ def _core_potentials(atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, s
                 f"Name it, as in ecp={{{symbol!r}: 'lanl2dz_ecp'}}."
             )
     return found
+
+
+def _libraries(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the names of the basis sets and core potentials."""
+    basis, cores = parameters["basis"], parameters["ecp"] or {}
+    return [*([basis] if isinstance(basis, str) else basis.values()), *cores.values()]
+
+
+def _library() -> Path:
+    """Return the folder of NWChem's basis sets; Debian's, unless something names another one."""
+    if named := os.environ.get("NWCHEM_BASIS_LIBRARY"):
+        return Path(named)
+    found = re.search(r"(?m)^\s*nwchem_basis_library\s+(\S+)", _read(Path.home() / ".nwchemrc"))
+    return Path(found.group(1) if found else "/usr/share/nwchem/libraries")
+
+
+def _file_name(name: str) -> str:
+    """Return the name of a basis set's file, as NWChem makes it."""
+    return re.sub(r"[()]", "", re.sub(r"[ ,]", "_", name.lower().strip().replace("*", "s")))
 
 
 def _quoted(name: str) -> str:
