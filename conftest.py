@@ -46,6 +46,7 @@ PROGRAMS = {
     "cp2k": "cp2k.psmp",
     "espresso": "pw.x",
     "mopac": "mopac",
+    "nwchem": "nwchem",
     "slurm": "slurmctld",
     "postgres": "/usr/lib/postgresql/15/bin/initdb",
 }

@@ -68,6 +68,7 @@ JOBS = {
     "tblite": (["H2O", "Cu", "heavy", "radical", "cation"], {}),
     "espresso": (["boxed"], HYDROGEN),
     "abinit": (["boxed"], {"ecut": 8, "kpts": (2, 1, 1)}),
+    "nwchem": (["H2O", "heavy", "radical", "cation"], {}),
     "pyscf": (["H2O", "heavy", "radical", "cation"], {}),
     "cp2k": (["boxed", "H2O", "radical", "cation"], {}),
     "chgnet": (["Cu", "H2O"], {"model": "r2scan"}),
@@ -101,7 +102,8 @@ AS_IT_IS = {"fmax": 100.0}
 """Relaxes nothing, so that all keys stand on numbers that are the same on every machine."""
 
 MARKS = {
-    name: getattr(pytest.mark, name) for name in ("abinit", "cp2k", "espresso", "pyscf", "tblite")
+    name: getattr(pytest.mark, name)
+    for name in ("abinit", "cp2k", "espresso", "nwchem", "pyscf", "tblite")
 }
 
 FLOWS = {

@@ -26,6 +26,7 @@ OPTIONS = {
     "mopac": {},
     "tblite": {},
     "espresso": HYDROGEN,
+    "nwchem": {"theory": "scf", "basis": "sto-3g"},
     "pyscf": {"xc": "HF", "basis": "STO-3G"},
     "cp2k": {"basis_set": "SZV-MOLOPT-SR-GTH", "cutoff": 150.0, "rel_cutoff": 30.0},
     "chgnet": {},
@@ -36,7 +37,7 @@ OPTIONS = {
 }
 NOT_RUN = ("vasp",)
 """Not run by tests; tests/recipes has what its input says of a structure."""
-ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "pyscf", "cp2k")
+ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "nwchem", "pyscf", "cp2k")
 PLANE_WAVES = ("espresso", "abinit")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
 MARKS |= {"chgnet": pytest.mark.ml, "sevenn": pytest.mark.ml}
@@ -100,7 +101,7 @@ def check_partial_occupancy(name, says):
 
 
 def check_pbc(name, says):
-    if name in ("tblite", "pyscf", "cp2k", *PLANE_WAVES):
+    if name in ("tblite", "nwchem", "pyscf", "cp2k", *PLANE_WAVES):
         layer = small(name)
         layer.cell, layer.pbc = [5, 5, 8], [True, True, False]
         with pytest.raises(InputError, match="pbc"):
@@ -215,7 +216,7 @@ def check_velocities(name, says):
     assert after.get_velocities()[:, 0] == pytest.approx([0.01, 0.01], rel=1e-2)
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "nwchem", "pyscf"])
 def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     """R ln 2 = 5.763 J/(mol K) = 5.9728e-5 eV/K of entropy."""
     request.applymarker(getattr(pytest.mark, name))
@@ -284,7 +285,7 @@ def test_a_layer_is_not_served_by_tblite_either():
         _ = static_job.plan(layer).key
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite", "pyscf"])
+@pytest.mark.parametrize("name", ["mopac", "tblite", "nwchem", "pyscf"])
 def test_charges_of_every_type(name, request):
     request.applymarker(getattr(pytest.mark, name))
     results = [static(name, "H2O", charge=one) for one in (1, np.int64(1), np.float64(1.0), 1.0)]

@@ -56,6 +56,10 @@ _SCF: Mapping[str, type] = {
 _GUESSES = ("minao", "atom", "huckel", "mod_huckel", "hcore", "1e", "sap", "vsap")
 
 
+def _is_number(value: Any, kind: type) -> bool:
+    return type(value) in (int, kind) and bool(value >= 0)
+
+
 def _attributes(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ParameterError(f"{name} must be {{attribute: value}}, not {value!r}.")
@@ -69,8 +73,7 @@ def _attributes(name: str, value: Any) -> None:
             if given not in _GUESSES:
                 raise ParameterError(f"{one} must be one of {', '.join(_GUESSES)}, not {given!r}.")
             continue
-        numbers = int if _SCF[one] is int else (int, float)
-        if isinstance(given, bool) or not isinstance(given, numbers) or not given >= 0:
+        if not _is_number(given, _SCF[one]):
             raise ParameterError(f"{one} must be a number, not below zero, not {given!r}.")
 
 
