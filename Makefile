@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-faults check lint checked compiled docs ml constraints clean
+.PHONY: demo test test-long check lint checked compiled docs ml constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -18,15 +18,15 @@ demo: .venv/.installed
 
 # Two that compute, two that wait: tests/lanes.py.
 test: checked
-	$(BIN)/pytest --numprocesses 4 --dist loadfile -m "not faults"
+	$(BIN)/pytest --numprocesses 4 --dist loadfile -m "not long"
 
-# What happens when nodes, servers and flows end: minutes of waiting.
-test-faults: checked
-	$(BIN)/pytest --numprocesses 4 --dist loadfile -m faults
+# Real codes, statistics, and what happens when nodes, servers and flows end.
+test-long: checked
+	$(BIN)/pytest --numprocesses 4 --dist loadfile -m long
 
 # For the daily round: the tests that are quick, and those in TESTS.
 check: checked
-	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile -m "not slow and not long"
 	$(if $(TESTS),$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS))
 
 lint: .venv/.dev

@@ -17,7 +17,7 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from tests.lanes import COMPUTING, FAULTS, Lanes, waits
+from tests.lanes import COMPUTING, LONG, LONG_MARKERS, Lanes, waits
 from tests.potentials import POTENTIALS
 
 _HOME = Path(tempfile.mkdtemp(prefix="quacc-tests-"))
@@ -62,12 +62,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        markers = {marker.name for marker in item.iter_markers()}
         if waits(item.nodeid) or item.nodeid.startswith(COMPUTING):
             item.add_marker("slow")
-        if item.nodeid.startswith(FAULTS):
-            item.add_marker("faults")
+        if item.nodeid.startswith(LONG) or markers & LONG_MARKERS:
+            item.add_marker("long")
         for marker, program in PROGRAMS.items():
-            if marker in item.keywords and not REQUIRED and shutil.which(program) is None:
+            if marker in markers and not REQUIRED and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
 
 

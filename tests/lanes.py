@@ -51,7 +51,8 @@ COMPUTING = (
 )
 """The same for tests that compute, or start programs that do, for more than a second or two."""
 
-FAULTS = (
+LONG = (
+    # What ends, and what waits for it: nodes, servers, flows.
     "tests/cluster/test_allocation.py",
     "tests/prefect/test_cancel.py",
     "tests/prefect/test_chaos.py",
@@ -60,9 +61,33 @@ FAULTS = (
     "tests/prefect/test_interrupts.py",
     "tests/prefect/test_lost_server.py",
     "tests/prefect/test_slow_api.py",
+    # Several programs, servers or notebooks of their own in each test.
+    "tests/cluster/test_spawn.py",
+    "tests/prefect/test_many_flows.py",
+    "tests/prefect/test_new_database.py",
+    "tests/prefect/test_notebook.py",
+    "tests/prefect/test_two_flows.py",
+    "tests/prefect/test_versions.py",
+    "tests/store/test_scale.py",
+    "tests/test_additions.py",
+    "tests/test_editors.py",
+    # Statistics, grids, and large crystals.
+    "tests/recipes/workflows/test_elastic.py",
+    "tests/recipes/workflows/test_faults.py",
+    "tests/recipes/workflows/test_md.py",
+    "tests/recipes/workflows/test_phonons.py",
+    "tests/recipes/workflows/test_qha.py",
+    "tests/runners/test_md.py",
+    "tests/runners/test_vibrations.py",
+    # Pages that compute much.
+    "docs/calculators.md",
+    "docs/properties.md",
+    "docs/surfaces.md",
 )
-"""Files of tests of nodes, servers and flows that end, and of those that wait for them: a third of
-all time. They have the marker ``faults``, and a command of their own."""
+"""Files whose tests have the marker ``long``, and a command of their own."""
+
+LONG_MARKERS = {"abinit", "cp2k", "espresso", "lammps", "ml", "nwchem", "pyscf"}
+"""Tests of codes that take seconds to start, or to compute: they are long, too."""
 
 TOGETHER = (
     "tests/prefect/test_security.py",
