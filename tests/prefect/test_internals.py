@@ -9,7 +9,6 @@ from prefect import flow
 from prefect._internal.concurrency import services
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.server.api.server import SubprocessASGIServer
 
 import quacc.prefect
 from quacc.prefect.internals import enclosing
@@ -17,6 +16,8 @@ from quacc.prefect.internals import enclosing
 
 @pytest.mark.usefixtures("prefect_server")
 def test_the_private_names_exist():
+    from prefect.server.api.server import SubprocessASGIServer  # seconds, for every worker
+
     @flow
     def inner():
         context = FlowRunContext.get()
