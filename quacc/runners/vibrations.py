@@ -34,6 +34,9 @@ _LINEAR = 1e-4
 _SMALLEST, _LARGEST = 1e-4, 0.5
 """Displacements that make sense (Å)."""
 
+_LOW = 100.0
+"""The wavenumber (1/cm) below which a harmonic oscillator's entropy is doubtful."""
+
 _STANDARD = 298.15
 """Where an energy that is an enthalpy has its zero-point and thermal energy from (K)."""
 
@@ -49,6 +52,7 @@ def freq(
     pressure: float = 1.0,
     symmetry_number: int | None = None,
     spin: float | None = None,
+    low_modes: str = "harmonic",
     copy_files: CopyFiles | None = None,
     **calc_kwargs: Any,
 ) -> Calculation[VibResult]:
@@ -77,6 +81,11 @@ def freq(
         Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
         where it is given, or half the sum of the initial magnetic moments; without either, 1/2 for
         an odd number of electrons, and 0 for an even one.
+    low_modes
+        Entropy of modes of low wavenumber, which in a harmonic oscillator has no bound:
+        ``harmonic``; ``grimme``, of a free molecule, goes over to a free rotor around 100/cm
+        (Chem. Eur. J. 18, 9955 (2012)); ``truhlar`` takes those below 100/cm for 100/cm (Ribeiro et
+        al., J. Phys. Chem. B 115, 14556 (2011)). Enthalpies stay harmonic.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
     if not _SMALLEST <= displacement <= _LARGEST:
@@ -85,6 +94,12 @@ def freq(
             "smaller ones drown in rounding errors, larger ones leave the harmonic region."
         )
     require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
+    require_choice("low_modes", low_modes, ("harmonic", "grimme", "truhlar"))
+    if low_modes == "grimme" and thermo == "harmonic":
+        raise ParameterError(
+            "low_modes='grimme' is for free molecules, whose modes it takes for free rotors. Use "
+            "low_modes='truhlar' with thermo='harmonic'."
+        )
     if symmetry_number is not None:
         require_count(symmetry_number=symmetry_number)
     if spin is not None:
@@ -105,7 +120,8 @@ def freq(
             "pressure": float(pressure),
             "symmetry_number": symmetry_number,
             "spin": spin,
-        },
+        }
+        | ({} if low_modes == "harmonic" else {"low_modes": low_modes}),
         requires=_check_structure,
         copy_files=copy_files,
     )
@@ -296,6 +312,7 @@ def _ideal_gas(
     if code.energy_is_enthalpy:
         enthalpy -= float(gas.get_enthalpy(_STANDARD, verbose=False)) - potential
     entropy = float(gas.get_entropy(kelvin, pascal, verbose=False))
+    entropy += _more_entropy(energies, atoms, parameters)
     return {
         "model": "ideal_gas",
         "temperature": kelvin,
@@ -310,6 +327,25 @@ def _ideal_gas(
     }
 
 
+def _more_entropy(energies: np.ndarray, atoms: Atoms, parameters: Mapping[str, Any]) -> float:
+    """Return how much more entropy the modes have (eV/K) than harmonic ones."""
+    from ase.thermochemistry import HarmonicMode, RRHOMode
+
+    low_modes, kelvin = parameters.get("low_modes"), parameters["temperature"]
+    if low_modes is None:
+        return 0.0
+    inertia = float(np.mean(atoms.get_moments_of_inertia()))
+    more = 0.0
+    for energy in energies.tolist():  # ASE's gas leaves out modes that it is given
+        other = (
+            RRHOMode(energy, inertia, tau=_LOW)
+            if low_modes == "grimme"
+            else HarmonicMode(max(energy, _LOW * units.invcm))
+        )
+        more += other.get_entropy(kelvin, False) - HarmonicMode(energy).get_entropy(kelvin, False)
+    return more
+
+
 def _harmonic(
     atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any], code: Code
 ) -> dict[str, Any]:
@@ -321,6 +357,7 @@ def _harmonic(
     if code.energy_is_enthalpy:  # pV of a solid is nothing
         internal -= float(solid.get_internal_energy(_STANDARD, verbose=False)) - potential
     entropy = float(solid.get_entropy(kelvin, verbose=False))
+    entropy += _more_entropy(energies, atoms, parameters)
     return {
         "model": "harmonic",
         "temperature": kelvin,
