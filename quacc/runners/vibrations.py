@@ -342,7 +342,8 @@ def _more_entropy(energies: np.ndarray, atoms: Atoms, parameters: Mapping[str, A
             if low_modes == "grimme"
             else HarmonicMode(max(energy, _LOW * units.invcm))
         )
-        more += other.get_entropy(kelvin, False) - HarmonicMode(energy).get_entropy(kelvin, False)
+        more += cast(float, other.get_entropy(kelvin, False))
+        more -= HarmonicMode(energy).get_vib_entropy_contribution(kelvin)
     return more
 
 
