@@ -96,7 +96,8 @@ class MACECode(Weights):
     def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
         known = self.described(parameters)
         if not known["state"]:
-            return super().check_state(atoms, parameters)
+            super().check_state(atoms, parameters)
+            return
         check_collinear(atoms)
         charge, unpaired = charge_of(atoms), unpaired_of(atoms)
         electrons = int(atoms.numbers.sum()) - charge
@@ -133,8 +134,8 @@ class MACECode(Weights):
     def load(self, parameters: Mapping[str, Any], device: str) -> tuple[Calculator, float]:
         from mace.calculators import MACECalculator
 
-        class Stated(MACECalculator):  # type: ignore[misc]
-            """Told the charge and spin as quacc's structures say them; those of info are others'."""
+        class Stated(MACECalculator):
+            """Told the charge and spin in the way that quacc's structures say them."""
 
             def calculate(self, atoms: Any = None, *args: Any, **kwargs: Any) -> None:
                 atoms = atoms.copy()
