@@ -72,7 +72,7 @@ def _answer(
 
     from quacc.calculators.code import Place
 
-    decides = [parameters, question["options"], question["fingerprint"]]
+    decides = [parameters, question["options"], question.get("fingerprint")]
     what = json.dumps(decides, sort_keys=True)
     if what not in calculators:
         calculators.clear()  # a model may take much of the memory
