@@ -20,6 +20,7 @@ from quacc.cache.questions import question
 from quacc.calculators import code_names, get_code
 from quacc.calculators.potential import Potential
 from quacc.calculators.potential_file import FilePotential
+from quacc.calculators.weights import Weights
 from quacc.key import digest
 from quacc.recipes import workflows
 from quacc.recipes.emt.core import relax_job
@@ -77,6 +78,7 @@ JOBS = {
     "eam": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
     "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
     "vasp": (["Cu", "boxed"], {"encut": 300.0}),
+    "mace": (["Cu", "H2O"], {"model": "some.model"}),
 }
 """For each calculator, structures and keywords."""
 
@@ -138,6 +140,9 @@ def _frozen(code):
         same |= {"missing": lambda self: None, "files": lambda self, parameters: []}
     if isinstance(code, Potential | FilePotential):
         same["files"] = lambda self, parameters: []
+    if isinstance(code, Weights):
+        said = {"elements": ["H", "O", "Cu"], "heads": ["pbe"], "state": []}
+        same["described"] = lambda self, parameters: said
     return patch.multiple(type(code), **same)
 
 

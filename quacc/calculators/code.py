@@ -88,6 +88,8 @@ class Code(ABC):
     thermal energy are in it, and thermochemistry must not add them again."""
     program: ClassVar[Program | None] = None
     """The external program; None for codes that run inside Python, in memory."""
+    own_files: ClassVar[bool] = False
+    """Whether the user names its files, so that they are found, and may change, without it."""
     package: ClassVar[str | None] = None
     """The Python package that it is, where that is an extra."""
     reuse: ClassVar[bool] = False
@@ -193,6 +195,14 @@ class Code(ABC):
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         """Return the files that decide the numbers, such as pseudopotentials; in the key."""
         return []
+
+    def sent(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters as this code takes them in another Python, without settings."""
+        return dict(parameters)
+
+    def described(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what its files say that only its own package can read; as JSON has it."""
+        return {}
 
     def missing(self) -> str | None:
         """Return why the code cannot be used here, or None if it can."""

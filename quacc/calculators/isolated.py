@@ -28,7 +28,7 @@ import quacc
 from quacc import glance
 from quacc.calculators.code import Code, Place
 from quacc.calculators.frames import packed, read
-from quacc.errors import SettingsError
+from quacc.errors import ParameterError, SettingsError
 
 _LINES = 10
 """Lines of what a process has printed that its error has."""
@@ -107,7 +107,17 @@ class _Elsewhere(Code):
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         self.require_here()
+        if self.own_files:
+            return super().fingerprint(parameters)
         return self.process().fingerprint(json.dumps(dict(parameters)))
+
+    def described(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        self.require_here()
+        what = json.dumps(self.sent(parameters))
+        try:
+            return self.process().described(what, self.fingerprint(parameters))
+        except ElsewhereError as error:
+            raise ParameterError(f"{self.title} does not take this: {error}") from error
 
     def process(self) -> Process:
         return process_of(self.python, self.name)
@@ -135,6 +145,8 @@ class _Isolated(Calculator):
         self.implemented_properties = list(code.properties)
         self.reach: float | None = None
         self._code, self._parameters, self._options = code, dict(parameters), dict(options)
+        # With it, since the user's own files may be others now.
+        self._fingerprint = code.fingerprint(parameters) if code.own_files else None
 
     def calculate(
         self,
@@ -146,7 +158,8 @@ class _Isolated(Calculator):
         code: Any = self._code
         question = {
             "do": "calculate",
-            "parameters": self._parameters,
+            "parameters": code.sent(self._parameters),
+            "fingerprint": self._fingerprint,
             "options": self._options,
             "properties": list(properties),
         }
@@ -170,6 +183,7 @@ class Process:
         self._python, self._name = python, name
         self._lock = threading.Lock()
         self._fingerprints: dict[str, str] = {}
+        self._described: dict[tuple[str, str], dict[str, Any]] = {}
         self._count = 0
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
         folder = Path(quacc.__file__).parent
@@ -211,6 +225,14 @@ class Process:
             question = {"do": "fingerprint", "parameters": json.loads(parameters)}
             self._fingerprints[parameters] = self.ask(question, {})[0]["fingerprint"]
         return self._fingerprints[parameters]
+
+    def described(self, parameters: str, fingerprint: str) -> dict[str, Any]:
+        """Return what the code's files say, given its parameters as JSON."""
+        if (parameters, fingerprint) not in self._described:
+            question = {"do": "describe", "parameters": json.loads(parameters)}
+            found = self.ask(question, {})[0]["described"]
+            self._described[parameters, fingerprint] = found
+        return self._described[parameters, fingerprint]
 
     def ask(
         self,

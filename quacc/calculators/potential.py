@@ -50,7 +50,7 @@ class Potential(Code):
         "pbc": "honoured: a molecule, chain or layer gets a vacuum that is wider than the cutoff",
     }
     options = {"device": Keyword("auto", "where it computes", one_of("auto", "cpu", "cuda"))}
-    elements = MPTRJ
+    elements: ClassVar[frozenset[str] | None] = MPTRJ
     trainings: ClassVar[Mapping[str, Training]]
     """By the keyword ``model``."""
 

@@ -63,6 +63,8 @@ def _answer(
         return {"missing": missing, "version": None if missing else code.version()}, {}
     if question["do"] == "fingerprint":
         return {"fingerprint": code.fingerprint(parameters)}, {}
+    if question["do"] == "describe":
+        return {"described": code.described(parameters)}, {}
 
     import numpy as np
     from ase import Atoms
@@ -70,7 +72,8 @@ def _answer(
 
     from quacc.calculators.code import Place
 
-    what = json.dumps([parameters, question["options"]], sort_keys=True)
+    decides = [parameters, question["options"], question.get("fingerprint")]
+    what = json.dumps(decides, sort_keys=True)
     if what not in calculators:
         calculators.clear()  # a model may take much of the memory
         calculators[what] = code.build(parameters, Place(None, question["options"]))
