@@ -163,9 +163,7 @@ def number_of_superlattices(size: int) -> int:
     )
 
 
-def sites_in(
-    parent: Parent, matrix: _Array, lattices: int = 1, *, as_given: bool = False
-) -> Sites:
+def sites_in(parent: Parent, matrix: _Array, lattices: int = 1, *, as_given: bool = False) -> Sites:
     """Return the sites in a supercell, and the permutations of them that symmetry makes.
 
     Parameters

@@ -12,6 +12,7 @@ from quacc.recipes.workflows.hull import hull_flow
 from quacc.recipes.workflows.md import md_flow
 from quacc.recipes.workflows.molecule import molecule_flow
 from quacc.recipes.workflows.neb import neb_flow
+from quacc.recipes.workflows.order import order_flow
 from quacc.recipes.workflows.phonon import phonon_flow
 from quacc.recipes.workflows.qha import qha_flow
 from quacc.recipes.workflows.reaction import reaction_flow
@@ -31,6 +32,7 @@ __all__ = [
     "md_flow",
     "molecule_flow",
     "neb_flow",
+    "order_flow",
     "phonon_flow",
     "qha_flow",
     "reaction_flow",
