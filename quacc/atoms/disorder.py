@@ -91,6 +91,7 @@ def as_disordered(structure: StructureLike) -> Disordered:
         ("initial_charges", "charges"),
         ("initial_magmoms", "magnetic moments"),
         ("momenta", "velocities"),
+        ("masses", "masses of its own"),
     ):
         if name in atoms.arrays and atoms.arrays[name].any():
             raise StructureError(
@@ -139,8 +140,8 @@ def _occupancies(atoms: Atoms) -> list[dict[str, float]]:
     found = [known[str(kind)] for kind in kinds.tolist()]
     if all(len(one) == 1 and abs(sum(one.values()) - 1) < EXACT for one in found):
         raise StructureError(
-            "All sites of the structure are fully occupied by one element: there is nothing to "
-            "order."
+            f"All sites of the structure are fully occupied by one element, to within {EXACT}: "
+            "there is nothing to order. Delete info['occupancy'], and compute it as it is."
         )
     return found
 
