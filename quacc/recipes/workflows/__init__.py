@@ -9,6 +9,7 @@ from quacc.recipes.workflows.double_relax import double_relax_flow
 from quacc.recipes.workflows.elastic import elastic_flow
 from quacc.recipes.workflows.eos import eos_flow
 from quacc.recipes.workflows.hull import hull_flow
+from quacc.recipes.workflows.magnetic_order import magnetic_order_flow
 from quacc.recipes.workflows.md import md_flow
 from quacc.recipes.workflows.molecule import molecule_flow
 from quacc.recipes.workflows.neb import neb_flow
@@ -29,6 +30,7 @@ __all__ = [
     "elastic_flow",
     "eos_flow",
     "hull_flow",
+    "magnetic_order_flow",
     "md_flow",
     "molecule_flow",
     "neb_flow",
