@@ -49,6 +49,9 @@ def structures():
     moving = bulk("Cu", cubic=True)
     moving.set_velocities(np.arange(12.0).reshape(4, 3) * 1e-3)
     boxed = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5], pbc=True)
+    shared = bulk("Cu", a=3.8)
+    shared.info["occupancy"] = {"0": {"Cu": 0.5, "Au": 0.5}}
+    shared.set_array("spacegroup_kinds", np.array([0]))
     return {
         "Cu": bulk("Cu"),
         "Ar": bulk("Ar", a=5.3),
@@ -58,6 +61,7 @@ def structures():
         "cation": cation,
         "moving": moving,
         "boxed": boxed,
+        "shared": shared,
         "H2O": molecule("H2O"),
     }
 
@@ -116,12 +120,20 @@ FLOWS = {
     "elastic": [("elastic_flow", ("Cu",), {"relax_positions": False})],
     "eos": [("eos_flow", ("Cu",), {}), ("eos_flow", ("Cu",), {"points": 5, "step": 0.02})],
     "hull": [("hull_flow", (["Cu", "Au", ALLOY],), {})],
+    "magnetic_order": [
+        (
+            "magnetic_order_flow",
+            ("boxed",),
+            {"moments": {"H": 1}, "cells": 1, "calculator": {"name": "espresso", **HYDROGEN}},
+        )
+    ],
     "md": [("md_flow", ("moving",), {"equilibration": 2, "steps": 20, "sample_every": 1})],
     "molecules": [
         ("molecule_flow", ("H2O",), {}),
         ("reaction_flow", ("2 H2 + O2 -> 2 H2O",), {}),
     ],
     "neb": [("neb_flow", ("end", "other end"), {"neb_kwargs": {"images": 3, **AS_IT_IS}})],
+    "order": [("order_flow", ("shared",), {})],
     "phonons": [("phonon_flow", ("Cu",), {"supercell": (2, 2, 2)})],
     "qha": [("qha_flow", ("Cu",), {"supercell": (2, 2, 2)})],
     "slabs": [("bulk_to_slabs_flow", ("Cu",), {"min_thickness": 5.0, "min_vacuum": 8.0})],
@@ -174,7 +186,7 @@ def flow_keys(file):
     """Return the keys of what the workflows of a file are asked for, and of their results."""
     known = structures() | ends()
     found = {}
-    with _frozen(get_code("emt")):
+    with _frozen(get_code("emt")), _frozen(get_code("espresso")):
         for number, (name, given, kwargs) in enumerate(FLOWS[file]):
             flow = getattr(emt, name)
             args = [known.get(one, one) if isinstance(one, str) else one for one in given]
@@ -204,7 +216,13 @@ def test_keys_of_jobs(name):
     assert job_keys(name) == json.loads(TABLE.read_text())["jobs"][name]
 
 
-@pytest.mark.parametrize("file", sorted(FLOWS))
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=MARKS["espresso"] if file == "magnetic_order" else [])
+        for file in sorted(FLOWS)
+    ],
+)
 def test_keys_of_workflows(file):
     assert flow_keys(file) == json.loads(TABLE.read_text())["flows"][file]
 

@@ -99,6 +99,8 @@ class Code(ABC):
     """What is tried when the program fails."""
     electrons: ClassVar[bool] = True
     """Whether it knows electrons, so that charges and magnetic moments mean something."""
+    site_moments: ClassVar[bool] = False
+    """Whether the SCF starts from the magnetic moment of each atom, and not only from their sum."""
     converging: ClassVar[frozenset[str]] = frozenset()
     """Keywords with which energies converge, such as k-points: energies of two values of one may be
     compared, while those of two values of any other have different zeros."""

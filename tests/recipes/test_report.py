@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from ase.build import bulk, fcc111
 from ase.io.jsonio import decode, encode
@@ -23,9 +24,11 @@ from tests.emt import (
     elastic_flow,
     eos_flow,
     hull_flow,
+    magnetic_order_flow,
     md_flow,
     molecule_flow,
     neb_flow,
+    order_flow,
     phonon_flow,
     qha_flow,
     reaction_flow,
@@ -50,6 +53,21 @@ def alloy():
     return atoms
 
 
+def shared():
+    """Copper and gold that share the sites of fcc."""
+    atoms = bulk("Cu", a=3.8)
+    atoms.info["occupancy"] = {"0": {"Cu": 0.5, "Au": 0.5}}
+    atoms.set_array("spacegroup_kinds", np.array([0]))
+    return atoms
+
+
+HYDROGEN = {
+    "name": "espresso",
+    "pseudopotentials": {"H": "H.pz-vbc.UPF"},
+    "ecutwfc": 12,
+    "kspacing": 0.1,
+}
+
 MADE = {
     "adsorption_flow": lambda: adsorption_flow(
         fcc111("Cu", (1, 1, 3), vacuum=8.0, periodic=True), "O", reference="O2"
@@ -64,9 +82,13 @@ MADE = {
     "elastic_flow": lambda: elastic_flow("Cu"),
     "eos_flow": lambda: eos_flow("Cu"),
     "hull_flow": lambda: hull_flow(["Cu", "Au", "Cu"]),
+    "magnetic_order_flow": lambda: magnetic_order_flow(
+        bulk("H", "sc", a=3.0), cells=1, moments={"H": 0.9}, calculator=HYDROGEN
+    ),
     "md_flow": lambda: md_flow(bulk("Cu", cubic=True) * 2, equilibration=20, steps=200),
     "molecule_flow": lambda: molecule_flow("NH3"),
     "neb_flow": lambda: neb_flow(*hop()),
+    "order_flow": lambda: order_flow(shared()),
     "phonon_flow": lambda: phonon_flow("Cu", supercell=[3, 3, 3], mesh=20.0),
     "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
     "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
@@ -81,7 +103,10 @@ def made():
     return {}
 
 
-@pytest.fixture(params=sorted(MADE))
+MARKS = {"magnetic_order_flow": pytest.mark.espresso}
+
+
+@pytest.fixture(params=[pytest.param(one, marks=MARKS.get(one, [])) for one in sorted(MADE)])
 def result(request, made):
     if request.param not in made:
         made[request.param] = MADE[request.param]()
@@ -123,7 +148,7 @@ def test_results_are_stored_and_come_back(result):
     report.plot(again)
     (row,) = [row for row in store.select() if row.key == result["key"]]
     assert row.recipe == result["name"]
-    assert row.calculator == "emt"
+    assert row.calculator == result["calculators"][0]["name"]
 
 
 def test_results_survive_json(result):
@@ -154,7 +179,8 @@ def test_units_are_of_properties(result):
 def test_citations_are_bibtex(result):
     text = report.citations(result)
     assert "Larsen2017" in text
-    assert "Jacobsen1996" in text  # the potential
+    code = result["calculators"][0]["name"]
+    assert {"emt": "Jacobsen1996", "espresso": "Giannozzi2009"}[code] in text
     entries = re.findall(r"^@\w+\{(\w+),", text, flags=re.MULTILINE)
     assert len(entries) == len(set(entries)) >= 2
     assert text.count("{") == text.count("}")

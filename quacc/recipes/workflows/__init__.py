@@ -9,9 +9,11 @@ from quacc.recipes.workflows.double_relax import double_relax_flow
 from quacc.recipes.workflows.elastic import elastic_flow
 from quacc.recipes.workflows.eos import eos_flow
 from quacc.recipes.workflows.hull import hull_flow
+from quacc.recipes.workflows.magnetic_order import magnetic_order_flow
 from quacc.recipes.workflows.md import md_flow
 from quacc.recipes.workflows.molecule import molecule_flow
 from quacc.recipes.workflows.neb import neb_flow
+from quacc.recipes.workflows.order import order_flow
 from quacc.recipes.workflows.phonon import phonon_flow
 from quacc.recipes.workflows.qha import qha_flow
 from quacc.recipes.workflows.reaction import reaction_flow
@@ -28,9 +30,11 @@ __all__ = [
     "elastic_flow",
     "eos_flow",
     "hull_flow",
+    "magnetic_order_flow",
     "md_flow",
     "molecule_flow",
     "neb_flow",
+    "order_flow",
     "phonon_flow",
     "qha_flow",
     "reaction_flow",
