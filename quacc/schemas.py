@@ -120,6 +120,31 @@ class NEBResult(Result):
     """``barrier`` (highest less lowest image, eV) and ``fmax`` (eV/Å) at every step."""
 
 
+class TSResult(Result):
+    """A saddle point; ``atoms`` and ``results`` are of it."""
+
+    converged: bool
+    """To ``fmax``, with a negative curvature along the dimer."""
+    steps: int
+    force_calls: int
+    """Calculations of energy and forces, those for Hessians included."""
+    fmax: float
+    """The threshold that was asked for (eV/Å)."""
+    frequencies: NDArray[Any]
+    """Wavenumbers (1/cm), as in :class:`VibResult`: of a transition state, only the first is
+    imaginary, a negative number."""
+    imaginary_modes: int
+    """1 for a transition state."""
+    mode: NDArray[Any]
+    """(atoms, 3), of length 1: how atoms move in the lowest vibration, in the sense of the mode
+    that was given."""
+    hessian: NDArray[Any]
+    """(3n, 3n) in eV/Å² for the n atoms that move."""
+    history: dict[str, NDArray[Any]]
+    """``energy`` (eV), ``fmax`` (eV/Å) and ``curvature`` (eV/Å²) along the dimer at every step,
+    the start included."""
+
+
 class MDResult(Result):
     """Molecular dynamics. ``atoms`` carries the final momenta."""
 

@@ -94,6 +94,7 @@ CHANGED = {
     "md_job": {"dynamics": "Langevin", "steps": 3, "temperature": 11.0, "seed": 5},
     "freq_job": {"displacement": 0.02, "thermo": "harmonic", "temperature": 77.0},
     "neb_job": {"images": 3, "climb": False, "fmax": 0.2},
+    "ts_job": {"fmax": 0.02, "steps": 9},
     "static_job": {},
     "bands_job": {"path": "GX", "density": 9.0, "empty": 2},
     "work_function_job": {},
@@ -138,6 +139,7 @@ FLOWS = {
     "qha": [("qha_flow", ("Cu",), {"supercell": (2, 2, 2)})],
     "slabs": [("bulk_to_slabs_flow", ("Cu",), {"min_thickness": 5.0, "min_vacuum": 8.0})],
     "stacking_fault": [("stacking_fault_flow", ("Cu",), {"points": 4, "min_thickness": 8.0})],
+    "ts": [("ts_flow", ("end",), {"ts_kwargs": AS_IT_IS})],
     "vacancy": [
         ("vacancy_flow", ("Cu",), {"supercell": (2, 2, 2), "neb_kwargs": {"images": 1, **AS_IT_IS}})
     ],

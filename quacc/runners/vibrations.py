@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any, Literal, cast
 
@@ -128,7 +128,7 @@ def freq(
 
 
 def _check_structure(calculation: Calculation[VibResult]) -> None:
-    indices = _moving(calculation.input_atoms)
+    indices = moving(calculation.input_atoms)
     if calculation.parameters["thermo"] == "ideal_gas":
         _check_molecule(calculation.input_atoms, indices)
         calculation.warnings += _check_spin(calculation, calculation.parameters["spin"])
@@ -138,7 +138,7 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
     code, parameters = calculation.code, calculation.parameters
     displacement, thermo = parameters["displacement"], parameters["thermo"]
     temperature, pressure = parameters["temperature"], parameters["pressure"]
-    indices = _moving(calculation.input_atoms)
+    indices = moving(calculation.input_atoms)
     with calculation.run() as atoms:
         hessian = _hessian(calculation, atoms, indices, displacement)
         atoms.positions = calculation.input_atoms.positions
@@ -151,18 +151,14 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
             f"The structure is not relaxed: the largest force is {largest:.3g} eV/Å. Relax it "
             "before computing vibrations."
         )
-    squares = _squared_energies(atoms, hessian, indices)
+    squares, alone = squared_energies(atoms, hessian, indices)
     if is_crowded_molecule(atoms):
         result["warnings"].append(
             f"The molecule has only {least_gap(atoms):.1f} Å of vacuum around it: its rotations "
             f"are hindered, and count as vibrations. Give it at least {VACUUM:g} Å, or set "
             "atoms.pbc = False."
         )
-    if is_isolated(atoms):
-        atoms = in_one_piece(atoms, (0, 1, 2))
-        atoms.pbc = False
-    if len(indices) == len(atoms):  # then the smallest are translations and rotations
-        squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
+    atoms = alone
     energies = np.sqrt(np.abs(squares))
     result["frequencies"] = np.sign(squares) * energies / units.invcm
     if (squares <= 0).any():
@@ -193,7 +189,7 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
     return result
 
 
-def _moving(atoms: Atoms) -> np.ndarray:
+def moving(atoms: Atoms) -> np.ndarray:
     fixed = np.zeros(len(atoms), dtype=bool)
     for constraint in atoms.constraints:
         if not isinstance(constraint, FixAtoms):
@@ -249,31 +245,70 @@ def _check_spin(calculation: Calculation, given: float | None) -> list[str]:
 def _hessian(
     calculation: Calculation, atoms: Atoms, indices: np.ndarray, displacement: float
 ) -> np.ndarray:
-    start = atoms.positions.copy()
     checkpoint = calculation.checkpoint
-    displaced = list(product(indices, range(3), (1, -1)))
 
     def fits(saved: Mapping[str, Any]) -> None:
         np.array(saved["forces"], dtype=float).reshape(-1, 3 * len(indices))
 
     saved = checkpoint.resume(fits)
     done: list[np.ndarray] = saved["forces"] if saved else []
+
+    def save() -> None:
+        checkpoint.step(len(done), lambda: {"forces": done})
+
+    return differences(calculation, atoms, indices, displacement, done, save)
+
+
+def differences(
+    calculation: Calculation,
+    atoms: Atoms,
+    indices: np.ndarray,
+    displacement: float,
+    done: list[np.ndarray],
+    save: Callable[[], None],
+) -> np.ndarray:
+    """Return the Hessian (eV/Å²) of some atoms, the symmetrised central difference of forces.
+
+    Parameters
+    ----------
+    displacement
+        How far each atom is displaced to both sides (Å).
+    done
+        Forces of the displaced structures that are known already; those computed are added.
+    save
+        Called after each.
+    """
+    start = atoms.positions.copy()
+    displaced = list(product(indices, range(3), (1, -1)))
     for index, axis, sign in displaced[len(done) :]:
         atoms.positions = start
         atoms.positions[index, axis] += sign * displacement
         calculation.evaluate(atoms)
         done.append(atoms.calc.results["forces"][indices].ravel().copy())
-        checkpoint.step(len(done), lambda: {"forces": done})
+        save()
+    atoms.positions = start
     forces = np.array(done)
     hessian = (forces[1::2] - forces[::2]) / (2 * displacement)
     return (hessian + hessian.T) / 2
 
 
-def _squared_energies(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def squared_energies(
+    atoms: Atoms, hessian: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, Atoms]:
+    """Return the squares of the energies of vibrations (eV²), and a molecule without its box.
+
+    Ascending, without the translations and rotations that cost no energy.
+    """
     from ase.vibrations import VibrationsData
 
     data = VibrationsData.from_2d(atoms, hessian, indices=indices.tolist())
-    return np.sort((data.get_energies() ** 2).real)
+    squares = np.sort((data.get_energies() ** 2).real)
+    if is_isolated(atoms):
+        atoms = in_one_piece(atoms, (0, 1, 2))
+        atoms.pbc = False
+    if len(indices) == len(atoms):  # then the smallest are translations and rotations
+        squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
+    return squares, atoms
 
 
 def _geometry(atoms: Atoms) -> Literal["monatomic", "linear", "nonlinear"]:

@@ -33,6 +33,7 @@ from tests.emt import (
     qha_flow,
     reaction_flow,
     stacking_fault_flow,
+    ts_flow,
     vacancy_flow,
 )
 
@@ -44,6 +45,14 @@ def hop():
     near = int(whole.get_distances(0, range(1, len(whole)), mic=True).argmin()) + 1
     final.positions[near] = whole.positions[0]
     return initial[1:], final[1:]
+
+
+def over():
+    """The neighbour of a vacancy of copper near the middle of its hop."""
+    initial, final = hop()
+    between = initial.copy()
+    between.positions = 0.55 * initial.positions + 0.45 * final.positions
+    return between
 
 
 def alloy():
@@ -93,6 +102,7 @@ MADE = {
     "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
     "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
     "stacking_fault_flow": lambda: stacking_fault_flow("Cu", points=7),
+    "ts_flow": lambda: ts_flow(over()),
     "vacancy_flow": lambda: vacancy_flow("Cu", supercell=[2, 2, 2]),
 }
 

@@ -202,6 +202,7 @@ _JOBS = frozenset(
         "md_job",
         "freq_job",
         "neb_job",
+        "ts_job",
         "bands_job",
         "dos_job",
         "work_function_job",

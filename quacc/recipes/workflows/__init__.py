@@ -18,6 +18,7 @@ from quacc.recipes.workflows.phonon import phonon_flow
 from quacc.recipes.workflows.qha import qha_flow
 from quacc.recipes.workflows.reaction import reaction_flow
 from quacc.recipes.workflows.stacking_fault import stacking_fault_flow
+from quacc.recipes.workflows.ts import ts_flow
 from quacc.recipes.workflows.vacancy import vacancy_flow
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "qha_flow",
     "reaction_flow",
     "stacking_fault_flow",
+    "ts_flow",
     "vacancy_flow",
 ]
