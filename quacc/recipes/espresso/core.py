@@ -1,6 +1,7 @@
 """Jobs with Quantum ESPRESSO: plane waves and pseudopotentials."""
 
 from quacc.calculators.codes.espresso import CODE
+from quacc.runners.dfpt import dfpt
 from quacc.runners.electrons import bands, dos
 from quacc.runners.job import job
 from quacc.runners.md import md
@@ -17,4 +18,5 @@ freq_job = job(CODE, freq)
 neb_job = job(CODE, neb)
 bands_job = job(CODE, bands)
 dos_job = job(CODE, dos)
+dfpt_job = job(CODE, dfpt)
 work_function_job = job(CODE, work_function)

@@ -204,6 +204,7 @@ _JOBS = frozenset(
         "neb_job",
         "bands_job",
         "dos_job",
+        "dfpt_job",
         "work_function_job",
     }
 )
