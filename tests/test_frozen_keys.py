@@ -99,6 +99,7 @@ CHANGED = {
     "bands_job": {"path": "GX", "density": 9.0, "empty": 2},
     "work_function_job": {},
     "dos_job": {"mesh_kspacing": 0.05, "empty": 2, "projected": False},
+    "dfpt_job": {"qpoints": [2, 1, 1], "tr2_ph": 1e-12, "input_ph": {"niter_ph": 50}},
 }
 """Keywords beside a job's defaults."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,6 +69,28 @@ class Spectrum:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Slice:
+    """How far a linear response has come in the time that it was given."""
+
+    done: bool
+    first: float | None
+    """When the first iteration ended, from the start (s); None if none did."""
+
+
+@dataclass(frozen=True)
+class LinearResponse:
+    """The response of a crystal to displacements and, if it is an insulator, to a field."""
+
+    force_constants: NDArray[Any]
+    """(atoms, atoms, 3, 3) of phonopy's supercell, as they were computed (eV/Å²)."""
+    born_charges: NDArray[Any] | None
+    """(atoms of the cell, 3, 3), as they were computed (e)."""
+    dielectric_tensor: NDArray[Any] | None
+    """(3, 3), of the electrons."""
+    warnings: tuple[str, ...] = ()
+
+
 class Code(ABC):
     """One code: what it accepts, whether it is here, and how to build its calculator."""
 
@@ -123,7 +145,8 @@ class Code(ABC):
         Parameters
         ----------
         what
-            It is for: ``dos``, ``projected dos`` or ``potential``.
+            It is for: ``dos``, ``projected dos``, ``potential``, ``response`` or
+            ``force constants``.
         """
         raise NotImplementedError
 
@@ -170,6 +193,53 @@ class Code(ABC):
         Heights (n,) along the third cell vector (Å), the mean potential of an electron in the plane
         at each (n,) (eV), and the Fermi energy on the same scale (eV).
         """
+        raise NotImplementedError
+
+    def for_response(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a job's keyword arguments with what a linear response needs, where none say it."""
+        return dict(given)
+
+    def check_response(
+        self, atoms: Atoms, parameters: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> None:
+        """Refuse what the code has no linear response of.
+
+        Parameters
+        ----------
+        given
+            The program's own keywords.
+        """
+        raise NotImplementedError
+
+    def respond(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        qpoints: Sequence[int],
+        threshold: float,
+        given: Mapping[str, Any],
+        seconds: float,
+        recover: bool,
+    ) -> Slice:
+        """Compute the linear response for some time, after a calculation in the same place.
+
+        Parameters
+        ----------
+        qpoints
+            Three numbers of q-points along the reciprocal vectors.
+        threshold
+            Of self-consistency, as the program defines it.
+        given
+            The program's own keywords.
+        seconds
+            After which it stops, so that it can be continued.
+        recover
+            Whether to continue what is in the place.
+        """
+        raise NotImplementedError
+
+    def response(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> LinearResponse:
+        """Return the linear response, after :meth:`respond` is done."""
         raise NotImplementedError
 
     @abstractmethod

@@ -130,7 +130,7 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 @app.command()
 def plot(
     key: Annotated[
-        str, typer.Argument(help="Of a workflow's result, or of bands, dos or work_function.")
+        str, typer.Argument(help="Of a workflow's result, or of bands, dos, dfpt or work_function.")
     ],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,

@@ -22,7 +22,7 @@ def run(
         str,
         typer.Argument(
             help="Such as eos, see `quacc recipes`; or a job: static, relax, freq, bands, dos, "
-            "work_function."
+            "dfpt, work_function."
         ),
     ],
     structures: Annotated[

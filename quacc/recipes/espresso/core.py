@@ -1,6 +1,7 @@
 """Jobs with Quantum ESPRESSO: plane waves and pseudopotentials."""
 
 from quacc.calculators.codes.espresso import CODE
+from quacc.runners.dfpt import dfpt
 from quacc.runners.electrons import bands, dos
 from quacc.runners.job import job
 from quacc.runners.md import md
@@ -19,4 +20,5 @@ neb_job = job(CODE, neb)
 ts_job = job(CODE, ts)
 bands_job = job(CODE, bands)
 dos_job = job(CODE, dos)
+dfpt_job = job(CODE, dfpt)
 work_function_job = job(CODE, work_function)

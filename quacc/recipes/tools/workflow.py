@@ -205,6 +205,7 @@ _JOBS = frozenset(
         "ts_job",
         "bands_job",
         "dos_job",
+        "dfpt_job",
         "work_function_job",
     }
 )
