@@ -77,10 +77,11 @@ JOBS = {
     "eam": (["Cu", "moving"], {"potential": "Cu_mishin1.eam.alloy"}),
     "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
     "vasp": (["Cu", "boxed"], {"encut": 300.0}),
+    "aims": (["Cu", "H2O", "radical", "cation"], {"xc": "pbesol"}),
 }
 """For each calculator, structures and keywords."""
 
-LICENSED = ("vasp",)
+LICENSED = ("aims", "vasp")
 """Programs that tests cannot have, nor their potentials."""
 
 CHANGED = {

@@ -35,7 +35,7 @@ OPTIONS = {
     "eam": {"potential": "Cu_mishin1.eam.alloy"},
     "tersoff": {"potential": "Si.tersoff"},
 }
-NOT_RUN = ("vasp",)
+NOT_RUN = ("aims", "vasp")
 """Not run by tests; tests/recipes has what its input says of a structure."""
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "nwchem", "pyscf", "cp2k")
 PLANE_WAVES = ("espresso", "abinit")
