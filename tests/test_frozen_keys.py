@@ -83,10 +83,11 @@ JOBS = {
     "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
     "vasp": (["Cu", "boxed"], {"encut": 300.0}),
     "mace": (["Cu", "H2O"], {"model": "some.model"}),
+    "aims": (["Cu", "H2O", "radical", "cation"], {"xc": "pbesol"}),
 }
 """For each calculator, structures and keywords."""
 
-LICENSED = ("vasp",)
+LICENSED = ("aims", "vasp")
 """Programs that tests cannot have, nor their potentials."""
 
 CHANGED = {

@@ -35,7 +35,7 @@ OPTIONS = {
     "eam": {"potential": "Cu_mishin1.eam.alloy"},
     "tersoff": {"potential": "Si.tersoff"},
 }
-NOT_RUN = ("vasp", "mace")
+NOT_RUN = ("aims", "mace", "vasp")
 """Not run here; tests/recipes has what they make of a structure."""
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "nwchem", "pyscf", "cp2k")
 PLANE_WAVES = ("espresso", "abinit")
