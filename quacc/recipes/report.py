@@ -35,6 +35,7 @@ _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 JOBS = {
     "bands_job": "quacc.recipes.tools.electrons",
     "dos_job": "quacc.recipes.tools.electrons",
+    "train_job": "quacc.recipes.train",
     "work_function_job": "quacc.recipes.tools.work_function",
 }
 """Jobs whose results have a summary, a table and a figure, and the module of these."""
