@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,10 @@ def packed(structures: Any, energies: Any, forces: Any, stresses: Any) -> dict[s
 def fine_tune(
     model: Any, arrays: Mapping[str, Any], parameters: Mapping[str, Any], file: Path, device: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train a model, and write the weights of the epoch whose validation energies are best.
+    """Train a model, and write the weights of the epoch that is best on the validation data.
+
+    That is the one of the smallest sum of squared mean absolute errors, with the weights of the
+    loss; 0 stands for the model as it was, where no epoch is better.
 
     First the energies of free atoms are shifted, by element, to those that fit the training
     energies best: codes and pseudopotentials have their own zeros.
@@ -122,9 +125,31 @@ def fine_tune(
             collate_fn=collate_graphs,
         )
 
-    trainer = Trainer(
+    weights = {"e": "energy_weight", "f": "forces_weight", "s": "stress_weight"}
+    targets = "efs" if has_stress else "ef"
+
+    def loss(errors: Mapping[str, float]) -> float:
+        return sum(float(parameters[weights[one]]) * errors[one] ** 2 for one in targets)
+
+    chosen = np.isin(np.repeat(np.arange(len(per_atom)), arrays["natoms"]), validation)
+    start = {
+        "e": float(abs(before["energies"] - per_atom)[validation].mean()),
+        "f": float(abs(before["forces"] - arrays["forces"])[chosen].mean()),
+        "s": float(abs(before["stresses"] - arrays["stresses"])[validation].mean() / GPa),
+    }
+    best: tuple[float, int, Any] = loss(start), 0, copy.deepcopy(model.as_dict())
+
+    class Best(Trainer):
+        """Keeps the weights of the best epoch."""
+
+        def save_checkpoint(self, epoch: int, mae_error: Any, save_dir: str) -> None:
+            nonlocal best
+            if loss(mae_error) < best[0]:
+                best = loss(mae_error), epoch + 1, copy.deepcopy(self.model.as_dict())
+
+    trainer = Best(
         model=model,
-        targets="efs" if has_stress else "ef",
+        targets=targets,
         energy_loss_ratio=parameters["energy_weight"],
         force_loss_ratio=parameters["forces_weight"],
         stress_loss_ratio=parameters["stress_weight"],
@@ -135,27 +160,25 @@ def fine_tune(
         print_freq=10**9,
     )
     loaders = loader(train, True), loader(validation, False)
-    with tempfile.TemporaryDirectory(prefix="quacc-") as folder:
-        trainer.train(*loaders, save_dir=folder)
-        history = trainer.training_history
-        if len(history["e"]["val"]) < int(parameters["epochs"]):
-            raise ValueError("the training came to energies that are no numbers: learn more slowly")
-        if failed := [one for each in loaders for one in each.dataset.failed_idx]:
-            raise ValueError(f"the graphs of the structures {failed} could not be made")
-        (best,) = Path(folder).glob("bestE_*")
-        state = torch.load(best, map_location="cpu", weights_only=True)["model"]
-        model = CHGNet.from_dict(state).to(device)
+    trainer.train(*loaders, save_dir="none, see save_checkpoint")
+    history = trainer.training_history
+    if len(history["e"]["val"]) < int(parameters["epochs"]):
+        raise ValueError("the training came to energies that are no numbers: learn more slowly")
+    if failed := [one for each in loaders for one in each.dataset.failed_idx]:
+        raise ValueError(f"the graphs of the structures {failed} could not be made")
+    _, epoch, state = best
+    model = CHGNet.from_dict(state)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
-    torch.save({"model": model.to("cpu").as_dict()}, partial)
+    torch.save({"model": model.as_dict()}, partial)
     os.replace(partial, file)
     model.to(device)
-    names = {"e": "energy", "f": "forces", "s": "stress"}
+    properties = {"e": "energy", "f": "forces", "s": "stress"}
     message = {
         "history": {
-            names[one]: {"train": values["train"], "validation": values["val"]}
+            properties[one]: {"train": values["train"], "validation": values["val"]}
             for one, values in history.items()
         },
-        "epoch": int(np.argmin(history["e"]["val"])) + 1,
+        "epoch": epoch,
         "shifts": shifts,
     }
     after = _predicted(model, structures)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shlex
 import textwrap
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from typer.core import TyperCommand
 
 from quacc.cli.options import explained, option_of, options_in
 from quacc.cli.results import Formula, Keys, Recipe, Since, Until
-from quacc.errors import InputError, StoreError
+from quacc.errors import InputError
 
 
 class TrainCommand(TyperCommand):
@@ -72,14 +73,11 @@ def train(
     for warning in result["warnings"]:
         out.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     own = dict(result["calculator"])
-    files = [own["potential"]] if isinstance(own.get("potential"), str) else own.get("potential")
-    for file in files or [own["model"]]:
-        if not Path(file).is_file():
-            raise StoreError(f"{file} was not written.")
+    name = own.pop("name")
     words = " ".join(
-        f"--calculator.{name} '{value}'" for name, value in own.items() if name != "name"
+        f"--calculator.{key} {shlex.quote(json.dumps(value))}" for key, value in own.items()
     )
-    typer.echo(f"Use it:             quacc run eos STRUCTURE -c {own['name']} {words}")
+    typer.echo(f"Use it:             quacc run eos STRUCTURE -c {name} {words}")
     typer.echo(f"Look at it again:   quacc results show {result['key'][:10]}")
 
 

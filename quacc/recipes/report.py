@@ -141,7 +141,8 @@ def citations(result: Mapping[str, Any]) -> str:
 
     name = str(result.get("name", "")).rpartition(".")[2]
     if name in JOBS:
-        methods = workflow_of(result).REFERENCES[name]
+        references = workflow_of(result).REFERENCES
+        methods = references.get(result["name"], references[name])
     else:
         methods = getattr(workflows().get(name), "REFERENCES", ())
     keys = [*methods, *_ALWAYS]

@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[str, Mapping[str, Keyword]]] = {
 }
 """By calculator: how its potentials are trained, and the keywords of that."""
 
-REFERENCES = {"train_job": ("Thompson2015",)}
+REFERENCES = {"train_job": (), "lammps.train_job": ("Thompson2015",)}
 UNITS = {
     "errors": "energy meV per atom, forces meV/Å, stress GPa",
     "reference_energies": "eV",
@@ -293,10 +293,11 @@ class Training:
         _write(folder / f"{file.name}{ABOUT}", json.dumps(about, indent=1).encode())
         os.replace(partial, file)
         before, after = (self._errors_of(numbers, one) for one in ("before", "after"))
-        if after["validation"]["energy"]["mae"] > before["validation"]["energy"]["mae"]:
+        if told["epoch"] == 0:
             self.warnings.append(
-                "The validation error of energies is larger than before the fine-tuning, by the "
-                "reference energies alone. Take a smaller learning_rate, more epochs or more data."
+                "No epoch was better on the validation data than the model with other reference "
+                "energies, which is what you get. Take another learning_rate, more epochs or more "
+                "data."
             )
         names = {str(atomic_numbers[one]): one for one in self.data.symbols}
         return {

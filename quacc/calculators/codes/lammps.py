@@ -538,29 +538,21 @@ def computed(
     CalculationError
         LAMMPS failed.
     """
-    library: Any = None
-    of = b""
     types = {symbol: number for number, symbol in enumerate(symbols, start=1)}
     for atoms in structures:
-        with _lock, tempfile.TemporaryDirectory(prefix="quacc-") as folder:
+        # An instance for each: with a second run, such a compute reads memory that is freed.
+        library: Any = _Library(
+            lmpcmds=list(commands), atom_types=types, lammps_header=_header("metal")
+        )
+        with _lock:
             try:
-                if library is None or of != atoms.numbers.tobytes():
-                    library, of = None, atoms.numbers.tobytes()
-                    library = _Library(
-                        lmpcmds=list(commands),
-                        atom_types=types,
-                        lammps_header=_header("metal"),
-                        log_file=str(Path(folder) / "log.lammps"),
-                    )
-                    library.calculate(atoms, ["energy"], all_changes)
-                    library.lmp.command("log none")
-                else:
-                    library.lmp.command(f"uncompute {name}_press")  # which each run makes anew
-                    library.calculate(atoms, ["energy"], ["positions", "cell"])
-                found = library.lmp.numpy.extract_compute(name, 0, 2)
+                library.calculate(atoms, ["energy"], all_changes)
+                found = np.array(library.lmp.numpy.extract_compute(name, 0, 2))
             except Exception as error:  # LAMMPS raises nothing more special
                 raise CalculationError(_message(error)) from error
-        yield np.array(found), library.prism
+            finally:
+                library.clean()
+        yield found, library.prism
 
 
 def _header(units: str) -> list[str]:

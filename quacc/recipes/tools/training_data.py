@@ -205,7 +205,7 @@ def _unusable(result: Mapping[str, Any]) -> str | None:
         return f"{code.title}'s energy is an enthalpy at 298.15 K, and no potential energy"
     charge = charge_of(result["input_atoms"])
     if code is not None and code.electrons:
-        charge = code.charge(result["input_atoms"], result["parameters"])
+        charge = code.charge(result["input_atoms"], {**code.defaults, **result["parameters"]})
     if charge:
         return f"it has the charge {charge:+d}, of which the potential knows nothing"
     return None
