@@ -478,5 +478,6 @@ def test_chgnet_is_fine_tuned():
         chgnet_job(frames[0].atoms, model="/nowhere/weights.pth.tar")
     with pytest.raises(ParameterError, match="unknown"):
         chgnet_job(frames[0].atoms, model="0.4.0")
+    dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]])
     with pytest.raises(StructureError, match="CHGNet is trained on crystals"):
-        Training([static_job(molecule("H2O")), *copper[:3]], calculator="chgnet")
+        Training([static_job(dimer), *copper[:3]], calculator="chgnet")
