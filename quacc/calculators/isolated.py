@@ -39,6 +39,9 @@ _LAST = 1 << 16
 _PATIENCE = 300.0
 """Seconds that a Python may take to import a code and tell its version."""
 
+_LONG = 20 * 86400.0
+"""Seconds that a training may take; the system waits no longer at once."""
+
 _STRUCTURE = {
     "numbers": "numbers",
     "positions": "positions",
@@ -109,7 +112,14 @@ class _Elsewhere(Code):
         self.require_here()
         if self.own_files:
             return super().fingerprint(parameters)
-        return self.process().fingerprint(json.dumps(dict(parameters)))
+        named = [os.stat(file).st_mtime_ns for file in parameters.values() if _is_file(file)]
+        return self.process().fingerprint(json.dumps(dict(parameters)), named)
+
+    def train(
+        self, question: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Train there; however long it takes."""
+        return self.process().ask({"do": "train", **question}, arrays, _LONG)
 
     def described(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         self.require_here()
@@ -128,6 +138,10 @@ class _Elsewhere(Code):
     def reach(self, calculator: Any) -> float | None:
         found: float | None = calculator.reach
         return found
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value)
 
 
 def described(atoms: Atoms) -> dict[str, Any]:
@@ -182,7 +196,7 @@ class Process:
     def __init__(self, python: str, name: str) -> None:
         self._python, self._name = python, name
         self._lock = threading.Lock()
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints: dict[tuple[str, ...], str] = {}
         self._described: dict[tuple[str, str], dict[str, Any]] = {}
         self._count = 0
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
@@ -219,12 +233,13 @@ class Process:
         """Why the code cannot be used there, or None; and its version."""
         return self.ask({"do": "about"}, {})[0]
 
-    def fingerprint(self, parameters: str) -> str:
-        """Return the code's fingerprint, given its parameters as JSON."""
-        if parameters not in self._fingerprints:
+    def fingerprint(self, parameters: str, times: Sequence[int] = ()) -> str:
+        """Return the code's fingerprint, given its parameters as JSON, and when files changed."""
+        asked = (parameters, *map(str, times))
+        if asked not in self._fingerprints:
             question = {"do": "fingerprint", "parameters": json.loads(parameters)}
-            self._fingerprints[parameters] = self.ask(question, {})[0]["fingerprint"]
-        return self._fingerprints[parameters]
+            self._fingerprints[asked] = self.ask(question, {})[0]["fingerprint"]
+        return self._fingerprints[asked]
 
     def described(self, parameters: str, fingerprint: str) -> dict[str, Any]:
         """Return what the code's files say, given its parameters as JSON."""
