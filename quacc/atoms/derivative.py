@@ -73,7 +73,9 @@ def parent_of(cell: _Array, scaled: _Array, kinds: Sequence[int]) -> Parent:
     """
     import spglib
 
-    found = spglib.get_symmetry_dataset((cell, scaled, list(kinds)), symprec=_SYMPREC)
+    found = spglib.get_symmetry_dataset(
+        (cell.tolist(), scaled.tolist(), list(kinds)), symprec=_SYMPREC
+    )
     if found is None:
         raise StructureError(
             "spglib finds no symmetry in the structure: see that no two of its sites are one."

@@ -109,8 +109,9 @@ def as_disordered(structure: StructureLike) -> Disordered:
 
 def _occupancies(atoms: Atoms) -> list[dict[str, float]]:
     given, kinds = atoms.info.get("occupancy"), atoms.arrays.get("spacegroup_kinds")
-    parts = list(given.values()) if isinstance(given, Mapping) else [None]
-    if not all(isinstance(one, Mapping) for one in parts):
+    if not isinstance(given, Mapping) or not all(
+        isinstance(one, Mapping) for one in given.values()
+    ):
         raise StructureError(
             "The structure has no occupancies under info['occupancy'], where ASE's reader of CIF "
             "puts them, so that there is nothing to order. Pass a CIF file that has "
@@ -398,7 +399,8 @@ def _ewald(
     The energy is a quadratic form in the charges, which pymatgen's Ewald sum gives at once.
     """
     from pymatgen.analysis.ewald import EwaldSummation
-    from pymatgen.core import Lattice, Structure
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
 
     unit = Structure(Lattice(sites.cell), ["H+"] * len(sites.scaled), sites.scaled)
     matrix = EwaldSummation(unit).total_energy_matrix
@@ -434,6 +436,10 @@ def space_group(atoms: Atoms) -> str:
     found = spglib.get_symmetry_dataset(
         (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=_SYMPREC
     )
+    if found is None:
+        raise StructureError(
+            "spglib finds no symmetry in the structure: see that no sites coincide."
+        )
     return f"{found.international} ({found.number})"
 
 
@@ -448,7 +454,7 @@ def oxidation_states_of(
         Those that are given do not belong to the elements, or do not add up to zero.
     """
     if given is None:
-        from pymatgen.core import Composition
+        from pymatgen.core.composition import Composition
 
         guesses = Composition(dict(composition)).oxi_state_guesses(max_sites=-1)
         states = {key: float(value) for key, value in guesses[0].items()} if guesses else {}

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111
+from ase.geometry import find_mic
 from ase.io.jsonio import decode, encode
 from matplotlib.figure import Figure
 
@@ -50,8 +51,9 @@ def hop():
 def over():
     """The neighbour of a vacancy of copper near the middle of its hop."""
     initial, final = hop()
+    moved, _ = find_mic(final.positions - initial.positions, initial.cell)
     between = initial.copy()
-    between.positions = 0.55 * initial.positions + 0.45 * final.positions
+    between.positions += 0.45 * moved
     return between
 
 

@@ -39,6 +39,7 @@ GIVEN = {  # what each workflow takes
     "neb_flow": (adsorbed(0), adsorbed(1)),
     "order_flow": (shared(),),
     "reaction_flow": ("N2 + 3 H2 -> 2 NH3",),
+    "ts_flow": (adsorbed(0),),
 }
 OPTIONS = {
     "adsorption_flow": {"reference": "O2"},
