@@ -38,7 +38,7 @@ EXACT = 0.005
 MOST = 200_000
 """More arrangements than these are not looked at."""
 
-_LARGEST = 64
+_LARGEST = 32
 """Primitive cells."""
 
 _SYMPREC = 0.01
@@ -189,7 +189,7 @@ def smallest(crystal: Disordered) -> int:
     Raises
     ------
     StructureError
-        It would be larger than 64.
+        It would be larger than 32.
     """
     for size in range(1, _LARGEST + 1):
         if _is_whole(crystal, size):

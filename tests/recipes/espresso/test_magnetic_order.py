@@ -1,6 +1,6 @@
 """Magnetic orderings with Quantum ESPRESSO."""
 
-import itertools
+from itertools import pairwise
 
 import pytest
 from ase.build import bulk
@@ -39,7 +39,7 @@ def test_stretched_hydrogen_is_heisenberg_s_antiferromagnet():
     magnetic = rows[:-1]
     assert [_antiparallel(row["atoms"]) for row in magnetic] == [6, 4, 2, 0]
     assert [row["degeneracy"] for row in magnetic] == [1, 3, 3, 1]
-    steps = [b["energy"] - a["energy"] for a, b in itertools.pairwise(magnetic)]
+    steps = [b["energy"] - a["energy"] for a, b in pairwise(magnetic)]
     assert steps == pytest.approx([0.053] * 3, rel=0.15)
     assert result["atoms"] == rows[0]["atoms"]
     alone = static_job(rows[0]["atoms"], **HYDROGEN)["results"]
