@@ -31,14 +31,6 @@ __all__ = [
     "summarise",
     "tabulate",
 ]
-    "Lattice",
-    "PhononResult",
-    "check_crystal",
-    "draw",
-    "phonon_flow",
-    "summarise",
-    "tabulate",
-]
 
 UNITS = {
     "force_constants": "eV/Å²",
