@@ -35,7 +35,7 @@ _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 JOBS = {
     "bands_job": "quacc.recipes.tools.electrons",
     "dos_job": "quacc.recipes.tools.electrons",
-    "dfpt_job": "quacc.recipes.dfpt",
+    "dfpt_job": "quacc.recipes.tools.dfpt",
     "train_job": "quacc.recipes.train",
     "work_function_job": "quacc.recipes.tools.work_function",
 }

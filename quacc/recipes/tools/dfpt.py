@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from quacc.recipes.workflows import phonon
+from quacc.recipes.tools.phonons import draw, stability, tabulate
 
 REFERENCES = {"dfpt_job": ("Baroni2001", "Gonze1997", "Togo2023a", "Togo2023b", "Hinuma2017")}
 
-tabulate = phonon.tabulate
-draw = phonon.draw
+__all__ = ["REFERENCES", "draw", "summarise", "tabulate"]
 
 
 def summarise(result: Any) -> str:
     mesh = "×".join(map(str, result["supercell"]))
-    parts = [phonon.stability(result), f"from q-points {mesh}"]
+    parts = [stability(result), f"from q-points {mesh}"]
     if result["dielectric_tensor"] is not None:
         mean = np.trace(np.array(result["dielectric_tensor"])) / 3
         parts.append(f"dielectric constant of the electrons {mean:.2f}")
