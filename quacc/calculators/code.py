@@ -359,8 +359,8 @@ class Code(ABC):
         reason = (
             "quacc cannot tell whether it has dispersion in its energy already"
             if self.electrons
-            else "its parameters were fitted to whole energies, those of dispersion included, while "
-            "D3 and D4 correct density functionals"
+            else "its parameters were fitted to whole energies, with dispersion in them, while D3 "
+            "and D4 correct density functionals"
         )
         raise ParameterError(f"{self.title} takes no dispersion: {reason}. Leave it out.")
 

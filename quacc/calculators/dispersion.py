@@ -114,9 +114,7 @@ class Dispersion:
         The energies have dispersion in them already, or there are no parameters.
     """
 
-    def __init__(
-        self, value: Any, code: Code, parameters: Mapping[str, Any], atoms: Atoms
-    ) -> None:
+    def __init__(self, value: Any, code: Code, parameters: Mapping[str, Any], atoms: Atoms) -> None:
         given = plain(_spelled(value))
         self.method: str = given["method"]
         self.package = "dftd4" if self.method == "d4" else "dftd3"

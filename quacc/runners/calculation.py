@@ -401,7 +401,12 @@ class Calculation(Generic[_R]):
     def _tell_without_interaction(self, atoms: Atoms) -> None:
         """Warn if all atoms lie beyond the potential's cutoff."""
         forces = atoms.calc.results.get("forces")
-        if self.dispersion or forces is None or forces.any() or (len(atoms) == 1 and not atoms.pbc.any()):
+        if (
+            self.dispersion
+            or forces is None
+            or forces.any()
+            or (len(atoms) == 1 and not atoms.pbc.any())
+        ):
             return
         from ase.neighborlist import neighbor_list
 

@@ -384,7 +384,9 @@ class CP2KCode(Code):
                     "input_data, of which quacc does not know whether it has some. Leave it out."
                 )
             if "XC_FUNCTIONAL" in (*path, name):
-                refuse_functional(self.title, f"{name} {'' if isinstance(value, Mapping) else value}")
+                refuse_functional(
+                    self.title, f"{name} {'' if isinstance(value, Mapping) else value}"
+                )
                 found = [None]
         return found[0]
 
