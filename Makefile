@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-long check lint checked compiled docs ml constraints clean
+.PHONY: demo test test-long check lint checked compiled docs ml mace constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -55,6 +55,15 @@ ml: .envs/ml/.installed
 	$(PYTHON) -m venv .envs/ml
 	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt torch
 	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt ase chgnet sevenn
+	touch $@
+
+# MACE, which fits none of them: 1.4 GB, some minutes. Its tests skip without it.
+mace: .envs/mace/.installed
+
+.envs/mace/.installed: constraints-mace.txt
+	$(PYTHON) -m venv .envs/mace
+	.envs/mace/bin/python -m pip install --quiet --constraint constraints-mace.txt torch
+	.envs/mace/bin/python -m pip install --quiet --constraint constraints-mace.txt ase mace-torch
 	touch $@
 
 docs: .venv/.docs

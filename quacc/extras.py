@@ -57,9 +57,9 @@ def _check_occupancy(name: str, given: Any) -> None:
     if bad:
         raise StructureError(
             f"A site of the structure is not fully occupied by one element ({name}: {bad[0]}). No "
-            "calculator has partial atoms: build an ordered supercell, such as pymatgen's "
-            "OrderDisorderedStructureTransformation or a special quasirandom structure makes. If "
-            f"the structure is ordered, delete {name!r} from atoms.info or atoms.arrays."
+            "calculator has partial atoms: build an ordered supercell, as order_flow (`quacc run "
+            "order FILE.cif`) does, which compares several. If the structure is ordered, "
+            f"delete {name!r} from atoms.info or atoms.arrays."
         )
 
 

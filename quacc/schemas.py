@@ -122,6 +122,31 @@ class NEBResult(Result):
     """``barrier`` (highest less lowest image, eV) and ``fmax`` (eV/Å) at every step."""
 
 
+class TSResult(Result):
+    """A saddle point; ``atoms`` and ``results`` are of it."""
+
+    converged: bool
+    """To ``fmax``, with a negative curvature along the dimer."""
+    steps: int
+    force_calls: int
+    """Calculations of energy and forces, those for Hessians included."""
+    fmax: float
+    """The threshold that was asked for (eV/Å)."""
+    frequencies: NDArray[Any]
+    """Wavenumbers (1/cm), as in :class:`VibResult`: of a transition state, only the first is
+    imaginary, a negative number."""
+    imaginary_modes: int
+    """1 for a transition state."""
+    mode: NDArray[Any]
+    """(atoms, 3), of length 1: how atoms move in the lowest vibration, in the sense of the mode
+    that was given."""
+    hessian: NDArray[Any]
+    """(3n, 3n) in eV/Å² for the n atoms that move."""
+    history: dict[str, NDArray[Any]]
+    """``energy`` (eV), ``fmax`` (eV/Å) and ``curvature`` (eV/Å²) along the dimer at every step,
+    the start included."""
+
+
 class MDResult(Result):
     """Molecular dynamics. ``atoms`` carries the final momenta."""
 
@@ -200,6 +225,52 @@ class WorkFunctionResult(Result):
     """Below and above the slab (eV)."""
     work_functions: list[float]
     """The same, less the Fermi energy (eV)."""
+
+
+class Phonons(TypedDict):
+    """What force constants give. Imaginary frequencies are negative numbers."""
+
+    supercell: list[int]
+    """How often the cell is repeated along its vectors."""
+    primitive: Atoms
+    """The primitive cell, to which bands, densities and thermal properties belong."""
+    force_constants: NDArray[Any]
+    """(atoms of the primitive cell, atoms of the supercell, 3, 3) in eV/Å²."""
+    sum_rule: float
+    """By how much force constants broke the acoustic sum rule before it was imposed (eV/Å²)."""
+    imaginary_modes: int
+    """Modes of the mesh with a frequency below
+    :data:`quacc.runners.lattice_dynamics.IMAGINARY`."""
+    stable: bool
+    """There are none."""
+    lowest_frequency: float
+    """Lowest frequency of the mesh and the bands (THz)."""
+    highest_frequency: float
+    bands: list[dict[str, Any]]
+    """One for each stretch of the path: ``distances`` (n,) in 1/Å, ``frequencies``
+    (n, modes) in THz, ``labels`` of both ends."""
+    dos: dict[str, NDArray[Any]]
+    """``frequencies`` (THz) and ``density`` (1/THz)."""
+    thermal: dict[str, NDArray[Any]]
+    """``temperatures`` (K), Helmholtz ``free_energy`` (eV), ``entropy`` and ``heat_capacity`` at
+    constant volume (eV/K): harmonic, of a primitive cell."""
+
+
+class DFPTResult(Result, Phonons):
+    """Phonons by density functional perturbation theory."""
+
+    gamma_frequencies: NDArray[Any]
+    """(modes,), at Γ without the field of longitudinal modes (THz)."""
+    acoustic_residual: float
+    """The largest frequency of the acoustic modes at Γ, which is zero, before the sum rule was
+    imposed (THz; absolute value)."""
+    born_charges: NDArray[Any] | None
+    """(atoms, 3, 3), Born effective charges, of a field's and a displacement's direction, with
+    the sum rule imposed (e); None for a metal."""
+    born_sum_rule: float | None
+    """The largest element of their sum before (e)."""
+    dielectric_tensor: NDArray[Any] | None
+    """(3, 3), of the electrons, with the nuclei at rest; None for a metal."""
 
 
 class FlowResult(TypedDict):

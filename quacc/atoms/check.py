@@ -22,13 +22,13 @@ _DENSE = 300
 """Up to this many atoms all pairs at once are quicker than a neighbour list."""
 
 
-def check_structure(atoms: Atoms) -> None:
+def check_structure(atoms: Atoms, *, overlap: bool = True) -> None:
     """Raise a :class:`StructureError` for a structure that makes no physical sense.
 
     No atoms; an unknown element; positions or cell not finite, or too large to be meant in Å;
     a periodic cell without volume; two atoms closer than half the sum of their covalent radii
     (Cordero et al., Dalton Trans. 2832 (2008), as tabulated by ASE), periodic images included;
-    and what :func:`quacc.extras.check_extras` refuses.
+    and what :func:`quacc.extras.check_extras` refuses. ``overlap=False`` lets atoms be close.
     """
     if len(atoms) == 0:
         raise StructureError("The structure has no atoms.")
@@ -57,7 +57,8 @@ def check_structure(atoms: Atoms) -> None:
                 f"volume: {cell.tolist()}. Give it a cell, or set atoms.pbc = False."
             )
     check_extras(atoms)
-    _check_overlap(atoms)
+    if overlap:
+        _check_overlap(atoms)
 
 
 def _check_overlap(atoms: Atoms) -> None:

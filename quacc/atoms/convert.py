@@ -53,6 +53,13 @@ def as_atoms(structure: StructureLike) -> Atoms:
 
 def unchecked(structure: StructureLike) -> Atoms:
     """Return the same as :func:`as_atoms`, whether or not the structure makes sense."""
+    atoms = as_given(structure)
+    honour_info(atoms)
+    return atoms
+
+
+def as_given(structure: StructureLike) -> Atoms:
+    """Return the same as :func:`unchecked`, with what ``info`` says left where it is."""
     if isinstance(structure, Atoms):
         atoms = copy_atoms(structure)  # leaves the calculator behind
     elif isinstance(structure, Mapping):
@@ -70,7 +77,6 @@ def unchecked(structure: StructureLike) -> Atoms:
             "Atoms object, the result of a job, the path of a file, or a name such as 'Cu' "
             "or 'H2O'."
         )
-    honour_info(atoms)
     return atoms
 
 

@@ -83,6 +83,11 @@ def repeats_for(atoms: Atoms, supercell: Sequence[int] | None, min_length: float
     if supercell is None:
         least = np.ceil(min_length / heights(atoms.cell.array) - 1e-6)
         return [int(n) if periodic else 1 for n, periodic in zip(least, atoms.pbc, strict=True)]
+    return three_counts(supercell)
+
+
+def three_counts(supercell: Sequence[int]) -> list[int]:
+    """Return how often to repeat a cell along its vectors; refuse what is not three numbers."""
     if isinstance(supercell, np.ndarray):
         supercell = supercell.tolist()
     if isinstance(supercell, str) or not isinstance(supercell, Sequence) or len(supercell) != 3:

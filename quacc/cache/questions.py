@@ -27,7 +27,11 @@ _FILES = {
 }
 """Names of files that others had when keys with them were stored."""
 
-_LATER = {("eos_flow", "relax_shape"): False, ("relax_job", "pressure"): 0.0}
+_LATER = {
+    ("freq_job", "low_modes"): "harmonic",
+    ("eos_flow", "relax_shape"): False,
+    ("relax_job", "pressure"): 0.0,
+}
 """Parameters that came when keys were stored without them, and defaults that change nothing."""
 
 _NOT_ASKED = frozenset({"provenance", "directory", "trajectory", "input_atoms", "costs"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,6 +70,28 @@ class Spectrum:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Slice:
+    """How far a linear response has come in the time that it was given."""
+
+    done: bool
+    first: float | None
+    """When the first iteration ended, from the start (s); None if none did."""
+
+
+@dataclass(frozen=True)
+class LinearResponse:
+    """The response of a crystal to displacements and, if it is an insulator, to a field."""
+
+    force_constants: NDArray[Any]
+    """(atoms, atoms, 3, 3) of phonopy's supercell, as they were computed (eV/Å²)."""
+    born_charges: NDArray[Any] | None
+    """(atoms of the cell, 3, 3), as they were computed (e)."""
+    dielectric_tensor: NDArray[Any] | None
+    """(3, 3), of the electrons."""
+    warnings: tuple[str, ...] = ()
+
+
 class Code(ABC):
     """One code: what it accepts, whether it is here, and how to build its calculator."""
 
@@ -89,6 +111,8 @@ class Code(ABC):
     thermal energy are in it, and thermochemistry must not add them again."""
     program: ClassVar[Program | None] = None
     """The external program; None for codes that run inside Python, in memory."""
+    own_files: ClassVar[bool] = False
+    """Whether the user names its files, so that they are found, and may change, without it."""
     package: ClassVar[str | None] = None
     """The Python package that it is, where that is an extra."""
     reuse: ClassVar[bool] = False
@@ -98,6 +122,8 @@ class Code(ABC):
     """What is tried when the program fails."""
     electrons: ClassVar[bool] = True
     """Whether it knows electrons, so that charges and magnetic moments mean something."""
+    site_moments: ClassVar[bool] = False
+    """Whether the SCF starts from the magnetic moment of each atom, and not only from their sum."""
     converging: ClassVar[frozenset[str]] = frozenset()
     """Keywords with which energies converge, such as k-points: energies of two values of one may be
     compared, while those of two values of any other have different zeros."""
@@ -124,7 +150,8 @@ class Code(ABC):
         Parameters
         ----------
         what
-            It is for: ``dos``, ``projected dos`` or ``potential``.
+            It is for: ``dos``, ``projected dos``, ``potential``, ``response`` or
+            ``force constants``.
         """
         raise NotImplementedError
 
@@ -173,6 +200,53 @@ class Code(ABC):
         """
         raise NotImplementedError
 
+    def for_response(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a job's keyword arguments with what a linear response needs, where none say it."""
+        return dict(given)
+
+    def check_response(
+        self, atoms: Atoms, parameters: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> None:
+        """Refuse what the code has no linear response of.
+
+        Parameters
+        ----------
+        given
+            The program's own keywords.
+        """
+        raise NotImplementedError
+
+    def respond(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        qpoints: Sequence[int],
+        threshold: float,
+        given: Mapping[str, Any],
+        seconds: float,
+        recover: bool,
+    ) -> Slice:
+        """Compute the linear response for some time, after a calculation in the same place.
+
+        Parameters
+        ----------
+        qpoints
+            Three numbers of q-points along the reciprocal vectors.
+        threshold
+            Of self-consistency, as the program defines it.
+        given
+            The program's own keywords.
+        seconds
+            After which it stops, so that it can be continued.
+        recover
+            Whether to continue what is in the place.
+        """
+        raise NotImplementedError
+
+    def response(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> LinearResponse:
+        """Return the linear response, after :meth:`respond` is done."""
+        raise NotImplementedError
+
     @abstractmethod
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         """Return ASE's calculator; codes that write files do so in the place's folder."""
@@ -198,6 +272,14 @@ class Code(ABC):
     def files(self, parameters: Mapping[str, Any]) -> list[Path]:
         """Return the files that decide the numbers, such as pseudopotentials; in the key."""
         return []
+
+    def sent(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters as this code takes them in another Python, without settings."""
+        return dict(parameters)
+
+    def described(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what its files say that only its own package can read; as JSON has it."""
+        return {}
 
     def missing(self) -> str | None:
         """Return why the code cannot be used here, or None if it can."""

@@ -28,7 +28,7 @@ import quacc
 from quacc import glance
 from quacc.calculators.code import Code, Place
 from quacc.calculators.frames import packed, read
-from quacc.errors import SettingsError
+from quacc.errors import ParameterError, SettingsError
 
 _LINES = 10
 """Lines of what a process has printed that its error has."""
@@ -38,6 +38,9 @@ _LAST = 1 << 16
 
 _PATIENCE = 300.0
 """Seconds that a Python may take to import a code and tell its version."""
+
+_LONG = 20 * 86400.0
+"""Seconds that a training may take; the system waits no longer at once."""
 
 _STRUCTURE = {
     "numbers": "numbers",
@@ -107,7 +110,24 @@ class _Elsewhere(Code):
 
     def fingerprint(self, parameters: Mapping[str, Any]) -> str:
         self.require_here()
-        return self.process().fingerprint(json.dumps(dict(parameters)))
+        if self.own_files:
+            return super().fingerprint(parameters)
+        named = [os.stat(file).st_mtime_ns for file in parameters.values() if _is_file(file)]
+        return self.process().fingerprint(json.dumps(dict(parameters)), named)
+
+    def train(
+        self, question: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Train there; however long it takes."""
+        return self.process().ask({"do": "train", **question}, arrays, _LONG)
+
+    def described(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        self.require_here()
+        what = json.dumps(self.sent(parameters))
+        try:
+            return self.process().described(what, self.fingerprint(parameters))
+        except ElsewhereError as error:
+            raise ParameterError(f"{self.title} does not take this: {error}") from error
 
     def process(self) -> Process:
         return process_of(self.python, self.name)
@@ -118,6 +138,10 @@ class _Elsewhere(Code):
     def reach(self, calculator: Any) -> float | None:
         found: float | None = calculator.reach
         return found
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value)
 
 
 def described(atoms: Atoms) -> dict[str, Any]:
@@ -135,6 +159,8 @@ class _Isolated(Calculator):
         self.implemented_properties = list(code.properties)
         self.reach: float | None = None
         self._code, self._parameters, self._options = code, dict(parameters), dict(options)
+        # With it, since the user's own files may be others now.
+        self._fingerprint = code.fingerprint(parameters) if code.own_files else None
 
     def calculate(
         self,
@@ -146,7 +172,8 @@ class _Isolated(Calculator):
         code: Any = self._code
         question = {
             "do": "calculate",
-            "parameters": self._parameters,
+            "parameters": code.sent(self._parameters),
+            "fingerprint": self._fingerprint,
             "options": self._options,
             "properties": list(properties),
         }
@@ -169,7 +196,8 @@ class Process:
     def __init__(self, python: str, name: str) -> None:
         self._python, self._name = python, name
         self._lock = threading.Lock()
-        self._fingerprints: dict[str, str] = {}
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._described: dict[tuple[str, str], dict[str, Any]] = {}
         self._count = 0
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
         folder = Path(quacc.__file__).parent
@@ -205,12 +233,21 @@ class Process:
         """Why the code cannot be used there, or None; and its version."""
         return self.ask({"do": "about"}, {})[0]
 
-    def fingerprint(self, parameters: str) -> str:
-        """Return the code's fingerprint, given its parameters as JSON."""
-        if parameters not in self._fingerprints:
+    def fingerprint(self, parameters: str, times: Sequence[int] = ()) -> str:
+        """Return the code's fingerprint, given its parameters as JSON, and when files changed."""
+        asked = (parameters, *map(str, times))
+        if asked not in self._fingerprints:
             question = {"do": "fingerprint", "parameters": json.loads(parameters)}
-            self._fingerprints[parameters] = self.ask(question, {})[0]["fingerprint"]
-        return self._fingerprints[parameters]
+            self._fingerprints[asked] = self.ask(question, {})[0]["fingerprint"]
+        return self._fingerprints[asked]
+
+    def described(self, parameters: str, fingerprint: str) -> dict[str, Any]:
+        """Return what the code's files say, given its parameters as JSON."""
+        if (parameters, fingerprint) not in self._described:
+            question = {"do": "describe", "parameters": json.loads(parameters)}
+            found = self.ask(question, {})[0]["described"]
+            self._described[parameters, fingerprint] = found
+        return self._described[parameters, fingerprint]
 
     def ask(
         self,

@@ -66,6 +66,7 @@ class PlaneWaves(Code):
     """What to pass to compute a molecule without its images; empty where nothing does."""
     isolate_any: ClassVar[str] = ""
     """The same for molecules and layers."""
+    site_moments = True
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
 

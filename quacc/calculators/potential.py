@@ -54,7 +54,7 @@ class Potential(Code):
         "pbc": "honoured: a molecule, chain or layer gets a vacuum that is wider than the cutoff",
     }
     options = {"device": Keyword("auto", "where it computes", one_of("auto", "cpu", "cuda"))}
-    elements = MPTRJ
+    elements: ClassVar[frozenset[str] | None] = MPTRJ
     trainings: ClassVar[Mapping[str, Training]]
     """By the keyword ``model``."""
 
@@ -74,16 +74,24 @@ class Potential(Code):
         """Return the package's own calculator, and its cutoff (Å)."""
 
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
-        device = place.options["device"]
-        if device == "auto":
-            import torch
+        return InVacuum(*self.load(parameters, self.device(place.options["device"])))
 
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return InVacuum(*self.load(parameters, device))
+    @staticmethod
+    def device(wanted: str) -> str:
+        """Return where it computes."""
+        if wanted != "auto":
+            return wanted
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def training(self, parameters: Mapping[str, Any]) -> Training:
+        """Return where the potential comes from."""
+        return self.trainings[parameters["model"]]
 
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        known = self.trainings[parameters["model"]].elements
+        known = self.training(parameters).elements
         if unknown := sorted({*atoms.symbols} - known):
             raise StructureError(
                 f"The model {parameters['model']} of {self.title} was not trained on "
@@ -97,7 +105,7 @@ class Potential(Code):
         return "PBE" if found == _WITH_U else found
 
     def about(self, parameters: Mapping[str, Any]) -> dict[str, str]:
-        training = self.trainings[parameters["model"]]
+        training = self.training(parameters)
         names = ("functional", "data", "licence")
         return {name: getattr(training, name) for name in names}
 

@@ -91,8 +91,13 @@ def names_of(potential: Any) -> list[Any]:
     return list(potential) if isinstance(potential, list | tuple) else [potential]
 
 
-def find(name: str) -> Path:
+def find(name: str, also: Sequence[Path] | None = None) -> Path:
     """Return the path of a potential's file.
+
+    Parameters
+    ----------
+    also
+        Folders in which a name is looked for, instead of :func:`folders`.
 
     Raises
     ------
@@ -109,13 +114,14 @@ def find(name: str) -> Path:
             f"The potential {name!r} must be a file's name, or a path from / or ~ on, such as "
             f"{str(path.absolute())!r}."
         )
-    for folder in folders():
+    where = folders() if also is None else also
+    for folder in where:
         if (folder / name).is_file():
             return folder / name
-    known = sorted({file.name for folder in folders() for file in folder.glob("*")})
+    known = sorted({file.name for folder in where for file in folder.glob("*")})
     raise ParameterError(
         f"There is no potential {name!r}.{suggest(name, known)} It was looked for in "
-        f"{', '.join(map(str, folders())) or 'no folder'}. Set the setting potentials_dir, or pass "
+        f"{', '.join(map(str, where)) or 'no folder'}. Set the setting potentials_dir, or pass "
         "its path."
     )
 

@@ -26,7 +26,13 @@ _PROJECTED = re.compile(r"pdos\.pdos_atm#(\d+)\(.*\)_wfc#(\d+)\((\w)(?:_j([\d.]+
 _STEP = 0.02
 """Between two energies of a density of states (eV)."""
 
-PROGRAMS = {"dos": "dos.x", "projected dos": "projwfc.x", "potential": "pp.x"}
+PROGRAMS = {
+    "dos": "dos.x",
+    "projected dos": "projwfc.x",
+    "potential": "pp.x",
+    "response": "ph.x",
+    "force constants": "q2r.x",
+}
 """What is computed after an SCF, and by which program."""
 
 
@@ -208,6 +214,16 @@ def highest_occupation(folder: Path) -> tuple[int, float] | None:
     halves = np.split(_of_points(output, "occupations"), _spins(output), axis=1)
     # Negative ones are of Methfessel and Paxton's smearing.
     return halves[0].shape[1], max(float(np.abs(half[:, -1]).max()) for half in halves)
+
+
+def no_band_is_partly_filled(folder: Path) -> bool:
+    """Return whether, in an SCF, each band is full or empty."""
+    filled = _of_points(_xml(folder), "occupations")
+    return bool((np.minimum(np.abs(filled), np.abs(filled - 1)) < _WHOLE).all())
+
+
+_WHOLE = 1e-3
+"""How far from full or empty a band may be."""
 
 
 def _of_shell(file: Path, spins: int) -> NDArray[Any]:

@@ -63,6 +63,11 @@ def _answer(
         return {"missing": missing, "version": None if missing else code.version()}, {}
     if question["do"] == "fingerprint":
         return {"fingerprint": code.fingerprint(parameters)}, {}
+    if question["do"] == "describe":
+        return {"described": code.described(parameters)}, {}
+    if question["do"] == "train":
+        message, found = code.train(question, arrays)
+        return message, found
 
     import numpy as np
     from ase import Atoms
@@ -70,7 +75,11 @@ def _answer(
 
     from quacc.calculators.code import Place
 
-    what = json.dumps([parameters, question["options"]], sort_keys=True)
+    # The user's own files may be others now.
+    files = question.get("fingerprint") or [
+        os.stat(file).st_mtime_ns for file in code.files(parameters)
+    ]
+    what = json.dumps([parameters, question["options"], files], sort_keys=True)
     if what not in calculators:
         calculators.clear()  # a model may take much of the memory
         calculators[what] = code.build(parameters, Place(None, question["options"]))

@@ -81,7 +81,7 @@ def show(name: str) -> None:
     for said, done in {**HANDLES, **code.handles}.items():
         table.add_row(said, Text(done))
     screen.print(table)
-    if isinstance(code, Potential):
+    if isinstance(code, Potential) and code.trainings:
         table = Table("model", "functional", "trained on", "licence", box=box.SIMPLE_HEAD)
         for model, one in code.trainings.items():
             texts = (model, one.functional, one.data, one.licence)

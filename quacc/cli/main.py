@@ -20,6 +20,7 @@ from quacc.cli import (
     run,
     settings,
     site,
+    train,
 )
 from quacc.cli import options as options_of
 from quacc.cli.terminal import never_fail_to_print
@@ -36,6 +37,9 @@ app = typer.Typer(
 )
 app.command("run", cls=options_of.RunCommand, context_settings={"ignore_unknown_options": True})(
     run.run
+)
+app.command("train", cls=train.TrainCommand, context_settings={"ignore_unknown_options": True})(
+    train.train
 )
 app.command("cite")(cite.cite)
 app.command("info")(info.info)

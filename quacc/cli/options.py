@@ -20,6 +20,7 @@ JOBS = {
     "freq": "quacc.runners.vibrations",
     "bands": "quacc.runners.electrons",
     "dos": "quacc.runners.electrons",
+    "dfpt": "quacc.runners.dfpt",
     "work_function": "quacc.runners.work_function",
 }
 """The jobs that can be run, and the modules of their plans, which explain their parameters."""

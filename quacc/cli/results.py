@@ -47,7 +47,7 @@ def list_results(
     for file in database.waiting():
         typer.echo(f"There are results in {file}, too: `quacc results recover` takes them in.")
     rows = list(
-        database.select(**_filters(formula, recipe, calculator, since, until), limit=limit + 1)
+        database.select(**filters_of(formula, recipe, calculator, since, until), limit=limit + 1)
     )
     if not rows:
         typer.echo(f"No results found in {database}.")
@@ -130,7 +130,7 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 @app.command()
 def plot(
     key: Annotated[
-        str, typer.Argument(help="Of a workflow's result, or of bands, dos or work_function.")
+        str, typer.Argument(help="Of a workflow's result, or of bands, dos, dfpt or work_function.")
     ],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -180,7 +180,7 @@ def export(
         if file.exists() and not force:
             raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
         database = _open(store)
-        rows = list(database.select(**_filters(formula, recipe, calculator, since, until)))
+        rows = list(database.select(**filters_of(formula, recipe, calculator, since, until)))
         if not rows:
             raise StoreError(f"No results found in {database}; nothing was written.")
         count = write(partial, database, rows)
@@ -204,7 +204,7 @@ def remove(
 ) -> None:
     """Delete results, by their keys or by filters."""
     database = _open(store)
-    filters = _filters(formula, recipe, calculator, since, until)
+    filters = filters_of(formula, recipe, calculator, since, until)
     has_filters = any(value is not None for value in filters.values())
     if bool(keys) == has_filters:
         raise InputError("Say what to delete: either keys, or filters such as --recipe.")
@@ -232,7 +232,7 @@ def _open(location: str | None) -> Any:
     return Store(location)
 
 
-def _filters(
+def filters_of(
     formula: str | None,
     recipe: str | None,
     calculator: str | None,
@@ -273,7 +273,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "key", result["key"]
     yield "structure", f"{result['atoms'].get_chemical_formula()}, {len(result['atoms'])} atoms"
     if calculator := result.get("calculator"):
-        yield "calculator", f"{calculator['name']} {calculator['version']}"
+        version = calculator.get("version")  # a trained one's is among those of its record
+        yield "calculator", f"{calculator['name']} {version}" if version else str(calculator)
     values = result.get("results", {})
     if "energy" in values:
         energy = values["energy"]

@@ -22,7 +22,7 @@ def run(
         str,
         typer.Argument(
             help="Such as eos, see `quacc recipes`; or a job: static, relax, freq, bands, dos, "
-            "work_function."
+            "dfpt, work_function."
         ),
     ],
     structures: Annotated[
@@ -90,7 +90,7 @@ def run(
     is_job = workflow in JOBS
     serial = workflow_of_job(workflow) if is_job else find(workflow)
     structures, given = options_in(structures, plan_of_job(workflow) if is_job else serial)
-    parameters = _parameters(change or [], given)
+    parameters = parameters_in(change or [], given)
     its = parameters.pop("calculator", {})
     if not is_job:  # which refuses them itself
         _check_names(serial, parameters)
@@ -323,7 +323,7 @@ class _Progress(logging.Handler):
         self.show(record.getMessage())
 
 
-def _parameters(changes: list[str], options: list[tuple[str, str]]) -> dict[str, Any]:
+def parameters_in(changes: list[str], options: list[tuple[str, str]]) -> dict[str, Any]:
     """Return ``max_index=2`` and ``relax_kwargs.fmax=0.01`` as nested keywords."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError

@@ -35,6 +35,8 @@ _ALWAYS = ("Larsen2017",)  # every job goes through ASE
 JOBS = {
     "bands_job": "quacc.recipes.tools.electrons",
     "dos_job": "quacc.recipes.tools.electrons",
+    "dfpt_job": "quacc.recipes.dfpt",
+    "train_job": "quacc.recipes.train",
     "work_function_job": "quacc.recipes.tools.work_function",
 }
 """Jobs whose results have a summary, a table and a figure, and the module of these."""
@@ -141,7 +143,8 @@ def citations(result: Mapping[str, Any]) -> str:
 
     name = str(result.get("name", "")).rpartition(".")[2]
     if name in JOBS:
-        methods = workflow_of(result).REFERENCES[name]
+        references = workflow_of(result).REFERENCES
+        methods = references.get(result["name"], references[name])
     else:
         methods = getattr(workflows().get(name), "REFERENCES", ())
     keys = [*methods, *_ALWAYS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any, Literal, cast
 
@@ -34,6 +34,9 @@ _LINEAR = 1e-4
 _SMALLEST, _LARGEST = 1e-4, 0.5
 """Displacements that make sense (Å)."""
 
+_LOW = 100.0
+"""The wavenumber (1/cm) below which a harmonic oscillator's entropy is doubtful."""
+
 _STANDARD = 298.15
 """Where an energy that is an enthalpy has its zero-point and thermal energy from (K)."""
 
@@ -49,6 +52,7 @@ def freq(
     pressure: float = 1.0,
     symmetry_number: int | None = None,
     spin: float | None = None,
+    low_modes: str = "harmonic",
     copy_files: CopyFiles | None = None,
     **calc_kwargs: Any,
 ) -> Calculation[VibResult]:
@@ -77,6 +81,11 @@ def freq(
         Total electronic spin S of a molecule; None takes that of the code's ``multiplicity``,
         where it is given, or half the sum of the initial magnetic moments; without either, 1/2 for
         an odd number of electrons, and 0 for an even one.
+    low_modes
+        Entropy of modes of low wavenumber, which in a harmonic oscillator has no bound:
+        ``harmonic``; ``grimme``, of a free molecule, goes over to a free rotor around 100/cm
+        (Chem. Eur. J. 18, 9955 (2012)); ``truhlar`` takes those below 100/cm for 100/cm (Ribeiro et
+        al., J. Phys. Chem. B 115, 14556 (2011)). Enthalpies stay harmonic.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
     if not _SMALLEST <= displacement <= _LARGEST:
@@ -85,6 +94,12 @@ def freq(
             "smaller ones drown in rounding errors, larger ones leave the harmonic region."
         )
     require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
+    require_choice("low_modes", low_modes, ("harmonic", "grimme", "truhlar"))
+    if low_modes == "grimme" and thermo == "harmonic":
+        raise ParameterError(
+            "low_modes='grimme' is for free molecules, whose modes it takes for free rotors. Use "
+            "low_modes='truhlar' with thermo='harmonic'."
+        )
     if symmetry_number is not None:
         require_count(symmetry_number=symmetry_number)
     if spin is not None:
@@ -105,14 +120,15 @@ def freq(
             "pressure": float(pressure),
             "symmetry_number": symmetry_number,
             "spin": spin,
-        },
+        }
+        | ({} if low_modes == "harmonic" else {"low_modes": low_modes}),
         requires=_check_structure,
         copy_files=copy_files,
     )
 
 
 def _check_structure(calculation: Calculation[VibResult]) -> None:
-    indices = _moving(calculation.input_atoms)
+    indices = moving(calculation.input_atoms)
     if calculation.parameters["thermo"] == "ideal_gas":
         _check_molecule(calculation.input_atoms, indices)
         calculation.warnings += _check_spin(calculation, calculation.parameters["spin"])
@@ -122,7 +138,7 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
     code, parameters = calculation.code, calculation.parameters
     displacement, thermo = parameters["displacement"], parameters["thermo"]
     temperature, pressure = parameters["temperature"], parameters["pressure"]
-    indices = _moving(calculation.input_atoms)
+    indices = moving(calculation.input_atoms)
     with calculation.run() as atoms:
         hessian = _hessian(calculation, atoms, indices, displacement)
         atoms.positions = calculation.input_atoms.positions
@@ -135,18 +151,14 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
             f"The structure is not relaxed: the largest force is {largest:.3g} eV/Å. Relax it "
             "before computing vibrations."
         )
-    squares = _squared_energies(atoms, hessian, indices)
+    squares, alone = squared_energies(atoms, hessian, indices)
     if is_crowded_molecule(atoms):
         result["warnings"].append(
             f"The molecule has only {least_gap(atoms):.1f} Å of vacuum around it: its rotations "
             f"are hindered, and count as vibrations. Give it at least {VACUUM:g} Å, or set "
             "atoms.pbc = False."
         )
-    if is_isolated(atoms):
-        atoms = in_one_piece(atoms, (0, 1, 2))
-        atoms.pbc = False
-    if len(indices) == len(atoms):  # then the smallest are translations and rotations
-        squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
+    atoms = alone
     energies = np.sqrt(np.abs(squares))
     result["frequencies"] = np.sign(squares) * energies / units.invcm
     if (squares <= 0).any():
@@ -177,7 +189,7 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
     return result
 
 
-def _moving(atoms: Atoms) -> np.ndarray:
+def moving(atoms: Atoms) -> np.ndarray:
     fixed = np.zeros(len(atoms), dtype=bool)
     for constraint in atoms.constraints:
         if not isinstance(constraint, FixAtoms):
@@ -233,31 +245,70 @@ def _check_spin(calculation: Calculation, given: float | None) -> list[str]:
 def _hessian(
     calculation: Calculation, atoms: Atoms, indices: np.ndarray, displacement: float
 ) -> np.ndarray:
-    start = atoms.positions.copy()
     checkpoint = calculation.checkpoint
-    displaced = list(product(indices, range(3), (1, -1)))
 
     def fits(saved: Mapping[str, Any]) -> None:
         np.array(saved["forces"], dtype=float).reshape(-1, 3 * len(indices))
 
     saved = checkpoint.resume(fits)
     done: list[np.ndarray] = saved["forces"] if saved else []
+
+    def save() -> None:
+        checkpoint.step(len(done), lambda: {"forces": done})
+
+    return differences(calculation, atoms, indices, displacement, done, save)
+
+
+def differences(
+    calculation: Calculation,
+    atoms: Atoms,
+    indices: np.ndarray,
+    displacement: float,
+    done: list[np.ndarray],
+    save: Callable[[], None],
+) -> np.ndarray:
+    """Return the Hessian (eV/Å²) of some atoms, the symmetrised central difference of forces.
+
+    Parameters
+    ----------
+    displacement
+        How far each atom is displaced to both sides (Å).
+    done
+        Forces of the displaced structures that are known already; those computed are added.
+    save
+        Called after each.
+    """
+    start = atoms.positions.copy()
+    displaced = list(product(indices, range(3), (1, -1)))
     for index, axis, sign in displaced[len(done) :]:
         atoms.positions = start
         atoms.positions[index, axis] += sign * displacement
         calculation.evaluate(atoms)
         done.append(atoms.calc.results["forces"][indices].ravel().copy())
-        checkpoint.step(len(done), lambda: {"forces": done})
+        save()
+    atoms.positions = start
     forces = np.array(done)
     hessian = (forces[1::2] - forces[::2]) / (2 * displacement)
     return (hessian + hessian.T) / 2
 
 
-def _squared_energies(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def squared_energies(
+    atoms: Atoms, hessian: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, Atoms]:
+    """Return the squares of the energies of vibrations (eV²), and a molecule without its box.
+
+    Ascending, without the translations and rotations that cost no energy.
+    """
     from ase.vibrations import VibrationsData
 
     data = VibrationsData.from_2d(atoms, hessian, indices=indices.tolist())
-    return np.sort((data.get_energies() ** 2).real)
+    squares = np.sort((data.get_energies() ** 2).real)
+    if is_isolated(atoms):
+        atoms = in_one_piece(atoms, (0, 1, 2))
+        atoms.pbc = False
+    if len(indices) == len(atoms):  # then the smallest are translations and rotations
+        squares = np.sort(squares[np.argsort(np.abs(squares))[_count_free(atoms) :]])
+    return squares, atoms
 
 
 def _geometry(atoms: Atoms) -> Literal["monatomic", "linear", "nonlinear"]:
@@ -296,6 +347,7 @@ def _ideal_gas(
     if code.energy_is_enthalpy:
         enthalpy -= float(gas.get_enthalpy(_STANDARD, verbose=False)) - potential
     entropy = float(gas.get_entropy(kelvin, pascal, verbose=False))
+    entropy += _more_entropy(energies, atoms, parameters)
     return {
         "model": "ideal_gas",
         "temperature": kelvin,
@@ -310,6 +362,26 @@ def _ideal_gas(
     }
 
 
+def _more_entropy(energies: np.ndarray, atoms: Atoms, parameters: Mapping[str, Any]) -> float:
+    """Return how much more entropy the modes have (eV/K) than harmonic ones."""
+    from ase.thermochemistry import HarmonicMode, RRHOMode
+
+    low_modes, kelvin = parameters.get("low_modes"), parameters["temperature"]
+    if low_modes is None:
+        return 0.0
+    inertia = float(np.mean(atoms.get_moments_of_inertia()))
+    more = 0.0
+    for energy in energies.tolist():  # ASE's gas leaves out modes that it is given
+        other = (
+            RRHOMode(energy, inertia, tau=_LOW)
+            if low_modes == "grimme"
+            else HarmonicMode(max(energy, _LOW * units.invcm))
+        )
+        more += cast(float, other.get_entropy(kelvin, False))
+        more -= HarmonicMode(energy).get_vib_entropy_contribution(kelvin)
+    return more
+
+
 def _harmonic(
     atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any], code: Code
 ) -> dict[str, Any]:
@@ -321,6 +393,7 @@ def _harmonic(
     if code.energy_is_enthalpy:  # pV of a solid is nothing
         internal -= float(solid.get_internal_energy(_STANDARD, verbose=False)) - potential
     entropy = float(solid.get_entropy(kelvin, verbose=False))
+    entropy += _more_entropy(energies, atoms, parameters)
     return {
         "model": "harmonic",
         "temperature": kelvin,

@@ -35,8 +35,8 @@ OPTIONS = {
     "eam": {"potential": "Cu_mishin1.eam.alloy"},
     "tersoff": {"potential": "Si.tersoff"},
 }
-NOT_RUN = ("vasp",)
-"""Not run by tests; tests/recipes has what its input says of a structure."""
+NOT_RUN = ("aims", "mace", "vasp")
+"""Not run here; tests/recipes has what they make of a structure."""
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "nwchem", "pyscf", "cp2k")
 PLANE_WAVES = ("espresso", "abinit")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}

@@ -213,7 +213,14 @@ def test_every_calculator_has_recipes():
 @pytest.mark.parametrize("name", code_names())
 def test_every_calculator_has_all_jobs(name):
     core = importlib.import_module(f"quacc.recipes.{name}.core")
-    for job in (core.static_job, core.relax_job, core.md_job, core.freq_job, core.neb_job):
+    for job in (
+        core.static_job,
+        core.relax_job,
+        core.md_job,
+        core.freq_job,
+        core.neb_job,
+        core.ts_job,
+    ):
         assert pickle.loads(pickle.dumps(job)) is job
         assert "code" not in inspect.signature(job).parameters
         taken = inspect.signature(job).parameters
@@ -233,10 +240,17 @@ def test_prefect_s_caches_tell_the_jobs_apart():
     sources = []
     for name in code_names():
         core = importlib.import_module(f"quacc.recipes.{name}.core")
-        for job in (core.static_job, core.relax_job, core.md_job, core.freq_job, core.neb_job):
+        for job in (
+            core.static_job,
+            core.relax_job,
+            core.md_job,
+            core.freq_job,
+            core.neb_job,
+            core.ts_job,
+        ):
             linecache.checkcache()
             sources.append(inspect.getsource(job))
-    assert len({*sources}) == 5 * len(code_names())
+    assert len({*sources}) == 6 * len(code_names())
 
 
 def test_jobs_that_run_in_memory_copy_no_files():

@@ -4,8 +4,10 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from ase.build import bulk, fcc111
+from ase.geometry import find_mic
 from ase.io.jsonio import decode, encode
 from matplotlib.figure import Figure
 
@@ -23,13 +25,16 @@ from tests.emt import (
     elastic_flow,
     eos_flow,
     hull_flow,
+    magnetic_order_flow,
     md_flow,
     molecule_flow,
     neb_flow,
+    order_flow,
     phonon_flow,
     qha_flow,
     reaction_flow,
     stacking_fault_flow,
+    ts_flow,
     vacancy_flow,
 )
 
@@ -43,12 +48,36 @@ def hop():
     return initial[1:], final[1:]
 
 
+def over():
+    """The neighbour of a vacancy of copper near the middle of its hop."""
+    initial, final = hop()
+    moved, _ = find_mic(final.positions - initial.positions, initial.cell)
+    between = initial.copy()
+    between.positions += 0.45 * moved
+    return between
+
+
 def alloy():
     """Cu3Au."""
     atoms = bulk("Cu", cubic=True)
     atoms.symbols[0] = "Au"
     return atoms
 
+
+def shared():
+    """Copper and gold that share the sites of fcc."""
+    atoms = bulk("Cu", a=3.8)
+    atoms.info["occupancy"] = {"0": {"Cu": 0.5, "Au": 0.5}}
+    atoms.set_array("spacegroup_kinds", np.array([0]))
+    return atoms
+
+
+HYDROGEN = {
+    "name": "espresso",
+    "pseudopotentials": {"H": "H.pz-vbc.UPF"},
+    "ecutwfc": 12,
+    "kspacing": 0.1,
+}
 
 MADE = {
     "adsorption_flow": lambda: adsorption_flow(
@@ -64,13 +93,18 @@ MADE = {
     "elastic_flow": lambda: elastic_flow("Cu"),
     "eos_flow": lambda: eos_flow("Cu"),
     "hull_flow": lambda: hull_flow(["Cu", "Au", "Cu"]),
+    "magnetic_order_flow": lambda: magnetic_order_flow(
+        bulk("H", "sc", a=3.0), cells=1, moments={"H": 0.9}, calculator=HYDROGEN
+    ),
     "md_flow": lambda: md_flow(bulk("Cu", cubic=True) * 2, equilibration=20, steps=200),
     "molecule_flow": lambda: molecule_flow("NH3"),
     "neb_flow": lambda: neb_flow(*hop()),
+    "order_flow": lambda: order_flow(shared()),
     "phonon_flow": lambda: phonon_flow("Cu", supercell=[3, 3, 3], mesh=20.0),
     "qha_flow": lambda: qha_flow("Cu", supercell=[3, 3, 3], mesh=20.0, t_max=400),
     "reaction_flow": lambda: reaction_flow("N2 + 3 H2 -> 2 NH3"),
     "stacking_fault_flow": lambda: stacking_fault_flow("Cu", points=7),
+    "ts_flow": lambda: ts_flow(over()),
     "vacancy_flow": lambda: vacancy_flow("Cu", supercell=[2, 2, 2]),
 }
 
@@ -81,7 +115,10 @@ def made():
     return {}
 
 
-@pytest.fixture(params=sorted(MADE))
+MARKS = {"magnetic_order_flow": pytest.mark.espresso}
+
+
+@pytest.fixture(params=[pytest.param(one, marks=MARKS.get(one, [])) for one in sorted(MADE)])
 def result(request, made):
     if request.param not in made:
         made[request.param] = MADE[request.param]()
@@ -123,7 +160,7 @@ def test_results_are_stored_and_come_back(result):
     report.plot(again)
     (row,) = [row for row in store.select() if row.key == result["key"]]
     assert row.recipe == result["name"]
-    assert row.calculator == "emt"
+    assert row.calculator == result["calculators"][0]["name"]
 
 
 def test_results_survive_json(result):
@@ -154,7 +191,8 @@ def test_units_are_of_properties(result):
 def test_citations_are_bibtex(result):
     text = report.citations(result)
     assert "Larsen2017" in text
-    assert "Jacobsen1996" in text  # the potential
+    code = result["calculators"][0]["name"]
+    assert {"emt": "Jacobsen1996", "espresso": "Giannozzi2009"}[code] in text
     entries = re.findall(r"^@\w+\{(\w+),", text, flags=re.MULTILINE)
     assert len(entries) == len(set(entries)) >= 2
     assert text.count("{") == text.count("}")

@@ -104,6 +104,54 @@ def test_a_molecule_without_enough_vacuum_says_so():
     assert not any("vacuum" in text for text in argon["warnings"])
 
 
+def test_low_modes_are_free_rotors_or_raised(dimer):
+    """By the formulae of the papers, in SI units; the mode is at 24 1/cm."""
+    harmonic, grimme, truhlar = (
+        freq_job(dimer, low_modes=one, temperature=300.0, **ARGON)
+        for one in ("harmonic", "grimme", "truhlar")
+    )
+    kT, (wavenumber,) = units._k * 300.0, harmonic["frequencies"]
+
+    def entropy(of):
+        x = units._hplanck * units._c * 100 * of / kT
+        return units._k * (x / np.expm1(x) - np.log(-np.expm1(-x)))
+
+    mu = units._hplanck / (8 * np.pi**2 * units._c * 100 * wavenumber)
+    inertia = np.mean(dimer["atoms"].get_moments_of_inertia()) * units._amu * 1e-20
+    mu = mu * inertia / (mu + inertia)
+    rotor = units._k * (0.5 + np.log(np.sqrt(8 * np.pi**3 * mu * kT / units._hplanck**2)))
+    weight = 1 / (1 + (100 / wavenumber) ** 4)
+    more = (1 - weight) * (rotor - entropy(wavenumber)) / units._e
+    assert more < -1e-5
+    thermo = [one["thermo"] for one in (harmonic, grimme, truhlar)]
+    assert thermo[1]["entropy"] - thermo[0]["entropy"] == pytest.approx(more, rel=1e-5)
+    more = (entropy(100.0) - entropy(wavenumber)) / units._e
+    assert thermo[2]["entropy"] - thermo[0]["entropy"] == pytest.approx(more, rel=1e-5)
+    assert len({one["enthalpy"] for one in thermo}) == 1
+    for one in thermo:
+        assert one["gibbs_energy"] == pytest.approx(one["enthalpy"] - 300.0 * one["entropy"])
+    assert len({one["key"] for one in (harmonic, grimme, truhlar)}) == 3
+    assert harmonic["key"] == freq_job(dimer, temperature=300.0, **ARGON)["key"]
+
+
+def test_low_modes_of_what_is_not_free(dimer):
+    fixed = dimer["atoms"].copy()
+    fixed.set_constraint(FixAtoms([0]))
+    found = [
+        freq_job(fixed, thermo="harmonic", low_modes=one, **ARGON)
+        for one in ("harmonic", "truhlar")
+    ]
+    low = [one for one in found[0]["frequencies"] if 0 < one < 100]
+    assert len(low) > 0
+    kelvin = 298.15
+    raised = len(low) * HarmonicThermo([100 * units.invcm]).get_entropy(kelvin, verbose=False)
+    plain = HarmonicThermo([one * units.invcm for one in low]).get_entropy(kelvin, verbose=False)
+    entropies = [one["thermo"]["entropy"] for one in found]
+    assert entropies[1] - entropies[0] == pytest.approx(raised - plain)
+    with pytest.raises(ParameterError, match="free molecules"):
+        freq_job(fixed, thermo="harmonic", low_modes="grimme", **ARGON)
+
+
 def test_an_atom_has_the_sackur_tetrode_entropy():
     result = freq_job(Atoms("Ar"), temperature=298.15, pressure=1.0, **ARGON)
     # 154.845 J/(mol K) at 298.15 K and 1 bar: Chase, NIST-JANAF Tables, 4th ed. (1998).

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from quacc.calculators.keyword import Keyword, one_of
+from quacc.calculators.keyword import Check, Keyword
 from quacc.calculators.potential import MPTRJ, TRAJECTORIES, Potential, Training
+from quacc.errors import ParameterError, require_choice
 
 _LICENCE = "modified BSD"
+_MODELS = ("0.3.0", "0.2.0", "r2scan")
+ABOUT = ".json"
+"""Suffix of the file beside weights that says what they were trained on."""
+
+
+def _is_model(name: str, value: Any) -> None:
+    if not (isinstance(value, str) and value.endswith(".tar") and Path(value).is_absolute()):
+        require_choice(name, value, _MODELS)
 
 
 class CHGNetCode(Potential):
@@ -19,7 +30,11 @@ class CHGNetCode(Potential):
     title = "CHGNet (graph neural network, with magnetic moments)"
     package = "chgnet"
     keywords = {
-        "model": Keyword("0.3.0", "version of the weights", one_of("0.3.0", "0.2.0", "r2scan"))
+        "model": Keyword(
+            "0.3.0",
+            "version of the weights, or the path of a file of weights that `train_job` has made",
+            Check(f"{', '.join(_MODELS)}, or a path from / on", _is_model, _MODELS),
+        )
     }
     properties = ("energy", "forces", "stress", "magmoms")
     trainings = {
@@ -39,6 +54,32 @@ class CHGNetCode(Potential):
   doi = {10.1038/s42256-023-00716-3}
 }"""
 
+    def files(self, parameters: Mapping[str, Any]) -> list[Path]:
+        if parameters["model"] in _MODELS:
+            return super().files(parameters)
+        file = Path(parameters["model"])
+        about = file.with_name(f"{file.name}{ABOUT}")
+        for one in (file, about):
+            if not one.is_file():
+                raise ParameterError(
+                    f"There are no weights {str(file)!r}: {one.name} is missing. Train them again, "
+                    "or correct the path."
+                )
+        return [file, about]
+
+    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if parameters["model"] not in _MODELS:
+            self.files(parameters)
+        return dict(parameters)
+
+    def training(self, parameters: Mapping[str, Any]) -> Training:
+        if parameters["model"] in _MODELS:
+            return super().training(parameters)
+        about = json.loads(self.files(parameters)[1].read_text("utf-8"))
+        return Training(
+            about["functional"], about["data"], about["licence"], frozenset(about["elements"])
+        )
+
     def weights(self, package: Path, parameters: Mapping[str, Any]) -> Path:
         (file,) = (package / "pretrained" / parameters["model"]).glob("*.pth.tar")
         return file
@@ -47,9 +88,26 @@ class CHGNetCode(Potential):
         from chgnet.model.dynamics import CHGNetCalculator
         from chgnet.model.model import CHGNet
 
-        model = CHGNet.load(model_name=parameters["model"], use_device=device, verbose=False)
+        if parameters["model"] in _MODELS:
+            model = CHGNet.load(model_name=parameters["model"], use_device=device, verbose=False)
+        else:
+            import torch
+
+            state = torch.load(parameters["model"], map_location="cpu", weights_only=True)
+            model = CHGNet.from_dict(state["model"]).to(device)
         calculator = CHGNetCalculator(model, use_device=device, on_isolated_atoms="error")
         return calculator, float(model.graph_converter.atom_graph_cutoff)
+
+    def train(
+        self, question: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        from chgnet.model.model import CHGNet
+
+        from quacc.calculators.finetune import fine_tune
+
+        parameters, device = question["parameters"], self.device(question["device"])
+        model = CHGNet.load(model_name=parameters["model"], use_device=device, verbose=False)
+        return fine_tune(model, arrays, parameters, Path(question["file"]), device)
 
 
 CODE = CHGNetCode()

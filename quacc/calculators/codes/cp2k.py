@@ -172,6 +172,7 @@ class CP2KCode(Code):
     either = (converging,)
     handlers = (_SCF,)
     one_spin = True
+    site_moments = True
     handles = {
         "pbc": "honoured: all three, or none in a box (Martyna-Tuckerman); one or two are refused",
         "charges": "honoured: their sum, refused unless it is a whole number",

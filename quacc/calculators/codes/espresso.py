@@ -14,8 +14,8 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 from ase.data import atomic_numbers
 
-from quacc.calculators import pwscf
-from quacc.calculators.code import Place, Spectrum
+from quacc.calculators import phx, pwscf
+from quacc.calculators.code import LinearResponse, Place, Slice, Spectrum
 from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive
@@ -31,6 +31,7 @@ from quacc.calculators.recovery import Handler
 from quacc.errors import (
     CalculationError,
     ParameterError,
+    StructureError,
     require_number,
     suggest,
 )
@@ -394,6 +395,50 @@ class EspressoCode(PlaneWaves):
             pwscf.densities(calculator, projected),
         )
 
+    def for_response(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        # The default of other jobs leaves errors in forces that phonons do not forgive.
+        data = given.get("input_data") or {}
+        if not isinstance(data, Mapping):  # which is refused later
+            return dict(given)
+        return {**given, "input_data": self.merged({"conv_thr": 1e-12}, data)}
+
+    def check_response(
+        self, atoms: Atoms, parameters: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> None:
+        if charge := self.charge(atoms, parameters):
+            raise StructureError(
+                f"A phonon calculation is of a neutral crystal, not of one with the charge "
+                f"{charge:+d}: make tot_charge, or the sum of the initial charges, zero."
+            )
+        phx.check_ground_state(_flat(parameters["input_data"]))
+        phx.check_keywords(given)
+        self.require_programs("response")
+        self.require_programs("force constants")
+
+    def respond(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        qpoints: Sequence[int],
+        threshold: float,
+        given: Mapping[str, Any],
+        seconds: float,
+        recover: bool,
+    ) -> Slice:
+        return phx.respond(
+            self.build(parameters, place),
+            qpoints,
+            threshold,
+            given,
+            insulator=_insulator(parameters),
+            seconds=seconds,
+            recover=recover,
+        )
+
+    def response(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> LinearResponse:
+        calculator = self.build(parameters, place)
+        return phx.response(calculator, atoms, insulator=_insulator(parameters))
+
     def diagnose(self, directory: Path) -> str | None:
         output = read(directory / "espresso.pwo")
         if found := _NOT_CONVERGED.search(output):
@@ -413,6 +458,11 @@ class EspressoCode(PlaneWaves):
             return f"it wrote no error; its last lines are: {last}"
         # The file is there once the program was started.
         return _SILENT if (directory / "espresso.pwo").is_file() else None
+
+
+def _insulator(parameters: Mapping[str, Any]) -> bool:
+    """Return whether occupations are fixed, so that there is a response to a field."""
+    return str(_flat(parameters["input_data"]).get("occupations", "")).lower() == "fixed"
 
 
 def _advice(messages: Sequence[str]) -> list[str]:

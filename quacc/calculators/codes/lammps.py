@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
@@ -18,10 +18,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lammpslib import LAMMPSlib
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from quacc.calculators.code import NO_ELECTRONS, Place, QuickCheck
 from quacc.calculators.keyword import Check, Keyword, one_of
@@ -503,17 +505,58 @@ class _LAMMPS(QuickCheck, Calculator):
                     *_potential(self._parameters, self._paths, symbols),
                 ],
                 atom_types={symbol: number for number, symbol in enumerate(symbols, start=1)},
-                lammps_header=[
-                    f"units {self._parameters['units']}",
-                    "atom_style charge",
-                    "atom_modify map array sort 0 0",
-                ],
+                lammps_header=_header(self._parameters["units"]),
                 log_file=str(log),
             )
             self._library.calculate(boxed, ["energy"], all_changes)
             self._library.lmp.command("log none")
             self.cutoff = _cutoff(log.read_text("utf-8", "replace"), self._parameters["units"])
         self._of = of
+
+
+def computed(
+    structures: Iterable[Atoms], symbols: Sequence[str], commands: Sequence[str], name: str
+) -> Iterator[tuple[NDArray[Any], Any]]:
+    """Yield what a compute of LAMMPS gives for each crystal, as an array.
+
+    Parameters
+    ----------
+    symbols
+        Elements, which are types 1, 2, ….
+    commands
+        Pair style and compute.
+    name
+        Of the compute, as the commands have it.
+
+    Yields
+    ------
+    tuple[NDArray, Prism]
+        The array, and what turns its vectors and tensors back from LAMMPS's axes.
+
+    Raises
+    ------
+    CalculationError
+        LAMMPS failed.
+    """
+    types = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    for atoms in structures:
+        # An instance for each: with a second run, such a compute reads memory that is freed.
+        library: Any = _Library(
+            lmpcmds=list(commands), atom_types=types, lammps_header=_header("metal")
+        )
+        with _lock:
+            try:
+                library.calculate(atoms, ["energy"], all_changes)
+                found = np.array(library.lmp.numpy.extract_compute(name, 0, 2))
+            except Exception as error:  # LAMMPS raises nothing more special
+                raise CalculationError(_message(error)) from error
+            finally:
+                library.clean()
+        yield found, library.prism
+
+
+def _header(units: str) -> list[str]:
+    return [f"units {units}", "atom_style charge", "atom_modify map array sort 0 0"]
 
 
 class _Library(LAMMPSlib):

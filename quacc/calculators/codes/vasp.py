@@ -218,6 +218,7 @@ class VaspCode(Code):
     converging = frozenset({"kspacing", "kpts"})
     either = (converging,)
     tested = "not run: input and parsing are tested against genuine files"
+    site_moments = True
     handles = {
         "pbc": "honoured: all three; a neutral molecule is repeated in its box, with a warning; "
         "one or two are refused, but for slabs with `dipole=True`",

@@ -5,6 +5,7 @@ from quacc.runners.job import job
 from quacc.runners.md import md
 from quacc.runners.neb import neb
 from quacc.runners.relax import relax
+from quacc.runners.saddle import ts
 from quacc.runners.static import static
 from quacc.runners.vibrations import freq
 
@@ -13,3 +14,4 @@ relax_job = job(CODE, relax)
 md_job = job(CODE, md)
 freq_job = job(CODE, freq)
 neb_job = job(CODE, neb)
+ts_job = job(CODE, ts)

@@ -144,6 +144,28 @@ def check_state(*calculations: Calculation[Any] | None) -> None:
             )
 
 
+def check_meshes(calculations: Sequence[Calculation[Any] | None]) -> None:
+    """Raise a ParameterError for one mesh of k-points in cells of several shapes.
+
+    Differences between their energies would be those of the meshes.
+    """
+    meshes = {
+        str(one.parameters["kpts"])
+        for one in calculations
+        if one is not None and one.parameters.get("kpts") is not None
+    }
+    cells = {
+        tuple(one.input_atoms.cell.cellpar().round(2).tolist())
+        for one in calculations
+        if one is not None
+    }
+    if meshes and len(cells) > 1:
+        raise ParameterError(
+            f"kpts={' and '.join(sorted(meshes))} would be of another density in each of the "
+            f"{len(cells)} cells of different shapes that are compared. Pass kspacing instead."
+        )
+
+
 def submit_chain(item: Any, *steps: Step | None) -> list[Any]:
     """Start jobs that follow one another, but for the steps that are None; return futures."""
     chain: list[Any] = []

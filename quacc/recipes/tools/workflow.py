@@ -202,8 +202,10 @@ _JOBS = frozenset(
         "md_job",
         "freq_job",
         "neb_job",
+        "ts_job",
         "bands_job",
         "dos_job",
+        "dfpt_job",
         "work_function_job",
     }
 )
@@ -464,12 +466,12 @@ def require_same_reference(
 
 def other_reference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return in words what makes the energies of two results incomparable; empty if nothing."""
-    first, second = _reference(one), _reference(other)
+    first, second = reference_of(one), reference_of(other)
     names = [name for name in second if digest(first.get(name)) != digest(second[name])]
     return "; ".join(f"{name}: {first.get(name)!r} and {second[name]!r}" for name in names)
 
 
-def _reference(result: Mapping[str, Any]) -> dict[str, Any]:
+def reference_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the zero of a result's energy."""
     calculator = result["calculator"]
     name = calculator["name"]

@@ -18,7 +18,8 @@ from quacc.extras import check_collinear, check_neutral
 from quacc.recipes.tools.verbs import Job, check, check_state, gather_each, submit
 from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
 from quacc.runners.calculation import RELAXED
-from quacc.schemas import FlowResult
+from quacc.runners.lattice_dynamics import atoms_of, harmonic, phonopy_of, temperatures
+from quacc.schemas import FlowResult, Phonons
 
 UNITS = {
     "force_constants": "eV/Å²",
@@ -31,38 +32,12 @@ UNITS = {
 }
 REFERENCES = ("Togo2023a", "Togo2023b", "Hinuma2017")
 
-IMAGINARY = -0.05
-"""THz: what lies between this and zero is numerical noise of the acoustic modes."""
 
+class PhononResult(FlowResult, Phonons):
+    """Phonons of a crystal, from displacements."""
 
-class PhononResult(FlowResult):
-    """Phonons of a crystal. Imaginary frequencies are negative numbers."""
-
-    supercell: list[int]
-    """How often the cell is repeated along its vectors."""
-    primitive: Atoms
-    """The primitive cell, to which bands, densities and thermal properties belong."""
     displacements: int
     """Number of displaced supercells that were computed."""
-    force_constants: NDArray[Any]
-    """(atoms of the primitive cell, atoms of the supercell, 3, 3) in eV/Å²."""
-    sum_rule: float
-    """By how much force constants broke the acoustic sum rule before it was imposed (eV/Å²)."""
-    imaginary_modes: int
-    """Modes of the mesh with a frequency below :data:`IMAGINARY`."""
-    stable: bool
-    """There are none."""
-    lowest_frequency: float
-    """Lowest frequency of the mesh and the bands (THz)."""
-    highest_frequency: float
-    bands: list[dict[str, Any]]
-    """One for each stretch of the path: ``distances`` (n,) in 1/Å, ``frequencies``
-    (n, modes) in THz, ``labels`` of both ends."""
-    dos: dict[str, NDArray[Any]]
-    """``frequencies`` (THz) and ``density`` (1/THz)."""
-    thermal: dict[str, NDArray[Any]]
-    """``temperatures`` (K), Helmholtz ``free_energy`` (eV), ``entropy`` and ``heat_capacity`` at
-    constant volume (eV/K): harmonic, of a primitive cell."""
 
 
 @workflow
@@ -142,7 +117,7 @@ def phonon_flow(
     formula = reference.get_chemical_formula()
     names = [f"{formula}, displacement {number + 1}" for number in range(len(futures))]
     results = gather_each(futures, names, "phonon_flow", jobs)
-    found = lattice.solve(results, mesh, _temperatures(t_max, t_step))
+    found = lattice.solve(results, mesh, temperatures(t_max, t_step))
     warnings = [found.pop("warning")] if "warning" in found else []
     if jobs and (left := _largest_force(jobs[-1])) > RELAXED:
         warnings.append(
@@ -175,10 +150,6 @@ def _largest_force(result: Mapping[str, Any]) -> float:
     return float(np.linalg.norm(free, axis=1).max(initial=0.0))
 
 
-def _temperatures(t_max: float, t_step: float) -> NDArray[Any]:
-    return np.arange(0, t_max + t_step / 2, t_step)
-
-
 def _mobile(atoms: Atoms) -> NDArray[Any]:
     """Return which atoms are not fixed."""
     mobile = np.ones(len(atoms), dtype=bool)
@@ -186,12 +157,6 @@ def _mobile(atoms: Atoms) -> NDArray[Any]:
         if isinstance(one, FixAtoms):
             mobile[one.index] = False
     return mobile
-
-
-def _one_mass_each(atoms: Atoms) -> bool:
-    """Return whether all atoms of an element have the same mass."""
-    pairs = set(zip(atoms.numbers.tolist(), atoms.get_masses().round(6).tolist(), strict=True))
-    return len(pairs) == len({*atoms.numbers.tolist()})
 
 
 def check_crystal(atoms: Atoms) -> None:
@@ -222,10 +187,6 @@ class Lattice:
     """
 
     def __init__(self, atoms: Atoms, repeats: Sequence[int], displacement: float) -> None:
-        from phonopy import Phonopy
-        from phonopy.structure.atoms import PhonopyAtoms
-        from phonopy.structure.cells import guess_primitive_matrix
-
         mobile = _mobile(atoms)
         if atoms.cell.handedness < 0:  # phonopy wants no such cell; this is the same lattice
             atoms = atoms.copy()
@@ -241,42 +202,18 @@ class Lattice:
         self.rest = atoms[~mobile]
         self.rest.set_constraint()
         magmoms = moving.get_initial_magnetic_moments()
-        cell = PhonopyAtoms(
-            numbers=moving.numbers,
-            cell=moving.cell.array,
-            scaled_positions=moving.get_scaled_positions(),
-            masses=moving.get_masses(),
-            magnetic_moments=magmoms if magmoms.any() else None,
-        )
-        # The symmetry of the moving atoms alone may be higher than that of all; and phonopy's knows
-        # elements, but no isotopes.
-        whole = bool(mobile.all()) and _one_mass_each(moving)
-        self.phonopy = Phonopy(
-            cell,
-            supercell_matrix=np.diag(repeats),
-            primitive_matrix=guess_primitive_matrix(cell) if whole else np.eye(3),
-            is_symmetry=whole,
-        )
+        # The symmetry of the moving atoms alone may be higher than that of all.
+        self.phonopy = phonopy_of(moving, repeats, symmetric=bool(mobile.all()))
         self.phonopy.generate_displacements(distance=float(displacement))
         self.pbc = atoms.pbc.copy()
         rest = self.rest * tuple(repeats)
         self.displaced = []
         for one in self.phonopy.supercells_with_displacements or []:
-            supercell = self._atoms(one)
+            supercell = atoms_of(one)
             supercell.pbc = self.pbc
             if len(magmoms) and magmoms.any():
                 supercell.set_initial_magnetic_moments(one.magnetic_moments)
             self.displaced.append(supercell + rest)
-
-    @staticmethod
-    def _atoms(cell: Any) -> Atoms:
-        return Atoms(
-            cell.numbers,
-            cell=cell.cell,
-            scaled_positions=cell.scaled_positions,
-            masses=cell.masses,
-            pbc=True,
-        )
 
     def solve(
         self, results: Sequence[Mapping[str, Any]], mesh: float, temperatures: NDArray[Any]
@@ -286,97 +223,36 @@ class Lattice:
         number = len(phonopy.supercell)
         phonopy.forces = np.array([one["results"]["forces"][:number] for one in results])
         phonopy.produce_force_constants(calculate_full_force_constants=False, show_drift=False)
-        raw = np.array(phonopy.force_constants)
-        free = not len(self.rest)  # a substrate holds the atoms, so that no sum rule applies
-        if free:
-            phonopy.symmetrize_force_constants(show_drift=False)
-        grid = phonopy.run_mesh(mesh, is_gamma_center=True)
-        dos = phonopy.run_total_dos()
-        # The three acoustic modes at Γ are zero but for rounding errors, whose sign would decide.
-        thermal = phonopy.run_thermal_properties(
-            temperatures=temperatures, exclude_gamma_acoustic=free
-        )
-        bands = _bands(phonopy)
-        weights = np.array(grid.weights)
-        frequencies = np.array(grid.frequencies)
-        imaginary = int(weights @ (frequencies < IMAGINARY).sum(axis=1))
-        along = np.concatenate([part["frequencies"].ravel() for part in bands])
-        lowest = float(min(frequencies.min(), along.min()))
-        per_mole = units.kJ / units.mol
-        found = {
-            "primitive": self._atoms(phonopy.primitive),
-            "force_constants": np.array(phonopy.force_constants),
-            "sum_rule": float(np.abs(raw.sum(axis=1)).max()) if free else 0.0,
-            "imaginary_modes": imaginary,
-            "stable": lowest > IMAGINARY,
-            "lowest_frequency": lowest,
-            "highest_frequency": float(max(frequencies.max(), along.max())),
-            "bands": bands,
-            "dos": {
-                "frequencies": np.array(dos.frequency_points),
-                "density": np.array(dos.dos),
-            },
-            "thermal": {
-                "temperatures": np.array(thermal.temperatures),
-                "free_energy": np.array(thermal.free_energy) * per_mole,
-                "entropy": np.array(thermal.entropy) * per_mole / 1e3,
-                "heat_capacity": np.array(thermal.heat_capacity) * per_mole / 1e3,
-            },
-        }
+        # A substrate holds the atoms, so that no sum rule applies.
+        found = harmonic(phonopy, mesh, temperatures, free=not len(self.rest))
         if not found["stable"]:
             found["warning"] = (
-                f"There are imaginary modes, down to {lowest:.2f} THz: the structure is no minimum "
-                "of the energy, or the supercell is too small. They are left out of the thermal "
-                "properties."
+                f"There are imaginary modes, down to {found['lowest_frequency']:.2f} THz: the "
+                "structure is no minimum of the energy, or the supercell is too small. They are "
+                "left out of the thermal properties."
             )
         return found
 
 
-def _bands(phonopy: Any) -> list[dict[str, Any]]:
-    """Return the bands along seekpath's path for this very cell, whichever its orientation."""
-    import seekpath
-
-    path = seekpath.get_path_orig_cell(phonopy.primitive.totuple()[:3])
-    reciprocal = np.linalg.inv(phonopy.primitive.cell).T  # rows, 1/Å
-    lines, distances, travelled = [], [], 0.0
-    for ends in path["path"]:
-        first, last = (np.array(path["point_coords"][end]) for end in ends)
-        length = float(np.linalg.norm((last - first) @ reciprocal))
-        points = max(2, round(length / _SPACING) + 1)
-        lines.append(np.linspace(first, last, points))
-        distances.append(travelled + np.linspace(0, length, points))
-        travelled += length
-    found = phonopy.run_band_structure(lines)
-    return [
-        {"distances": far, "frequencies": np.array(bands), "labels": [_letter(end) for end in ends]}
-        for ends, far, bands in zip(path["path"], distances, found.frequencies, strict=True)
-    ]
-
-
-_SPACING = 0.005
-"""Between two points of a band (1/Å)."""
-
-
-def _letter(label: str) -> str:
-    greek = {"GAMMA": "Γ", "SIGMA": "Σ", "LAMBDA": "Λ", "DELTA": "Δ"}
-    name, _, index = label.partition("_")
-    return f"{greek.get(name, name)}{index.translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))}"
-
-
 def summarise(result: PhononResult) -> str:
-    if result["stable"]:
-        text = "no imaginary modes"
-    else:
-        text = f"IMAGINARY MODES down to {result['lowest_frequency']:.2f} THz"
     number = result["displacements"]
     return (
-        f"{text}; frequencies up to {result['highest_frequency']:.2f} THz, from "
+        f"{stability(result)}, from "
         f"{number} displacement{'s' * (number > 1)} in a supercell of "
         f"{'×'.join(map(str, result['supercell']))}"
     )
 
 
-def tabulate(result: PhononResult) -> list[dict[str, Any]]:
+def stability(result: Mapping[str, Any]) -> str:
+    """Return in words whether there are imaginary modes, and how high frequencies are."""
+    if result["stable"]:
+        text = "no imaginary modes"
+    else:
+        text = f"IMAGINARY MODES down to {result['lowest_frequency']:.2f} THz"
+    return f"{text}; frequencies up to {result['highest_frequency']:.2f} THz"
+
+
+def tabulate(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     thermal = {name: np.array(values) for name, values in result["thermal"].items()}
     last = thermal["temperatures"][-1]
     wanted = sorted({0, *(t for t in (100, 200, 300, 500, 1000) if t <= last), last})
@@ -394,7 +270,7 @@ def tabulate(result: PhononResult) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(result: PhononResult, figure: Any) -> None:
+def draw(result: Mapping[str, Any], figure: Any) -> None:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     ticks: dict[float, str] = {}
     end = 0.0

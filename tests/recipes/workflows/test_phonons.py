@@ -14,7 +14,8 @@ from quacc.recipes import workflows
 from quacc.recipes.emt.core import freq_job, relax_job, static_job
 from quacc.recipes.lj import core as lj
 from quacc.recipes.tools.workflow import with_calculator
-from quacc.recipes.workflows.phonon import IMAGINARY, Lattice
+from quacc.recipes.workflows.phonon import Lattice
+from quacc.runners.lattice_dynamics import IMAGINARY
 from tests.emt import phonon_flow
 
 lj_phonon_flow = with_calculator(workflows.phonon_flow, "lj")
