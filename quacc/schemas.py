@@ -49,6 +49,8 @@ class Provenance(Costs):
     these."""
     model: NotRequired[dict[str, str]]
     """Of a trained potential: functional, training data and licence."""
+    dispersion: NotRequired[dict[str, Any]]
+    """Of the keyword ``dispersion``: the package, and its part of the energy (eV)."""
     environment: NotRequired[str]
     """The Python that the code lives in, where that is not this one."""
     options: NotRequired[dict[str, Any]]

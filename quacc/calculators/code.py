@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from quacc.calculators.dispersion import DISPERSION
 from quacc.calculators.files import content_of
 from quacc.calculators.keyword import Keyword
 from quacc.calculators.program import Program
@@ -138,6 +139,10 @@ class Code(ABC):
     install: ClassVar[str]
     citation: ClassVar[str]
     """BibTeX."""
+
+    def __init_subclass__(cls) -> None:
+        if "keywords" in cls.__dict__:
+            cls.keywords = {**cls.keywords, "dispersion": DISPERSION}
 
     def require_programs(self, what: str) -> None:
         """Raise a MissingProgramError where a program is missing beside the code's own.
@@ -422,6 +427,24 @@ class Code(ABC):
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         """Return the total electronic spin that the parameters name, before magnetic moments."""
         return None
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        """Return the functional that is computed, for a correction of its dispersion energy.
+
+        None where nothing names it.
+
+        Raises
+        ------
+        ParameterError
+            The energies have dispersion in them already, or that cannot be told.
+        """
+        reason = (
+            "quacc cannot tell whether it has dispersion in its energy already"
+            if self.electrons
+            else "its parameters were fitted to whole energies, with dispersion in them, while D3 "
+            "and D4 correct density functionals"
+        )
+        raise ParameterError(f"{self.title} takes no dispersion: {reason}. Leave it out.")
 
     def reach(self, calculator: Calculator) -> float | None:
         """Return the distance beyond which no atoms interact (Å), after a calculation.

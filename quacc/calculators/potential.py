@@ -16,12 +16,16 @@ from ase.cell import Cell
 from ase.data import chemical_symbols
 
 from quacc.calculators.code import NO_ELECTRONS, Code, Place
+from quacc.calculators.dispersion import refuse_functional
 from quacc.calculators.keyword import Keyword, one_of
 from quacc.errors import MissingProgramError, StructureError
 
 MPTRJ = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}
 """The elements of the Materials Project's trajectories, which many potentials are trained on."""
 
+
+_WITH_U = "PBE and PBE+U"
+"""Of the Materials Project; the U is no part of the dispersion."""
 
 TRAJECTORIES = "MPtrj: relaxations of the Materials Project, September 2022"
 """What these are, for people."""
@@ -94,6 +98,11 @@ class Potential(Code):
                 f"{', '.join(unknown)}."
             )
         return warnings
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        found = self.trainings[parameters["model"]].functional
+        refuse_functional(self.title, found)
+        return "PBE" if found == _WITH_U else found
 
     def about(self, parameters: Mapping[str, Any]) -> dict[str, str]:
         training = self.training(parameters)

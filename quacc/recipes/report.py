@@ -139,6 +139,7 @@ def plot(result: Mapping[str, Any], file: str | os.PathLike[str] | None = None) 
 def citations(result: Mapping[str, Any]) -> str:
     """Return BibTeX for the method, the calculators and the programs behind a result."""
     from quacc.calculators import code_names, get_code
+    from quacc.calculators.dispersion import citations_of
 
     name = str(result.get("name", "")).rpartition(".")[2]
     if name in JOBS:
@@ -151,6 +152,7 @@ def citations(result: Mapping[str, Any]) -> str:
     for calculator in result.get("calculators") or [result.get("calculator")]:
         if calculator and calculator["name"] in code_names():
             entries.append(get_code(calculator["name"]).cite(_parameters(result)))
+    entries += citations_of(_parameters(result).get("dispersion"))
     return "\n\n".join(dict.fromkeys(entry.strip() for entry in entries)) + "\n"
 
 

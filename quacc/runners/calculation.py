@@ -24,6 +24,7 @@ import quacc
 from quacc.atoms.check import check_structure
 from quacc.atoms.convert import StructureLike, about_name, unchecked
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import Dispersed, Dispersion
 from quacc.calculators.isolated import ElsewhereError, where_it_lives
 from quacc.calculators.recovery import Recovering
 from quacc.calculators.reuse import Reuse
@@ -79,6 +80,9 @@ class Calculation(Generic[_R]):
         See :func:`quacc.runners.workdir.files_to_copy`.
     momenta
         Whether the velocities belong to the key.
+    corrected
+        Whether energies and forces come from :meth:`evaluate`, so that a correction of the
+        dispersion energy is in them; else it is refused.
 
     Raises
     ------
@@ -100,6 +104,7 @@ class Calculation(Generic[_R]):
         requires: Callable[[Calculation[_R]], object] = lambda calculation: None,
         copy_files: CopyFiles | None = None,
         momenta: bool = False,
+        corrected: bool = True,
     ) -> None:
         self.input_atoms = unchecked(structure)
         self.about_name = about_name(structure)
@@ -110,6 +115,11 @@ class Calculation(Generic[_R]):
         self.momenta = momenta
         self._own = parameters
         self._given = code.complete(calc_kwargs, also=[*parameters, *options])
+        self._dispersion = self._given.pop("dispersion", None)
+        if self._dispersion is not None and not corrected:
+            raise ParameterError(
+                f"{recipe} computes what D3 and D4 are not part of: leave dispersion out."
+            )
         self.code_options = code.chosen(calc_kwargs)
         self._body = body
         self._requires = requires
@@ -124,20 +134,33 @@ class Calculation(Generic[_R]):
 
     @cached_property
     def calc_parameters(self) -> dict[str, Any]:
-        """The code's parameters, defaults and what depends on the structure included."""
+        """The code's parameters, defaults and what depends on the structure included.
+
+        Without ``dispersion``, which no code computes.
+        """
         parameters = self.code.resolve(self.input_atoms, self._given)
         self.code.check_state(self.input_atoms, parameters)
         return parameters
 
     @cached_property
+    def dispersion(self) -> Dispersion | None:
+        """The correction of the dispersion energy, checked."""
+        if self._dispersion is None:
+            return None
+        return Dispersion(self._dispersion, self.code, self.calc_parameters, self.input_atoms)
+
+    @cached_property
     def parameters(self) -> dict[str, Any]:
         """All parameters that decide the numbers."""
-        return {**plain(self._own), **self.calc_parameters}
+        # Not in the keys of what is not corrected.
+        more = {"dispersion": self.dispersion.parameters} if self.dispersion else {}
+        return {**plain(self._own), **self.calc_parameters, **more}
 
     @cached_property
     def fingerprint(self) -> str:
         """What decides the numbers beside the parameters: the code's version."""
-        return self.code.fingerprint(self.calc_parameters)
+        found = self.code.fingerprint(self.calc_parameters)
+        return f"{found} {self.dispersion.version}" if self.dispersion else found
 
     @property
     def calculator(self) -> CalculatorInfo:
@@ -294,6 +317,10 @@ class Calculation(Generic[_R]):
         return Reuse(self.code, self.calc_parameters, place, self.fingerprint)
 
     def _calculator(self, folder: Path | None) -> Calculator:
+        calculator = self._uncorrected(folder)
+        return Dispersed(calculator, self.dispersion) if self.dispersion else calculator
+
+    def _uncorrected(self, folder: Path | None) -> Calculator:
         if self.code.reuse:
             return self._reuse.take()
         place = Place(folder, self.code_options)
@@ -354,6 +381,11 @@ class Calculation(Generic[_R]):
             "checksum": checksum(results, final),
             **self._costs(),
         }
+        if self.dispersion:
+            provenance["dispersion"] = {
+                "package": self.dispersion.version,
+                "energy": atoms.calc.energy,
+            }
         if self.code_options:
             provenance["options"] = self.code_options
         if about := self.code.about(self.calc_parameters):
@@ -377,7 +409,12 @@ class Calculation(Generic[_R]):
     def _tell_without_interaction(self, atoms: Atoms) -> None:
         """Warn if all atoms lie beyond the potential's cutoff."""
         forces = atoms.calc.results.get("forces")
-        if forces is None or forces.any() or (len(atoms) == 1 and not atoms.pbc.any()):
+        if (
+            self.dispersion
+            or forces is None
+            or forces.any()
+            or (len(atoms) == 1 and not atoms.pbc.any())
+        ):
             return
         from ase.neighborlist import neighbor_list
 

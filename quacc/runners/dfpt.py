@@ -90,6 +90,7 @@ def dfpt(
         code.for_response(calc_kwargs),
         _compute,
         recipe="dfpt_job",
+        corrected=False,
         parameters={
             "qpoints": _qpoints(unchecked(atoms), qpoints, min_length),
             "tr2_ph": float(tr2_ph),

@@ -62,6 +62,7 @@ def bands(
         calc_kwargs,
         _bands,
         recipe="bands_job",
+        corrected=False,
         parameters={"path": path, "density": float(density), "empty": int(empty)},
         requires=_check_path,
         copy_files=copy_files,
@@ -105,6 +106,7 @@ def dos(
         calc_kwargs,
         _dos,
         recipe="dos_job",
+        corrected=False,
         parameters={
             "mesh_kspacing": float(mesh_kspacing),
             "empty": int(empty),

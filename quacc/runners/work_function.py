@@ -46,6 +46,7 @@ def work_function(
         calc_kwargs,
         _compute,
         recipe="work_function_job",
+        corrected=False,
         parameters={},
         requires=_check_slab,
         copy_files=copy_files,

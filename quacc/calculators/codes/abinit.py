@@ -16,6 +16,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from quacc.calculators.code import Place
+from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import Keyword, positive, whole
 from quacc.calculators.planewaves import (
@@ -179,6 +180,17 @@ class AbinitCode(PlaneWaves):
                 "their difference with spinmagntarget in input_data, or let it be found with "
                 "occopt=7."
             )
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        data = parameters["input_data"]
+        if _number(data.get("vdw_xc", 0)) != 0:
+            raise twice(self.title, f"vdw_xc={data['vdw_xc']} of input_data")
+        if "ixc" in data:
+            code = _number(data["ixc"])
+            return _FUNCTIONALS.get(int(code)) if code == code else None
+        found = self.functional(self.files(parameters)[0])
+        refuse_functional(self.title, found or "")
+        return found
 
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         calculator: Any = _Abinit(

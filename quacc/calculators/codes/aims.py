@@ -112,6 +112,7 @@ _OTHER_JOBS = (
 class AimsCode(Code):
     name = "aims"
     title = "FHI-aims"
+    site_moments = True
     keywords = {
         "xc": Keyword(
             "pbe",

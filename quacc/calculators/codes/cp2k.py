@@ -34,6 +34,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import (
     Check,
@@ -373,6 +374,23 @@ class CP2KCode(Code):
                 "leave multiplicity out, and give magnetic moments that the SCF starts from."
             )
 
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        found = [parameters["xc"]]
+        for path, name, value in _words_in(parameters["input_data"]):
+            if name in ("VDW_POTENTIAL", "DISPERSION", "MULTIPLE_FORCE_EVALS"):
+                raise twice(self.title, f"{'/'.join([*path, name])} of input_data")
+            if path[-1:] == ["QS"] and name == "METHOD" and str(value).upper() not in _OF_DFT:
+                raise ParameterError(
+                    f"{self.title} takes no dispersion with the METHOD {value} of QS in "
+                    "input_data, of which quacc does not know whether it has some. Leave it out."
+                )
+            if "XC_FUNCTIONAL" in (*path, name):
+                refuse_functional(
+                    self.title, f"{name} {'' if isinstance(value, Mapping) else value}"
+                )
+                found = [None]
+        return found[0]
+
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]
         return None if multiplicity is None else float(multiplicity - 1) / 2
@@ -521,6 +539,20 @@ def input_text(code: CP2KCode, atoms: Atoms, parameters: Mapping[str, Any], agai
         for label, (symbol, moment) in kinds.items()
     ]
     return "\n".join(_lines(sections)) + "\n"
+
+
+_OF_DFT = ("GPW", "GAPW", "GAPW_XC", "LRIGPW", "RIGPW")
+
+
+def _words_in(
+    sections: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[list[str], str, Any]]:
+    """Yield the sections around it, the name and the value of each section and keyword."""
+    for name, value in sections.items():
+        for one in _several(value):
+            yield [*path], name, one
+            if isinstance(one, Mapping):
+                yield from _words_in(one, (*path, name))
 
 
 class _CP2K(Calculator):

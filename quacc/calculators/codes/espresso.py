@@ -16,6 +16,7 @@ from ase.data import atomic_numbers
 
 from quacc.calculators import phx, pwscf
 from quacc.calculators.code import LinearResponse, Place, Slice, Spectrum
+from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive
 from quacc.calculators.planewaves import (
@@ -316,6 +317,18 @@ class EspressoCode(PlaneWaves):
             )
         super().check_state(atoms, parameters)
 
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        data = _flat(parameters["input_data"])
+        off = ("none", "", "false", ".false.")
+        for name in ("vdw_corr", "london", "xdm", "ts_vdw"):
+            if str(data.get(name, "none")).strip().lower() not in off:
+                raise twice(self.title, f"{name}={data[name]!r} of input_data")
+        found = data.get("input_dft") or self.functional(self.files(parameters)[0])
+        if found is None:
+            return None
+        refuse_functional(self.title, str(found))
+        return _IN_WORDS.get(str(found).upper(), str(found))
+
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         from ase.io.espresso_namelist.namelist import Namelist
 
@@ -579,6 +592,15 @@ def _functional(file: Path, changed: int) -> str | None:
     name = " ".join(found[0].group(1).split()) if found else None
     return _SHORT.get(name, name) if name else None
 
+
+_IN_WORDS = {
+    "HSE": "HSE06",
+    "BP": "BP86",
+    "SLA LYP B88 BLYP": "BLYP",
+    "SLA+PW+PBX+PBC": "PBE",
+    "SLA PW REVX PBC": "revPBE",
+}
+"""Functionals in pw.x's words, and in others'."""
 
 _SHORT = {
     "SLA PW PBX PBC": "PBE",

@@ -18,6 +18,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mopac import MOPAC
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import Keyword, one_of, positive, whole
 from quacc.calculators.program import Program
@@ -90,6 +91,12 @@ class MopacCode(Code):
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         words = str(parameters["task"]).upper().split()
         return next((half / 2 for half, name in enumerate(_SPINS) if name in words), None)
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        words = f"{parameters['method']} {parameters['task']}".upper().split()
+        if some := [one for one in words if re.match(r"PM6-|PM7|PM8|PM6ORG", one)]:
+            raise twice(self.title, f"the method {some[0]}")
+        return str(parameters["method"])
 
     def diagnose(self, directory: Path) -> str | None:
         output = read(directory / "mopac.out")

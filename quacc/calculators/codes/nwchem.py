@@ -15,6 +15,7 @@ from ase.calculators.nwchem import NWChem
 from ase.io.nwchem import write_nwchem_in
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive, whole
 from quacc.calculators.program import Program
 from quacc.errors import CalculationError, ParameterError, StructureError, suggest
@@ -330,6 +331,16 @@ class NWChemCode(Code):
                 "basis set with effective core potentials, such as def2-svp."
             )
         return warnings
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        if parameters["theory"] == "scf":
+            return "hf"
+        for name, value in _flat(parameters["input_data"].get("dft", {})):
+            words = f"{name} {value}".lower().split()
+            if words[0] in ("disp", "xdm") and words[1] not in ("off", "false"):
+                raise twice(self.title, f"{name} in input_data")
+        refuse_functional(self.title, parameters["xc"])
+        return str(parameters["xc"])
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]

@@ -14,6 +14,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.units import Bohr, Debye, Hartree
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import known_functional, refuse_functional, twice
 from quacc.calculators.keyword import Check, Keyword, count, flag, positive, whole
 from quacc.errors import CalculationError, ParameterError, StructureError, suggest
 from quacc.extras import unpaired_of
@@ -209,6 +210,24 @@ class PySCFCode(Code):
                     "basis set with effective core potentials, such as def2-SVP."
                 )
         return warnings
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        xc = parameters["xc"].strip()
+        if known_functional(xc) is None:
+            refuse_functional(self.title, xc)
+            if getattr(self, "python", None) is not None:
+                raise ParameterError(
+                    f"What xc={xc!r} has of dispersion is not known here, since PySCF is in "
+                    "another Python. Leave dispersion out, or take a functional such as PBE."
+                )
+            from pyscf.dft import libxc
+            from pyscf.scf.dispersion import parse_dft
+
+            check_functional(xc)
+            functional, nonlocal_part, correction = parse_dft(xc)
+            if correction or nonlocal_part or libxc.is_nlc(functional):
+                raise twice(self.title, f"xc={xc!r}")
+        return xc
 
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]

@@ -63,6 +63,9 @@ class SevenNetCode(Potential):
             raise ParameterError(f"{parameters['model']} has one level of theory: leave modal out.")
         return super().check(atoms, parameters)
 
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        return parameters["modal"] or super().uncorrected_functional(parameters)
+
     def weights(self, package: Path, parameters: Mapping[str, Any]) -> Path:
         return package / "pretrained_potentials" / _FILES[parameters["model"]]
 

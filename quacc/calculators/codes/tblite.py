@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from quacc.calculators.code import Code, Place
+from quacc.calculators.dispersion import twice
 from quacc.calculators.keyword import Keyword, count, one_of, positive, whole
 from quacc.errors import ParameterError, StructureError
 from quacc.extras import charge_of, unpaired_of
@@ -95,6 +96,10 @@ class TBLiteCode(Code):
     def spin(self, parameters: Mapping[str, Any]) -> float | None:
         multiplicity = parameters["multiplicity"]
         return None if multiplicity is None else float(multiplicity - 1) / 2
+
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        kind = "D4" if parameters["method"] == "GFN2-xTB" else "D3"
+        raise twice(self.title, f"the {kind} that is part of {parameters['method']}")
 
     def cite(self, parameters: Mapping[str, Any]) -> str:
         return self.citation if parameters.get("method") == "GFN2-xTB" else _GFN1

@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator
 
 from quacc.calculators import vaspfaults
 from quacc.calculators.code import UNKNOWN, Code, Place
+from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.keyword import (
     Check,
     Keyword,
@@ -383,6 +384,19 @@ class VaspCode(Code):
             found.append(file)
         return found
 
+    def uncorrected_functional(self, parameters: Mapping[str, Any]) -> str | None:
+        incar, xc = parameters["incar"], parameters["xc"]
+        said = {tag: value for tag, value in incar.items() if value not in (None, False, 0, "0")}
+        for tag in ("IVDW", "LVDW", "LUSE_VDW", "IVDW_NL"):
+            if tag in said:
+                raise twice(self.title, f"{tag}={said[tag]} of incar")
+        if xc is not None:
+            refuse_functional(self.title, xc)
+            return None if OF_A_FUNCTIONAL & said.keys() else str(xc)
+        tags = sorted(OF_A_FUNCTIONAL & said.keys())
+        name = str(said[tags[0]]).strip().upper() if len(tags) == 1 else ""
+        return _OF_TAGS.get((tags[0], name)) if len(tags) == 1 else None
+
     def merged(self, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         upper = {str(name).upper() for name in above}
         return {n: value for n, value in below.items() if str(n).upper() not in upper} | {**above}
@@ -529,6 +543,15 @@ def _refuse(incar: Mapping[str, Any], xc: str | None) -> None:
             instead = _INSTEAD.get(tag, "quacc knows where it starts from")
             raise ParameterError(f"incar cannot set {tag}: {instead}.")
 
+
+_OF_TAGS = {
+    ("GGA", "PE"): "pbe",
+    ("GGA", "PS"): "pbesol",
+    ("GGA", "RP"): "rpbe",
+    ("METAGGA", "SCAN"): "scan",
+    ("METAGGA", "R2SCAN"): "r2scan",
+}
+"""Functionals that one tag says."""
 
 _INSTEAD = {
     "MAGMOM": "it comes from atoms.set_initial_magnetic_moments(), or magmom={element: moment}",
