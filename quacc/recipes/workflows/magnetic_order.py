@@ -19,6 +19,7 @@ from quacc.atoms.magnetic import (
     kind_of,
     orderings,
 )
+from quacc.calculators import code_names, get_code
 from quacc.errors import (
     ParameterError,
     StructureError,
@@ -196,10 +197,11 @@ def _require_moments(job: Any) -> None:
     if plan is None or plan.code.site_moments:
         return
     code = plan.code
+    others = ", ".join(name for name in code_names() if get_code(name).site_moments)
     says = f"knows magnetic moments as {code.handles.get('moments', '')!r}"
     raise ParameterError(
         f"{code.title} {says}, so that all magnetic orderings would be one to it. Take a "
-        "calculator that starts from the moment of each atom: abinit, cp2k, espresso or vasp."
+        f"calculator that starts from the moment of each atom: {others}."
     )
 
 

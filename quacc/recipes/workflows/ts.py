@@ -151,10 +151,7 @@ def summarise(result: TSFlowResult) -> str:
     imaginary = int(result["imaginary_modes"])
     lowest = float(result["frequencies"][0])
     what = f"mode {-lowest:.0f}i 1/cm" if imaginary == 1 else f"{imaginary} imaginary modes"
-    return (
-        f"{result['formula']}: barrier {result['barrier']:.3f} eV, back "
-        f"{result['reverse_barrier']:.3f} eV, {what}"
-    )
+    return f"barrier {result['barrier']:.3f} eV, back {result['reverse_barrier']:.3f} eV, {what}"
 
 
 def tabulate(result: TSFlowResult) -> list[dict[str, Any]]:
