@@ -1,10 +1,12 @@
 """Calculators that live in a Python of their own."""
 
+import fcntl
 import io
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,13 +150,20 @@ def test_a_crash_is_told_and_the_next_calculation_is_fine(elsewhere):
     assert "no answer within 0.2 s" in str(caught.value)
     crashing = process("emt", elsewhere)
     calculation = static_job.plan(copper()).check()
-    crashing.send_signal(signal.SIGSTOP)  # so that it ends only when it has been asked
-    os.kill(crashing.pid, signal.SIGSEGV)
-    os.kill(crashing.pid, signal.SIGCONT)
-    with pytest.raises(CalculationError, match=r"(?s)Cu4.*SIGSEGV.*a library that prints"):
-        while True:
+    crashing.send_signal(signal.SIGSTOP)
+
+    def crash_when_asked():
+        pipe = isolated.process_of(elsewhere, "emt")._to
+        while fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4):
+            time.sleep(0.01)
+        os.kill(crashing.pid, signal.SIGSEGV)
+        os.kill(crashing.pid, signal.SIGCONT)
+
+    with ThreadPoolExecutor(1) as pool:
+        crash = pool.submit(crash_when_asked)
+        with pytest.raises(CalculationError, match=r"(?s)Cu4.*SIGSEGV.*a library that prints"):
             calculation.compute()
-            assert crashing.poll() is None, "its end was not noticed"
+        crash.result()
     assert static_job(copper())["results"]["energy"] == energy
 
 
