@@ -1,6 +1,6 @@
 """Silicon's equation of state by each code that has PBE or was fitted to it, beside all electrons.
 
-python benchmarks/eos.py                  compute, print, write eos.json; a quarter of an hour
+python benchmarks/eos.py                  compute, print, write eos.json
 python benchmarks/eos.py --update-docs    put it into docs/benchmarks.md
 """
 
