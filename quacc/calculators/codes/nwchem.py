@@ -14,12 +14,12 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.nwchem import NWChem
 from ase.io.nwchem import write_nwchem_in
 
-from quacc.calculators.code import Code, Place
+from quacc.calculators.code import Place
 from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive, whole
+from quacc.calculators.molecules import Molecules
 from quacc.calculators.program import Program
-from quacc.errors import CalculationError, ParameterError, StructureError, suggest
-from quacc.extras import unpaired_of
+from quacc.errors import CalculationError, ParameterError, suggest
 
 _WORDS = re.compile(r"[\w.+\-*(),!\[\] ]+")
 
@@ -138,7 +138,7 @@ _CORED = {
 """How basis sets begin that are made for effective core potentials of elements beyond a number."""
 
 
-class NWChemCode(Code):
+class NWChemCode(Molecules):
     name = "nwchem"
     title = "NWChem (Hartree-Fock and density functional theory of molecules)"
     keywords = {
@@ -200,14 +200,6 @@ class NWChemCode(Code):
             *("nwchem.gridpts.*", "nwchem.grid.*", "nwchem.aoints.*", "nwchem.oexch*"),
         ),
     )
-    properties = ("energy", "forces", "dipole")
-    one_spin = True
-    handles = {
-        "pbc": "refused unless none",
-        "charges": "honoured: their sum, refused unless it is a whole number",
-        "moments": "honoured: their sum; without any, the lowest spin; impossible ones and vectors "
-        "are refused",
-    }
     install = "`apt-get install nwchem` or `conda install -c conda-forge nwchem`"
     citation = """@article{Apra2020,
   author = {Apr{\\`a}, E. and Bylaska, E. J. and de Jong, W. A. and others},
@@ -268,8 +260,7 @@ class NWChemCode(Code):
 
     def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Name functional, core potentials, charge and multiplicity."""
-        found = dict(parameters)
-        found["charge"] = self.charge(atoms, parameters)
+        found = super().resolve(atoms, parameters)
         if found["theory"] == "scf":
             if found["xc"] is not None:
                 raise ParameterError(
@@ -278,36 +269,11 @@ class NWChemCode(Code):
                 )
         elif found["xc"] is None:
             found["xc"] = "pbe0"
-        if found["multiplicity"] is None:
-            unpaired = unpaired_of(atoms)
-            if unpaired is None:
-                unpaired = self.electron_count(atoms, found) % 2
-            found["multiplicity"] = unpaired + 1
         found["ecp"] = _core_potentials(atoms, found)
         return found
 
-    def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
-        if atoms.pbc.any():
-            raise StructureError(
-                f"quacc computes molecules alone with NWChem, but the structure has "
-                f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = False for a molecule; for a crystal, "
-                "take another calculator, such as espresso."
-            )
-        super().check_state(atoms, parameters)
-        if (electrons := self.electron_count(atoms, parameters)) < 1:
-            raise StructureError(
-                f"With the charge {parameters['charge']:+d}, {atoms.get_chemical_formula()} has "
-                f"{electrons} electrons, and there is nothing to compute."
-            )
-
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        moments = atoms.get_initial_magnetic_moments()
-        if (moments > 0).any() and (moments < 0).any():
-            warnings.append(
-                "The initial magnetic moments have both signs. Only their sum counts: a "
-                "broken-symmetry state is not looked for."
-            )
         words = {word for word in str(parameters["xc"] or "").lower().split() if word[0].isalpha()}
         if words and words <= _EXCHANGE and words != {"revpbe"} and words != {"rpbe"}:
             warnings.append(
@@ -341,10 +307,6 @@ class NWChemCode(Code):
                 raise twice(self.title, f"{name} in input_data")
         refuse_functional(self.title, parameters["xc"])
         return str(parameters["xc"])
-
-    def spin(self, parameters: Mapping[str, Any]) -> float | None:
-        multiplicity = parameters["multiplicity"]
-        return None if multiplicity is None else float(multiplicity - 1) / 2
 
     def diagnose(self, directory: Path) -> str | None:
         output = _read(directory / "nwchem.nwo")

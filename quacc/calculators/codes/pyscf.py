@@ -13,11 +13,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.units import Bohr, Debye, Hartree
 
-from quacc.calculators.code import Code, Place
+from quacc.calculators.code import Place
 from quacc.calculators.dispersion import known_functional, refuse_functional, twice
 from quacc.calculators.keyword import Check, Keyword, count, flag, positive, whole
-from quacc.errors import CalculationError, ParameterError, StructureError, suggest
-from quacc.extras import unpaired_of
+from quacc.calculators.molecules import Molecules
+from quacc.errors import CalculationError, ParameterError, suggest
 
 
 def _name(name: str, value: Any) -> None:
@@ -78,7 +78,7 @@ def _attributes(name: str, value: Any) -> None:
             raise ParameterError(f"{one} must be a number, not below zero, not {given!r}.")
 
 
-class PySCFCode(Code):
+class PySCFCode(Molecules):
     name = "pyscf"
     title = "PySCF (Hartree-Fock and density functional theory of molecules)"
     keywords = {
@@ -127,14 +127,6 @@ class PySCFCode(Code):
         )
     }
     package = "pyscf"
-    properties = ("energy", "forces", "dipole")
-    one_spin = True
-    handles = {
-        "pbc": "refused unless none",
-        "charges": "honoured: their sum, refused unless it is a whole number",
-        "moments": "honoured: their sum; without any, the lowest spin; impossible ones and vectors "
-        "are refused",
-    }
     install = "`pip install quacc[pyscf]`"
     citation = """@article{Sun2020,
   author = {Sun, Qiming and Zhang, Xing and Banerjee, Samragni and others},
@@ -167,39 +159,8 @@ class PySCFCode(Code):
                 continue
         return super().fingerprint(parameters) + "".join(more)
 
-    def resolve(self, atoms: Atoms, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Name charge and multiplicity."""
-        found = dict(parameters)
-        found["charge"] = self.charge(atoms, parameters)
-        if found["multiplicity"] is None:
-            unpaired = unpaired_of(atoms)
-            if unpaired is None:
-                unpaired = self.electron_count(atoms, found) % 2
-            found["multiplicity"] = unpaired + 1
-        return found
-
-    def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
-        if atoms.pbc.any():
-            raise StructureError(
-                f"quacc computes molecules alone with PySCF, but the structure has "
-                f"pbc={atoms.pbc.tolist()}. Set atoms.pbc = False for a molecule; for a crystal, "
-                "take another calculator, such as espresso."
-            )
-        super().check_state(atoms, parameters)
-        if (electrons := self.electron_count(atoms, parameters)) < 1:
-            raise StructureError(
-                f"With the charge {parameters['charge']:+d}, {atoms.get_chemical_formula()} has "
-                f"{electrons} electrons, and there is nothing to compute."
-            )
-
     def check(self, atoms: Atoms, parameters: Mapping[str, Any]) -> list[str]:
         warnings = super().check(atoms, parameters)
-        moments = atoms.get_initial_magnetic_moments()
-        if (moments > 0).any() and (moments < 0).any():
-            warnings.append(
-                "The initial magnetic moments have both signs. Only their sum counts: a "
-                "broken-symmetry state is not looked for."
-            )
         if getattr(self, "python", None) is None:  # otherwise it is asked where it lives
             check_functional(parameters["xc"])
             found = core_potentials(sorted({*atoms.symbols}), parameters)
@@ -228,10 +189,6 @@ class PySCFCode(Code):
             if correction or nonlocal_part or libxc.is_nlc(functional):
                 raise twice(self.title, f"xc={xc!r}")
         return xc
-
-    def spin(self, parameters: Mapping[str, Any]) -> float | None:
-        multiplicity = parameters["multiplicity"]
-        return None if multiplicity is None else float(multiplicity - 1) / 2
 
 
 def check_functional(xc: str) -> None:
