@@ -160,7 +160,7 @@ def _parameters(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that a calculator may have got, a workflow's by way of its jobs."""
     parameters = dict(result.get("parameters") or {})
     for name, value in list(parameters.items()):
-        if name.endswith("_kwargs") and isinstance(value, Mapping):
+        if (name == "calculator" or name.endswith("_kwargs")) and isinstance(value, Mapping):
             parameters |= value
     return parameters
 

@@ -11,8 +11,9 @@ from ase.geometry import find_mic
 from ase.io.jsonio import decode, encode
 from matplotlib.figure import Figure
 
+from quacc.calculators import get_code
 from quacc.errors import InputError
-from quacc.recipes import report
+from quacc.recipes import report, workflows
 from quacc.recipes.emt import core
 from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.recipes.workflows.converge import converge
@@ -246,3 +247,23 @@ def test_numbers_in_results_are_plain_json(result):
             assert not math.isinf(value)
 
     walk(json.loads(encode(result)))
+
+
+@pytest.mark.tblite
+def test_methods_of_a_calculator_at_the_call_are_cited():
+    methods = ("GFN1-xTB", "GFN2-xTB")
+    one, other = (
+        report.citations(
+            workflows.molecule_flow("H2", calculator={"name": "tblite", "method": method})
+        )
+        for method in methods
+    )
+    assert get_code("tblite").cite({"method": methods[0]}).strip() in one
+    assert get_code("tblite").cite({"method": methods[1]}).strip() in other
+    assert one != other
+
+
+@pytest.mark.pyscf
+def test_dispersion_of_a_calculator_at_the_call_is_cited():
+    words = {"name": "pyscf", "xc": "PBE", "basis": "STO-3G", "dispersion": "d3bj:pbe"}
+    assert "Grimme2011" in report.citations(workflows.molecule_flow("H2", calculator=words))
