@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-long check lint checked compiled docs ml mace constraints clean
+.PHONY: demo test test-long check lint checked compiled docs ml mace upet matgl orb constraints clean
 
 # uv takes seconds where pip takes minutes; pip does it where uv cannot be had. Bytecode as pip
 # makes it: without, and where PYTHONDONTWRITEBYTECODE is set, each worker compiles for seconds.
@@ -47,23 +47,21 @@ compiled: .venv/.compiled
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --quiet --quiet --collect-only > /dev/null
 	touch $@
 
-# Potentials for the tests, in a Python of their own. Torch first, and by pip: its build for
-# processors alone is what pip takes where there is one.
-ml: .envs/ml/.installed
+# Potentials for the tests, each in a Python of its own: 1 to 2 GB, some minutes. Torch first, and by
+# pip: its build for processors alone is what pip takes where there is one. All tests need ml; those
+# of the others skip without.
+ml := chgnet sevenn
+mace := mace-torch
+upet := upet
+matgl := matgl
+orb := orb-models
 
-.envs/ml/.installed: constraints-ml.txt
-	$(PYTHON) -m venv .envs/ml
-	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt torch
-	.envs/ml/bin/python -m pip install --quiet --constraint constraints-ml.txt ase chgnet sevenn
-	touch $@
+ml mace upet matgl orb: %: .envs/%/.installed
 
-# MACE, which fits none of them: 1.4 GB, some minutes. Its tests skip without it.
-mace: .envs/mace/.installed
-
-.envs/mace/.installed: constraints-mace.txt
-	$(PYTHON) -m venv .envs/mace
-	.envs/mace/bin/python -m pip install --quiet --constraint constraints-mace.txt torch
-	.envs/mace/bin/python -m pip install --quiet --constraint constraints-mace.txt ase mace-torch
+.envs/%/.installed: constraints-%.txt
+	$(PYTHON) -m venv .envs/$*
+	.envs/$*/bin/python -m pip install --quiet --constraint $< torch
+	.envs/$*/bin/python -m pip install --quiet --constraint $< ase $($*)
 	touch $@
 
 docs: .venv/.docs

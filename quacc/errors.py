@@ -48,6 +48,10 @@ class SubmissionError(QuaccError):
     """The batch system does not start workers."""
 
 
+class TimeUpError(SubmissionError):
+    """The batch job that the flow runs in has no time left; the same flow goes on in another."""
+
+
 class LostWorkerError(QuaccError):
     """The worker that ran a calculation was lost, and trying again is left to the caller."""
 

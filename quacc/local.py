@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, Protocol
 
 from quacc.cache.claims import Claims
@@ -21,7 +22,8 @@ from quacc.cluster.attempts import DELAY, RETRIES, passes
 from quacc.cluster.cores import Cores, usable_cores
 from quacc.cluster.packing import DEATHS
 from quacc.cluster.transport import pack, unpack
-from quacc.errors import LostWorkerError, StoreError, require_count
+from quacc.errors import LostWorkerError, StoreError, TimeLimitError, require_count
+from quacc.recipes.tools import strands
 from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.calculation import Calculation
@@ -69,14 +71,58 @@ def run(
     JobsFailedError
         Some jobs failed; the others' results are in the database.
     """
-    if cores is not None:
-        require_count(cores=cores)
-    bound = resolved(workflow, args, kwargs)
-    asked = question(workflow, bound.args, bound.kwargs)
-    store = Store()
-    store.check_writable()
-    work = _Work(ResultsCache(store), usable_cores() if cores is None else cores, tell)
-    try:
+    with Here(cores, tell) as here:
+        result = here.run(workflow, *args, **kwargs)
+    if is_outcome(result) and here.problem:
+        result["warnings"].append(here.problem)
+    return result
+
+
+class Here:
+    """This machine's cores, for several workflows.
+
+    Parameters
+    ----------
+    cores, tell
+        As of :func:`run`.
+    """
+
+    def __init__(
+        self,
+        cores: int | None = None,
+        tell: Tell = lambda computed, cached, failed, total: None,
+    ) -> None:
+        if cores is not None:
+            require_count(cores=cores)
+        self._cores = usable_cores() if cores is None else cores
+        self._tell = tell
+
+    def __enter__(self) -> Here:
+        store = Store()
+        store.check_writable()
+        self._work = _Work(ResultsCache(store), self._cores, self._tell)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._work.close()
+        if error is not None and self._work.cache.problem:
+            error.add_note(self._work.cache.problem)
+
+    @property
+    def problem(self) -> str | None:
+        """What could not be stored."""
+        return self._work.cache.problem
+
+    def run(self, workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a workflow; return its result. See :func:`run`."""
+        work = self._work
+        bound = resolved(workflow, args, kwargs)
+        asked = question(workflow, bound.args, bound.kwargs)
         if asked is not None and (found := work.cache.answers([asked])):
             return found[asked]
         for name, value in bound.arguments.items():
@@ -84,17 +130,33 @@ def run(
                 bound.arguments[name] = _Job(value, work)
         result = workflow(*bound.args, **bound.kwargs)
         if is_outcome(result):
-            work.cache.leaving = True  # all has been computed
+            work.cache.leaving = True  # it has been computed, and is returned in any case
             work.cache.keep(result if asked is None else {**result, ASKED: asked})
-    except BaseException as error:
-        work.close()
-        if work.cache.problem:
-            error.add_note(work.cache.problem)
-        raise
-    work.close()
-    if is_outcome(result) and work.cache.problem:
-        result["warnings"].append(work.cache.problem)
-    return result
+            work.cache.leaving = False
+        return result
+
+    def each(
+        self,
+        calls: Sequence[Callable[[], Any]],
+        *,
+        at_once: int | None = None,
+        deadline: float | None = None,
+    ) -> Iterator[tuple[int, Any, Exception | None]]:
+        """Call functions that :meth:`run` workflows, at the same time; yield each one's outcome.
+
+        Parameters
+        ----------
+        at_once
+            How many; None: a few for each core.
+        deadline
+            A ``time.monotonic()`` at which all that runs is killed; what has not ended then ends
+            with a TimeLimitError.
+        """
+        self._work.make_ready()
+        at_once = at_once or 4 * self._cores
+        turn = self._work.wait
+        yield from strands.each(calls, turn, at_once=at_once, deadline=deadline)
+        self._work.drop()
 
 
 class _Job:
@@ -135,8 +197,7 @@ class _Call:
 
     def result(self) -> Any:
         """Wait for the job; return its result, or raise what it raised."""
-        while not self.done:
-            self.job.work.turn(_WAIT)
+        strands.wait(self, self.job.work.wait)
         if self.error is not None:
             raise self.error
         return self.value
@@ -198,6 +259,21 @@ class _Work:
         if wait and not self._new:
             for number, packed, how in self._cores.ended(wait):
                 self._take(self._calls[number], packed, how)
+
+    def wait(self) -> None:
+        """Wait a moment for something to end."""
+        self.turn(_WAIT)
+
+    def make_ready(self) -> None:
+        """Start the workers, which takes long once this process has threads."""
+        self._cores.make_ready()
+
+    def drop(self) -> None:
+        """Kill what nobody waits for any more, and start none of it."""
+        self._cores.kill()
+        self._new, self._ready, self._later = [], [], []
+        for call in list(self._calls.values()):
+            self._finish(call, None, TimeLimitError("It was ended.", call.number))
 
     def close(self) -> None:
         """End all that runs, and write what is waiting."""

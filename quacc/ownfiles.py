@@ -6,6 +6,7 @@ import os
 import stat
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 
 def read_own(path: Path, *, secret: bool = False) -> bytes:
@@ -32,6 +33,25 @@ def read_own(path: Path, *, secret: bool = False) -> bytes:
         if reason is not None:
             raise PermissionError(f"{path} {reason}")
         return stream.read()
+
+
+def write_own(path: Path, content: bytes) -> None:
+    """Write a file that nobody else can read; whoever reads it sees the old one, or all of this.
+
+    Raises
+    ------
+    OSError
+        It can't be written.
+    """
+    partial = path.with_name(f".{path.name}-{uuid4().hex}")
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def why_foreign(status: os.stat_result, *, secret: bool = False) -> str | None:

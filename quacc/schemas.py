@@ -169,10 +169,10 @@ class VibResult(Result):
     thermo: dict[str, Any]
     """``model``, ``temperature``, ``zero_point_energy``, ``entropy`` (eV/K) and, for an ideal gas,
     ``pressure``, ``geometry``, ``symmetry_number``, ``spin``, ``enthalpy``, ``gibbs_energy``; for
-    harmonic, ``internal_energy``, ``helmholtz_energy``. Energies include the potential energy (eV);
-    where the code's energy is an enthalpy at 298.15 K (``Code.energy_is_enthalpy``, MOPAC), only
-    the difference to zero-point and thermal energy at 298.15 K is added, as in MOPAC's own THERMO
-    (http://openmopac.net/manual/thermochemistry.html)."""
+    harmonic and hindered, ``internal_energy``, ``helmholtz_energy``. Energies include the potential
+    energy (eV); where the code's energy is an enthalpy at 298.15 K (``Code.energy_is_enthalpy``,
+    MOPAC), only the difference to zero-point and thermal energy at 298.15 K is added, as in MOPAC's
+    own THERMO (http://openmopac.net/manual/thermochemistry.html)."""
 
 
 class BandsResult(Result):
@@ -209,7 +209,8 @@ class DOSResult(Result):
     dos: NDArray[Any]
     """(spins, energies), 1/eV for the cell; of one spin, if there are two, else of both."""
     pdos: NotRequired[list[dict[str, Any]]]
-    """Of each shell of each atom: ``atom``, ``shell``, ``orbital``, ``j`` and ``dos``."""
+    """Of each shell of each atom: ``atom``, ``shell``, ``orbital``, ``j`` and ``dos``; in spheres
+    around the atoms, as with ABINIT, there are no shells (None)."""
 
 
 class WorkFunctionResult(Result):

@@ -83,11 +83,17 @@ JOBS = {
     "tersoff": (["Cu"], {"potential": "Si.tersoff"}),
     "vasp": (["Cu", "boxed"], {"encut": 300.0}),
     "mace": (["Cu", "H2O"], {"model": "some.model"}),
+    "upet": (["Cu", "H2O"], {"model": "some.ckpt"}),
+    "matgl": (["Cu", "H2O"], {"model": "some"}),
+    "orb": (["Cu", "H2O"], {"model": "some.ckpt", "network": "orb-v3-conservative-inf-omat"}),
     "aims": (["Cu", "H2O", "radical", "cation"], {"xc": "pbesol"}),
+    "gaussian": (["H2O", "heavy", "radical", "cation"], {"route": {"SCF": "XQC"}}),
+    "orca": (["H2O", "heavy", "radical", "cation"], {"words": "D4"}),
+    "qchem": (["H2O", "heavy", "radical", "cation"], {"rem": {"XC_GRID": 3}}),
 }
 """For each calculator, structures and keywords."""
 
-LICENSED = ("aims", "vasp")
+LICENSED = ("aims", "gaussian", "orca", "qchem", "vasp")
 """Programs that tests cannot have, nor their potentials."""
 
 CHANGED = {
@@ -160,7 +166,8 @@ def _frozen(code):
     if isinstance(code, Potential | FilePotential):
         same["files"] = lambda self, parameters: []
     if isinstance(code, Weights):
-        said = {"elements": ["H", "O", "Cu"], "heads": ["pbe"], "state": []}
+        said = {"elements": ["H", "O", "Cu"], "heads": ["pbe"], "variants": ["pbe"], "state": []}
+        said["stress"] = True
         same["described"] = lambda self, parameters: said
     return patch.multiple(type(code), **same)
 

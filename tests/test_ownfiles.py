@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from quacc.errors import SettingsError
+from quacc.ownfiles import read_own, write_own
 from quacc.settings import get_settings
 from quacc.sites.profile import load_site
 
@@ -54,3 +55,21 @@ def test_those_of_another_user_are_refused(home: Path) -> None:
     shared = home / "shared.yaml"
     site.rename(shared)  # named on purpose: a group's
     assert load_site(shared).name == "shared"
+
+
+def test_what_is_written_for_oneself_is_whole_and_read_by_nobody_else(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("old")
+    file.chmod(0o644)
+    with pytest.raises(PermissionError, match="may be read by other users"):
+        read_own(file, secret=True)
+    before = os.umask(0)
+    try:
+        write_own(file, b"new")
+    finally:
+        os.umask(before)
+    assert read_own(file, secret=True) == b"new"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(FileNotFoundError):
+        write_own(tmp_path / "no" / "secret", b"new")

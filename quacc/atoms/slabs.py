@@ -67,7 +67,7 @@ def make_slabs(
         Of the slab (Å), counted in whole repeat units of the crystal, so that the distance of
         its outermost atoms may be up to one layer spacing less.
     min_vacuum
-        Å.
+        Between a slab and its periodic image (Å).
     min_lateral
         Repeat the slab along the surface until both lateral heights of the cell are at
         least this (Å).

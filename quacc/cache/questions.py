@@ -29,12 +29,18 @@ _FILES = {
 
 _LATER = {
     ("freq_job", "low_modes"): "harmonic",
+    ("freq_job", "translation_barrier"): None,
+    ("freq_job", "rotation_barrier"): None,
+    ("freq_job", "rotational_minima"): None,
+    ("freq_job", "site_area"): None,
     ("eos_flow", "relax_shape"): False,
     ("relax_job", "pressure"): 0.0,
 }
 """Parameters that came when keys were stored without them, and defaults that change nothing."""
 
-_NOT_ASKED = frozenset({"provenance", "directory", "trajectory", "input_atoms", "costs"})
+_NOT_ASKED = frozenset(
+    {"provenance", "directory", "trajectory", "input_atoms", "costs", "flow_run"}
+)
 
 
 def is_workflow(function: Any) -> bool:

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 ASKED = "asked"
 """Where a workflow's result has the key of what was asked for, in the database."""
+FLOW_RUN = "flow_run"
+"""Where it has the id of the Prefect flow run that computed it last, in the database."""
 
 _MOST = 10_000
 """Keys that are remembered, since they may not be on disk yet; so memory stays flat."""
@@ -120,6 +122,7 @@ class ResultsCache:
                 and FlowResult.__required_keys__ <= result.keys()
                 and result["converged"] is True
             ):
+                result.pop(FLOW_RUN, None)
                 results[asked] = result
         return results
 

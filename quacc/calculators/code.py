@@ -155,6 +155,16 @@ class Code(ABC):
         """
         raise NotImplementedError
 
+    def check_bands(self, parameters: Mapping[str, Any], densities: str | None) -> None:
+        """Refuse bands, and densities of states, that the code cannot compute.
+
+        Parameters
+        ----------
+        densities
+            ``dos`` or ``projected dos``; None for bands alone.
+        """
+        raise NotImplementedError
+
     def bands(
         self,
         parameters: Mapping[str, Any],
@@ -250,6 +260,23 @@ class Code(ABC):
     @abstractmethod
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
         """Return ASE's calculator; codes that write files do so in the place's folder."""
+
+    def evaluate(
+        self, calculator: Any, structures: Sequence[Atoms], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Compute many structures at once; for codes with the option ``at_once``.
+
+        Parameters
+        ----------
+        calculator
+            One of :meth:`build`.
+
+        Returns
+        -------
+        list[dict]
+            What the calculator's ``results`` would be after each of them.
+        """
+        raise NotImplementedError
 
     def version(self) -> str:
         """Return the code's version.
@@ -365,6 +392,16 @@ class Code(ABC):
             for name, values in ignored.items()
             if values.any()
         ]
+
+    def check_options(
+        self, atoms: Atoms, parameters: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> list[str]:
+        """Refuse options that do not fit the structure or the parameters; return warnings."""
+        return []
+
+    def keep(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> list[str]:
+        """Keep of the files in a place what the options ask for, at the end; return warnings."""
+        return []
 
     def check_state(self, atoms: Atoms, parameters: Mapping[str, Any]) -> None:
         """Refuse a charge, spin or periodicity that the code would not compute.

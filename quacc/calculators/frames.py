@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,6 +20,20 @@ def packed(message: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
     text = json.dumps({**message, "arrays": shapes}).encode()
     parts = [len(text).to_bytes(_LENGTH, "little"), text]
     return b"".join([*parts, *(array.tobytes() for array in plain.values())])
+
+
+def numbered_arrays(each: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the arrays of many structures as those of one message."""
+    return {f"{i} {name}": one for i, arrays in enumerate(each) for name, one in arrays.items()}
+
+
+def arrays_of_each(arrays: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """Return what :func:`numbered_arrays` was given, for so many structures."""
+    each: list[dict[str, Any]] = [{} for _ in range(count)]
+    for numbered, array in arrays.items():
+        number, _, name = numbered.partition(" ")
+        each[int(number)][name] = array
+    return each
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -27,7 +27,7 @@ from ase.calculators.calculator import Calculator, all_changes
 import quacc
 from quacc import glance
 from quacc.calculators.code import Code, Place
-from quacc.calculators.frames import packed, read
+from quacc.calculators.frames import arrays_of_each, numbered_arrays, packed, read
 from quacc.errors import ParameterError, SettingsError
 
 _LINES = 10
@@ -139,6 +139,12 @@ class _Elsewhere(Code):
         found: float | None = calculator.reach
         return found
 
+    def evaluate(
+        self, calculator: Any, structures: Sequence[Atoms], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Compute them there, as one question, which may take as long as many."""
+        return cast(_Isolated, calculator).evaluate(structures, properties)
+
 
 def _is_file(value: Any) -> bool:
     return isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value)
@@ -169,25 +175,42 @@ class _Isolated(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        answer, arrays = self._ask("calculate", described(cast(Atoms, self.atoms)), properties)
+        self.results = {**answer["results"], **{name: one.copy() for name, one in arrays.items()}}
+
+    def evaluate(
+        self, structures: Sequence[Atoms], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Return the results of many structures, computed at once."""
+        numbered = numbered_arrays(described(atoms) for atoms in structures)
+        answer, arrays = self._ask("evaluate", numbered, properties, len(structures))
+        found: list[dict[str, Any]] = answer["results"]
+        for results, its_arrays in zip(found, arrays_of_each(arrays, len(found)), strict=True):
+            results.update({name: one.copy() for name, one in its_arrays.items()})
+        return found
+
+    def _ask(
+        self, what: str, arrays: Mapping[str, Any], properties: Sequence[str], structures: int = 1
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         code: Any = self._code
         question = {
-            "do": "calculate",
+            "do": what,
             "parameters": code.sent(self._parameters),
             "fingerprint": self._fingerprint,
             "options": self._options,
             "properties": list(properties),
+            "structures": structures,
         }
-        structure = described(cast(Atoms, self.atoms))
         while True:
             try:
-                answer, arrays = code.process().ask(question, structure, code.timeout)
+                answer, found = code.process().ask(question, arrays, structures * code.timeout)
                 break
             except (
                 _GoneError
             ):  # another thread's calculation has ended it, so this one takes a new one
                 pass
         self.reach = answer["reach"]
-        self.results = {**answer["results"], **{name: one.copy() for name, one in arrays.items()}}
+        return answer, found
 
 
 class Process:
@@ -223,6 +246,10 @@ class Process:
         finally:
             os.close(questions)
             os.close(answers)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def is_alive(self) -> bool:

@@ -112,6 +112,16 @@ class Potential(Code):
     def reach(self, calculator: Any) -> float:
         return float(calculator.cutoff)
 
+    def evaluate(
+        self, calculator: Any, structures: Sequence[Atoms], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        crystals = [calculator.given(atoms) for atoms in structures]
+        return [_doubled(found) for found in self.predict(calculator.inner, crystals)]
+
+    def predict(self, inner: Any, crystals: Sequence[Atoms]) -> list[dict[str, Any]]:
+        """Return the results of crystals, of the package's own calculator, computed at once."""
+        raise NotImplementedError
+
 
 class InVacuum(Calculator):
     """A calculator that takes every structure for a crystal, and gets one.
@@ -124,6 +134,10 @@ class InVacuum(Calculator):
         self.inner, self.cutoff = inner, cutoff
         self.implemented_properties = list(inner.implemented_properties)
 
+    def given(self, atoms: Atoms) -> Atoms:
+        """Return what the inner calculator gets for a structure."""
+        return in_vacuum(atoms, 2 * self.cutoff)
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -133,12 +147,17 @@ class InVacuum(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         self.inner.reset()
-        self.inner.calculate(in_vacuum(self.atoms, 2 * self.cutoff), properties, all_changes)
-        self.results = {
-            name: np.array(value, float) if np.ndim(value) else float(value)
-            for name, value in self.inner.results.items()
-            if name in all_properties
-        }
+        self.inner.calculate(self.given(self.atoms), properties, all_changes)
+        self.results = _doubled(self.inner.results)
+
+
+def _doubled(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a package's results that ASE knows, in double precision."""
+    return {
+        name: np.array(value, float) if np.ndim(value) else float(value)
+        for name, value in results.items()
+        if name in all_properties
+    }
 
 
 def in_vacuum(atoms: Atoms, width: float) -> Atoms:

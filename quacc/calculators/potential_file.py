@@ -91,24 +91,31 @@ def names_of(potential: Any) -> list[Any]:
     return list(potential) if isinstance(potential, list | tuple) else [potential]
 
 
-def find(name: str, also: Sequence[Path] | None = None) -> Path:
-    """Return the path of a potential's file.
+def find(name: str, also: Sequence[Path] | None = None, parts: Sequence[str] = ()) -> Path:
+    """Return the path of a potential's file, or of its folder.
 
     Parameters
     ----------
     also
         Folders in which a name is looked for, instead of :func:`folders`.
+    parts
+        Names of the files in it, where it is a folder.
 
     Raises
     ------
     ParameterError
         There is none.
     """
+
+    def is_one(path: Path) -> bool:
+        return all((path / part).is_file() for part in parts) if parts else path.is_file()
+
+    form = f", a folder with {', '.join(parts)}" if parts else ""
     path = Path(name).expanduser()
     if path.is_absolute():
-        if path.is_file():
+        if is_one(path):
             return path
-        raise ParameterError(f"There is no potential {str(path)!r}.")
+        raise ParameterError(f"There is no potential {str(path)!r}{form}.")
     if path.name != name:  # workers have other working folders
         raise ParameterError(
             f"The potential {name!r} must be a file's name, or a path from / or ~ on, such as "
@@ -116,11 +123,11 @@ def find(name: str, also: Sequence[Path] | None = None) -> Path:
         )
     where = folders() if also is None else also
     for folder in where:
-        if (folder / name).is_file():
+        if is_one(folder / name):
             return folder / name
     known = sorted({file.name for folder in where for file in folder.glob("*")})
     raise ParameterError(
-        f"There is no potential {name!r}.{suggest(name, known)} It was looked for in "
+        f"There is no potential {name!r}{form}.{suggest(name, known)} It was looked for in "
         f"{', '.join(map(str, where)) or 'no folder'}. Set the setting potentials_dir, or pass "
         "its path."
     )

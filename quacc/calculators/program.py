@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from quacc.calculators.files import sha256
 from quacc.errors import MissingProgramError
@@ -30,6 +31,8 @@ class Program:
     """What matches its version, in a group, in what it prints."""
     ask_with: tuple[str, ...] = ()
     """Arguments that make it print its version."""
+    ask_of: str | None = None
+    """What is in a file ``version.in``, for a program that tells its version of an input alone."""
     also: tuple[str, ...] = ()
     """Names of other settings ``commands.<name>``, of programs that stand in for it."""
     parallel: bool = False
@@ -89,7 +92,7 @@ class Program:
 
     def _ask(self) -> str:
         try:
-            return _ask((*self._words(), *self.ask_with), self.files())
+            return _ask((*self._words(), *self.ask_with), self.files(), self.ask_of)
         except OSError as error:
             advice = "A script needs a first line such as #!/bin/sh, and must be executable"
             raise self._broken(f"cannot be started: {error}. {advice}") from error
@@ -114,9 +117,13 @@ class Program:
 
 # The files are among the arguments so that a program that has changed is asked again.
 @cache
-def _ask(command: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> str:
+def _ask(
+    command: tuple[str, ...], files: tuple[tuple[str, int, int], ...], given: str | None
+) -> str:
     program, *words = command
     with tempfile.TemporaryDirectory(prefix="quacc-") as folder:  # pw.x leaves a file named CRASH
+        if given is not None:
+            Path(folder, "version.in").write_text(given, "utf-8")
         return subprocess.run(
             [os.path.abspath(program) if os.sep in program else program, *words],
             stdout=subprocess.PIPE,

@@ -27,23 +27,31 @@ class Reuse:
         self._parameters = parameters
         self._place = place
         # With the fingerprint, since files that it was built from may be others now.
-        self._what = repr((fingerprint, sorted(parameters.items()), sorted(place.options.items())))
+        self.what = repr((fingerprint, sorted(parameters.items()), sorted(place.options.items())))
         self._taken: list[Calculator] = []
 
     def take(self) -> Calculator:
         """Return a calculator that nobody else uses."""
-        if getattr(_kept, "what", None) != self._what:
-            _kept.what, _kept.idle = self._what, []
+        if getattr(_kept, "what", None) != self.what:
+            _kept.what, _kept.idle = self.what, []
         if _kept.idle:
             calculator: Calculator = _kept.idle.pop()
             calculator.reset()
         else:
-            calculator = self._code.build(self._parameters, self._place)
+            calculator = self.build()
         self._taken.append(calculator)
         return calculator
 
+    def build(self) -> Calculator:
+        """Return a new one, which is not kept."""
+        return self._code.build(self._parameters, self._place)
+
+    def forget(self) -> None:
+        """Leave them to nobody."""
+        self._taken = []
+
     def give_back(self) -> None:
         """Leave them to the next calculation."""
-        if getattr(_kept, "what", None) == self._what:
+        if getattr(_kept, "what", None) == self.what:
             _kept.idle += self._taken
         self._taken = []

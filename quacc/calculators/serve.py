@@ -74,6 +74,7 @@ def _answer(
     from ase.calculators.calculator import all_changes
 
     from quacc.calculators.code import Place
+    from quacc.calculators.frames import arrays_of_each, numbered_arrays
 
     # The user's own files may be others now.
     files = question.get("fingerprint") or [
@@ -84,15 +85,27 @@ def _answer(
         calculators.clear()  # a model may take much of the memory
         calculators[what] = code.build(parameters, Place(None, question["options"]))
     calculator = calculators[what]
-    atoms = Atoms(**{name: array.copy() for name, array in arrays.items()})
+
+    def structure(arrays: dict[str, Any]) -> Atoms:
+        return Atoms(**{name: array.copy() for name, array in arrays.items()})
+
+    def parted(results: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+        values, found = {}, {}
+        for name, value in results.items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+                found[name] = value
+            elif isinstance(value, int | float | np.integer | np.floating):
+                values[name] = float(value)
+        return values, found
+
     calculator.reset()
-    calculator.calculate(atoms, question["properties"], all_changes)
-    values, found = {}, {}
-    for name, value in calculator.results.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-            found[name] = value
-        elif isinstance(value, int | float | np.integer | np.floating):
-            values[name] = float(value)
+    if question["do"] == "evaluate":
+        structures = [structure(one) for one in arrays_of_each(arrays, question["structures"])]
+        each = [*map(parted, code.evaluate(calculator, structures, question["properties"]))]
+        found = numbered_arrays(found for _, found in each)
+        return {"results": [one for one, _ in each], "reach": code.reach(calculator)}, found
+    calculator.calculate(structure(arrays), question["properties"], all_changes)
+    values, found = parted(calculator.results)
     return {"results": values, "reach": code.reach(calculator)}, found
 
 

@@ -26,14 +26,6 @@ from quacc.calculators.files import read
 from quacc.calculators.vaspsets import KEYWORDS, functional_tags, mesh, read_potcar, spelled
 from quacc.errors import CalculationError
 
-
-def gamma_command() -> str | None:
-    """Return the setting commands.vasp_gamma."""
-    from quacc.settings import get_settings
-
-    return get_settings().commands.get("vasp_gamma")
-
-
 _OUTPUTS = (
     *("OUTCAR", "vasprun.xml", "OSZICAR", "CONTCAR", "EIGENVAL", "DOSCAR", "IBZKPT", "vasp.out"),
     *("vasp.err", "KPOINTS", "XDATCAR", "PROCAR", "STOPCAR"),
@@ -50,6 +42,7 @@ class VaspRun(Vasp):
         potcars: Mapping[str, Path],
         charge: Callable[[Atoms], int],
         options: Mapping[str, Any],
+        gamma: str | None,
         **more: Any,
     ) -> None:
         points = {} if given["kpts"] is None else {"kpts": tuple(given["kpts"])}
@@ -66,6 +59,7 @@ class VaspRun(Vasp):
         self._potcars = potcars
         self._charge = charge
         self._options = options
+        self._gamma = gamma
 
     def _build_pp_list(self, atoms: Any, setups: Any = None, special_setups: Any = ()) -> list[str]:
         # ASE's looks where environment variables say.
@@ -137,10 +131,8 @@ class VaspRun(Vasp):
         box.pbc = True  # what that means has been checked
         points = self._given["kpts"] or mesh(box, self._given["kspacing"])
         only_gamma = list(points) == [1, 1, 1] and self._given["gamma"]
-        if only_gamma and (gamma := gamma_command()):
-            from quacc.settings import get_settings
-
-            self.command = f"{get_settings().launcher} {gamma}".strip()
+        if only_gamma and self._gamma:
+            self.command = self._gamma
         super().calculate(box, properties, changes)
         self._atoms = atoms.copy()
 

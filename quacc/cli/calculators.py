@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import typer
@@ -25,10 +26,11 @@ def calculators(context: typer.Context) -> None:
     table = Table(box=None, header_style="bold")
     for column in ("calculator", "usable here", "version", "elements", "what it is"):
         table.add_column(column, overflow="fold")
-    for name in code_names():
-        code = where_it_lives(get_code(name))
-        usable, version = _state(code)
-        table.add_row(*map(Text, (name, usable, version, _elements(code), code.title)))
+    codes = [where_it_lives(get_code(name)) for name in code_names()]
+    with ThreadPoolExecutor() as threads:  # programs take a moment to tell their versions
+        states = list(threads.map(_state, codes))
+    for code, (usable, version) in zip(codes, states, strict=True):
+        table.add_row(*map(Text, (code.name, usable, version, _elements(code), code.title)))
     console = Console()
     console.print(table)
     for program in inspect()[0].commands:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quacc.calculators.code import Place
-from quacc.cli.options import JOBS
+from quacc.recipes.tools.documented import JOBS
 from quacc.recipes.tools.workflow import Submission
 from quacc.runners.calculation import Calculation
 

@@ -10,14 +10,17 @@ import typer
 
 import quacc
 from quacc.cli import (
+    bench,
     calculators,
     cite,
+    deployment,
     environments,
     info,
     presets,
     recipes,
     results,
     run,
+    server,
     settings,
     site,
     train,
@@ -44,10 +47,13 @@ app.command("train", cls=train.TrainCommand, context_settings={"ignore_unknown_o
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
 app.command("presets")(presets.presets)
+app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
+app.add_typer(deployment.app, name="deployment")
 app.add_typer(environments.app, name="environments")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
+app.add_typer(server.app, name="server")
 app.add_typer(settings.app, name="settings")
 app.add_typer(site.app, name="site")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -13,23 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from quacc.errors import InputError
-
-JOBS = {
-    "static": "quacc.runners.static",
-    "relax": "quacc.runners.relax",
-    "freq": "quacc.runners.vibrations",
-    "bands": "quacc.runners.electrons",
-    "dos": "quacc.runners.electrons",
-    "dfpt": "quacc.runners.dfpt",
-    "work_function": "quacc.runners.work_function",
-}
-"""The jobs that can be run, and the modules of their plans, which explain their parameters."""
-
-
-def plan_of_job(name: str) -> Callable[..., Any]:
-    """Return the plan of one of these jobs."""
-    plan: Callable[..., Any] = getattr(importlib.import_module(JOBS[name]), name)
-    return plan
+from quacc.recipes.tools.documented import JOBS, explained, plan_of_job
 
 
 class RunCommand(TyperCommand):
@@ -95,21 +77,6 @@ def needed(workflow: Callable[..., Any]) -> list[str]:
         for one in parameters
         if one.default is one.empty and one.kind is not variable and one.name != "code"
     ]
-
-
-def explained(doc: str) -> dict[str, str]:
-    """Return what the parameters mean, from the documentation of a function."""
-    section = doc.partition("Parameters\n----------\n")[2]
-    section = re.split(r"\n\n\w+\n-+\n", section)[0]
-    section = re.sub(r":\w+:`[\w.]*?(\w+)`", r"\1", section).replace("``", "")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.splitlines():
-        if line and not line.startswith(" "):
-            names = [one.strip(" *") for one in line.partition(" : ")[0].split(",")]
-        for name in names if line.startswith(" ") else []:
-            found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-    return found
 
 
 def options_in(

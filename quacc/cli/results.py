@@ -293,6 +293,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "converged", f"{text}{steps}{threshold}"
     if "jobs" in result:
         yield "made from", f"{len(result['jobs'])} results"
+    if "flow_run" in result:
+        yield "flow run", result["flow_run"]
     provenance = result.get("provenance", {})
     if "started" in provenance:
         count = provenance.get("attempts", 1)

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from quacc.cli.options import JOBS, option_of, options_in, plan_of_job
 from quacc.cli.options import needed as needed_by
+from quacc.cli.options import option_of, options_in
 from quacc.errors import InputError, suggest
+from quacc.recipes.tools.documented import JOBS, nested, pairs, plan_of_job
 
 
 def run(
@@ -181,16 +182,13 @@ def _tracked(
     site: str | None,
     console: Any,
 ) -> Iterator[tuple[Any, float]]:
-    # Prefect and Dask talk much about themselves; Prefect's own records keep it all.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    quiet()
     started = time.perf_counter()
     with console.status("Starting Prefect …") as status:
         from quacc.prefect import as_flow, make_runner
         from quacc.prefect.flows import run_name
         from quacc.prefect.lifecycle.server import prefect_api
 
-        logging.getLogger("distributed").setLevel(logging.WARNING)
         flow = as_flow(serial, task_runner=make_runner(site=site))
         with prefect_api() as own_server:
             jobs = logging.getLogger("quacc.prefect.flows")
@@ -201,7 +199,7 @@ def _tracked(
                 console.print(_what(serial, arguments, parameters))
                 result = flow(*arguments, **parameters)
                 yield result, time.perf_counter() - started
-                what = "The dashboard" if not own_server else "`prefect server start`"
+                what = "The dashboard" if not own_server else "`quacc server start`"
                 more = ", a table and a figure" if "jobs" in result else ""
                 console.print(
                     f"{what} shows the flow run '{run_name(serial, arguments[0])}', a task run "
@@ -291,6 +289,13 @@ _EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 
 
+def quiet() -> None:
+    """Let Prefect and Dask, before they are loaded, say little; Prefect's own records keep it."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+
+
 def is_api_configured() -> bool:
     """Tell whether Prefect knows an API to track runs with; Prefect is not loaded for it."""
     import tomllib
@@ -325,29 +330,7 @@ class _Progress(logging.Handler):
 
 def parameters_in(changes: list[str], options: list[tuple[str, str]]) -> dict[str, Any]:
     """Return ``max_index=2`` and ``relax_kwargs.fmax=0.01`` as nested keywords."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    parameters: dict[str, Any] = {}
-    given = list(options)
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals or not name:
-            raise InputError(f"--set takes KEY=VALUE, such as max_index=2, not {change!r}.")
-        given.append((name, text))
-    for name, text in given:
-        try:
-            value = None if text == "None" else YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
-            raise InputError(f"{name} = {text}: the value is not valid YAML ({error}).") from None
-        *folders, last = name.split(".")
-        inner = parameters
-        for folder in folders:
-            inner = inner.setdefault(folder, {})
-            if not isinstance(inner, dict):
-                raise InputError(f"{name} = {text}: {folder} was set to {inner!r} before.")
-        inner[last] = value
-    return parameters
+    return nested([*options, *pairs(changes, "--set")])
 
 
 def _check_names(serial: Callable[..., Any], parameters: dict[str, Any]) -> None:

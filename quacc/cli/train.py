@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from quacc.cli.options import explained, option_of, options_in
+from quacc.cli.options import option_of, options_in
 from quacc.cli.results import Formula, Keys, Recipe, Since, Until
 from quacc.errors import InputError
+from quacc.recipes.tools.documented import explained
 
 
 class TrainCommand(TyperCommand):

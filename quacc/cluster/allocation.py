@@ -28,7 +28,13 @@ from quacc.cluster.attempts import Cause
 from quacc.cluster.certificates import make_folder
 from quacc.cluster.scheduler import WorkScheduler
 from quacc.cluster.slurm_env import for_step
-from quacc.errors import MissingProgramError, ParameterError, SubmissionError, require_count
+from quacc.errors import (
+    MissingProgramError,
+    ParameterError,
+    SubmissionError,
+    TimeUpError,
+    require_count,
+)
 
 _PATIENCE = 10.0
 """Seconds for workers to end by themselves before Slurm kills them."""
@@ -145,17 +151,16 @@ class AllocationCluster(SpecCluster):
         return options
 
     def _lost(self, output: str, end: float | None) -> None:
-        if end is not None and time.time() > end - 60:
-            text = (
+        if self.scheduler.left or (end is not None and time.time() > end - 60):
+            self.problem = TimeUpError(
                 f"The time of Slurm job {self.job_id} is up. Submit the same script again: what "
                 "is finished is in the results database, and the rest goes on."
             )
         else:
-            text = (
+            self.problem = SubmissionError(
                 f"All workers in Slurm job {self.job_id} have ended before the flow did. srun and "
                 f"the workers said:\n{output}"
             )
-        self.problem = SubmissionError(text)
         self.on_problem(self.problem)
 
     async def _close(self) -> None:

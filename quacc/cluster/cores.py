@@ -64,6 +64,17 @@ class Cores:
                 self._busy[worker.connection] = worker, number
                 return
 
+    def make_ready(self) -> None:
+        """Start all workers now, if that takes next to nothing."""
+        if not self._busy and not self._idle and threading.active_count() == 1:
+            self._idle = [_Copied() for _ in range(self._count)]
+
+    def kill(self) -> None:
+        """End what is computed, at once and for good."""
+        for worker, _ in self._busy.values():
+            worker.end()
+        self._busy = {}
+
     def ended(self, timeout: float) -> list[tuple[int, bytes | None, str]]:
         """Wait for calls to end (s); return number and packed outcome.
 

@@ -48,6 +48,8 @@ class Item:
     """Items of different kinds are never in one chunk."""
     size: int
     """Its class of sizes: a power of two of atoms."""
+    at_once: int = 1
+    """How many like it a worker computes at the same time."""
     most: int = MOST
     """Maximum number of items in its chunk."""
     deaths: int = 0
@@ -55,7 +57,7 @@ class Item:
 
 @dataclass
 class Chunk:
-    """Items that one worker computes, one after the other."""
+    """Items that one worker computes, one after the other or some at once."""
 
     id: int
     items: list[Item]
@@ -66,6 +68,11 @@ class Chunk:
 
     def __post_init__(self) -> None:
         self.left = {item.id: item for item in self.items}
+
+    @property
+    def at_once(self) -> int:
+        """How many of them a worker computes at the same time."""
+        return min(item.at_once for item in self.items)
 
     @property
     def budget(self) -> float:
@@ -105,11 +112,11 @@ class Packing:
         self._seen: dict[Hashable, int] = {}
         self._chunks = 0
 
-    def add(self, item: int, kind: Hashable = None, natoms: int = 1) -> None:
+    def add(self, item: int, kind: Hashable = None, natoms: int = 1, at_once: int = 1) -> None:
         """Let an item wait for its turn."""
         size = 0 if self.batch else max(natoms, 1).bit_length()
         self._seen[kind] = self._seen.get(kind, 0) + 1
-        self._wait([Item(item, kind, size)])
+        self._wait([Item(item, kind, size, at_once)])
 
     def next(self) -> Chunk | None:
         """Return the chunk to start now, if any.
@@ -155,7 +162,7 @@ class Packing:
         streamed
             Outcomes came one by one. Then the first item that is left was being computed, unless
             the last outcomes were lost, so it is run again alone, or in a smaller chunk where many
-            may have been lost. Else any of them may be guilty.
+            may have been lost, or several were computed at once. Else any of them may be guilty.
         """
         del self.running[chunk.id]
         left, chunk.left = list(chunk.left.values()), {}
@@ -174,8 +181,12 @@ class Packing:
         return []
 
     def _unheard(self, item: Item) -> int:
-        """Return how many items like this may end unheard of before their worker is gone."""
-        return 1 + int(_UNHEARD / max(self._seconds.get((item.kind, item.size), 0.0), 1e-6))
+        """Return how many items like this, the first one left, may be what a worker died of.
+
+        Those that may have ended unheard of, and those that were computed at once.
+        """
+        seconds = max(self._seconds.get((item.kind, item.size), 0.0), 1e-6)
+        return item.at_once + int(_UNHEARD / seconds)
 
     def _wait(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -205,12 +216,25 @@ class Packing:
         """Return how many items the next chunk is to have."""
         if self.batch:
             return self.batch
+        few = self._few(queue)
         each = self._seconds.get(queue)
         if each is None or self._seen[queue[0]] + self.to_come <= APART:
-            return 1
+            return few
         least = self.workers / CHUNKS_A_SECOND
         share = max(SHORTEST, self._share(least))
-        return max(1, min(MOST, int(min(max(SECONDS, least), share) / max(each, 1e-6))))
+        return max(few, min(MOST, int(min(max(SECONDS, least), share) / max(each, 1e-6))))
+
+    def _few(self, queue: tuple[Hashable, int]) -> int:
+        """Return the least number of items for a chunk: those that are computed at once.
+
+        Fewer where there are not enough for all workers.
+        """
+        at_once = self._queues[queue][0].at_once
+        if at_once == 1:
+            return 1
+        left = [item for chunk in self.running.values() for item in chunk.left.values()]
+        running = sum((item.kind, item.size) == queue for item in left)
+        return min(at_once, math.ceil((running + len(self._queues[queue])) / self.workers))
 
     def _share(self, least: float) -> float:
         """Return a chunk's share (s) of what waits and will come."""

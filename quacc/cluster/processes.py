@@ -18,6 +18,7 @@ import psutil
 _TOLERANCE = 5.0  # s: a number is not given again so soon
 _NONE = "none"  # this system has no such thing
 _UNKNOWN = "unknown"
+_PARTS = re.compile(r"(.+)_(\d+)_(\w+)_([^\W_]+)_([1-9]\d{0,9})_(\d+)", re.ASCII)
 _OUTERMOST = "4026531836"  # Linux gives this number to the namespace outside all containers
 
 
@@ -30,9 +31,17 @@ def signature() -> str:
     return "_".join([*_here(), str(os.getpid()), f"{born:.0f}"])
 
 
+def is_alive(text: str) -> bool:
+    """Tell whether a :func:`signature` is of a process that certainly is there, on this machine."""
+    parts = _PARTS.fullmatch(text)
+    if parts is None or parts.groups()[:4] != _here() or _UNKNOWN in parts.groups():
+        return False
+    return not _is_gone(int(parts[5]), float(parts[6]))
+
+
 def is_dead(text: str) -> bool:
     """Tell whether a :func:`signature` is of a process that certainly is gone."""
-    parts = re.fullmatch(r"(.+)_(\d+)_(\w+)_([^\W_]+)_([1-9]\d{0,9})_(\d+)", text, re.ASCII)
+    parts = _PARTS.fullmatch(text)
     if parts is None:
         return False
     machine, user, boot, namespace, number, born = parts.groups()

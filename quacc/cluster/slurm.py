@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quacc.cluster.pool import JobState
-from quacc.errors import ParameterError
+from quacc.cluster.pool import ENDED, JobState
+from quacc.errors import ParameterError, SubmissionError
 
 _FIELDS = {
     "invalid partition": "queue",
@@ -39,6 +41,7 @@ _REASONS = {
     "PartitionDown": "the partition is down",
     "PartitionTimeLimit": "the walltime is longer than the partition allows; ask for less",
     "PartitionNodeLimit": "it asks for more nodes, or more on a node, than the partition has",
+    "PartitionConfig": "it asks for more than the partition has, such as nodes, or walltime",
     "BadConstraints": "no node has what it asks for",
     "QOSMaxJobsPerUserLimit": "you have as many jobs as the quality of service allows",
     "AssocGrpCPUMinutesLimit": "the account's hours are used up",
@@ -111,6 +114,137 @@ async def states(job_ids: Iterable[str]) -> dict[str, JobState]:
         job_id, state, reason = line.split("|", 2)
         found[job_id] = JobState(state, reason)
     return found
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the queue."""
+
+    id: str
+    name: str
+    state: JobState
+    start: str
+    """When it started, or is expected to; empty if nobody knows."""
+
+
+async def mine() -> list[Listed]:
+    """Return one's own jobs, in one call, with those that ended some minutes ago.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    out, message = await _call("squeue", "-h", "--me", "-t", "all", "-o", "%A|%T|%S|%r|%j")
+    if message:
+        raise OSError(message)
+    lines = [line.split("|", 4) for line in out.splitlines()]
+    return [
+        Listed(job_id, name, JobState(state, reason), start if start != "N/A" else "")
+        for job_id, state, start, reason, name in lines
+    ]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What Slurm keeps of a job that has ended."""
+
+    state: JobState
+    exit_code: int
+    signal: int
+    ran: float
+    """Seconds."""
+    limit: float | None
+    """Its walltime (s)."""
+    by: str = ""
+    """Who cancelled it, if Slurm tells."""
+
+
+async def record(job_id: str) -> Record | None:
+    """Return what Slurm keeps of a job; None if it no longer knows it.
+
+    Where there is accounting, its word counts: it knows who cancelled a job. The controller
+    forgets jobs some minutes after their end.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    if not job_id.isdecimal():  # scontrol would show all there are
+        return None
+    columns = "State,ExitCode,ElapsedRaw,TimelimitRaw"
+    out, message = await _call("sacct", "-n", "-X", "-P", "-j", job_id, "-o", columns)
+    if out.strip() and not message:
+        state, exit_code, ran, limit = out.splitlines()[-1].split("|")
+        state, _, by = state.partition(" by ")
+        if state in ENDED:  # the controller may know more than the accounting, yet
+            minutes = float(limit) if limit.isdecimal() else None
+            return _record(state, "", exit_code, float(ran), minutes and minutes * 60, _user(by))
+    out, message = await _call("scontrol", "show", "job", "--oneliner", job_id)
+    if "Invalid job id" in message:
+        return None
+    if message:
+        raise OSError(message)
+    fields: dict[str, str] = {}
+    for name, value in re.findall(r"(?:^|\s)(\w+)=(\S*)", out):
+        fields.setdefault(name, value)
+    limit = fields.get("TimeLimit", "UNLIMITED")
+    state, owner = fields["JobState"], fields.get("UserId", "").split("(")[0]
+    return _record(
+        state,
+        fields.get("Reason", ""),
+        fields.get("ExitCode", "0:0"),
+        walltime_seconds(fields.get("RunTime", "00:00:00")),
+        walltime_seconds(limit) if limit[0].isdecimal() else None,
+        f"{owner}, or an administrator" if state == "CANCELLED" else "",
+    )
+
+
+def _record(
+    state: str, reason: str, exit_code: str, ran: float, limit: float | None, by: str
+) -> Record:
+    code, _, signal = exit_code.partition(":")
+    return Record(JobState(state, reason), int(code), int(signal or 0), ran, limit, by)
+
+
+def _user(number: str) -> str:
+    try:
+        return pwd.getpwuid(int(number)).pw_name
+    except (ValueError, KeyError):
+        return f"user {number}" if number else ""
+
+
+async def submit(script: Path, environment: Mapping[str, str]) -> str:
+    """Submit a job script; return the job's id.
+
+    Parameters
+    ----------
+    environment
+        For ``sbatch``: see :func:`quacc.cluster.slurm_env.for_sbatch`.
+
+    Raises
+    ------
+    SubmissionError
+        Slurm refuses it, or does not answer: :func:`can_pass` tells which from the words.
+    """
+    out, message = await _call("sbatch", "--parsable", str(script), environment=environment)
+    if message:
+        raise SubmissionError(message)
+    return out.strip().splitlines()[-1].split(";")[0]
+
+
+async def terminate(job_id: str) -> None:
+    """Send SIGTERM to the batch script of a job, and to nothing else.
+
+    Raises
+    ------
+    OSError
+        Slurm does not answer.
+    """
+    _, message = await _call("scancel", "--quiet", "--batch", "--signal=TERM", job_id)
+    if can_pass(message):
+        raise OSError(message)
 
 
 async def job_end(job_id: str) -> float | None:
@@ -193,9 +327,10 @@ def _with_tag(listed: str, tag: str) -> dict[str, str]:
     return {job[1]: job[0] for job in jobs if len(job) == 2 and tag in job[1]}
 
 
-async def _call(*command: str) -> tuple[str, str]:
+async def _call(*command: str, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
     process = await asyncio.create_subprocess_exec(
         *command,
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -12,8 +12,9 @@ import inspect
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from quacc.errors import MissingProgramError, ParameterError, PreemptedError
@@ -85,6 +86,7 @@ def pack_calls(
     overrides: Mapping[str, Any],
     function: Callable[..., Any],
     calls: Sequence[tuple[int, bytes]],
+    at_once: int = 1,
 ) -> bytes:
     """Return many calls of a function as bytes for :func:`run_calls`.
 
@@ -94,10 +96,12 @@ def pack_calls(
         The settings that they are to run under.
     calls
         Numbers, and arguments from :func:`pack_arguments`.
+    at_once
+        How many of them run at the same time.
     """
     import cloudpickle
 
-    packed: bytes = cloudpickle.dumps((overrides, function, calls))
+    packed: bytes = cloudpickle.dumps((overrides, function, calls, at_once))
     return packed
 
 
@@ -128,7 +132,7 @@ class Outcome:
 
 
 def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) -> None:
-    """Call a function many times, one call after the other.
+    """Call a function many times, one call after the other, or some at the same time.
 
     Parameters
     ----------
@@ -147,30 +151,66 @@ def run_calls(calls: bytes, budget: float, report: Callable[[Outcome], object]) 
     from quacc.settings import call_with
 
     begun = time.monotonic()
-    overrides, function, numbered = _load(calls)
+    overrides, function, numbered, width = _load(calls)
 
-    def run() -> None:
+    def once(call: bytes) -> tuple[bytes, Exception | None]:
+        def run() -> Any:
+            args, kwargs = _load(call)
+            return _alone(function, args, kwargs)
+
+        return outcome_of(run)
+
+    def tell(number: int, packed: bytes, error: Exception | None, seconds: float) -> None:
+        failure = "" if error is None else in_words(error)
+        report(Outcome(number, packed, seconds, failure, *_Here.place))
+
+    def in_turn() -> None:
         for number, call in numbered:
             if time.monotonic() - begun > budget:
                 return
             start = time.perf_counter()
-
-            def once(call: bytes = call) -> Any:
-                args, kwargs = _load(call)
-                return _alone(function, args, kwargs)
-
             before = capture()
-            packed, error = outcome_of(once)
+            packed, error = once(call)
             stuck = put_back(before)
             if isinstance(error, PreemptedError):
                 raise error
-            seconds = time.perf_counter() - start
-            failure = "" if error is None else in_words(error)
-            report(Outcome(number, packed, seconds, failure, *_Here.place))
-            if stuck:
-                raise PreemptedError(f"No other job should run here: {stuck}.", reason=stuck)
+            tell(number, packed, error, time.perf_counter() - start)
+            _raise_stuck(stuck)
 
-    call_with(overrides, run)
+    def at_once() -> None:
+        from quacc.calculators.batches import Batches
+
+        stopped: dict[int, PreemptedError] = {}
+
+        def one_of_them(number: int, call: bytes) -> tuple[int, bytes, Exception | None]:
+            return (number, *once(call))
+
+        def waiting() -> Iterator[Callable[[], tuple[int, bytes, Exception | None]]]:
+            for number, call in numbered:
+                if stopped or time.monotonic() - begun > budget:
+                    return
+                yield partial(one_of_them, number, call)
+
+        def ended(outcome: tuple[int, bytes, Exception | None], seconds: float) -> None:
+            number, packed, error = outcome
+            if isinstance(error, PreemptedError):
+                stopped[number] = error
+            else:
+                tell(number, packed, error, seconds)
+
+        before = capture()
+        Batches[tuple[int, bytes, Exception | None]]().run(waiting(), width, ended)
+        stuck = put_back(before)
+        if stopped:
+            raise next(stopped[number] for number, _ in numbered if number in stopped)
+        _raise_stuck(stuck)
+
+    call_with(overrides, in_turn if width == 1 else at_once)
+
+
+def _raise_stuck(reason: str | None) -> None:
+    if reason:
+        raise PreemptedError(f"No other job should run here: {reason}.", reason=reason)
 
 
 def run_calls_at_once(calls: bytes, budget: float) -> list[Outcome]:

@@ -101,7 +101,7 @@ class Load:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
-        calls = pack_calls(overrides(), self.function, list(self.calls.items()))
+        calls = self._pack(overrides())
         return _Copy, (calls, self.chunk.budget, self.names, self.title, self.contents())
 
     @property
@@ -190,7 +190,10 @@ class Load:
         """Return what is left, for :func:`quacc.cluster.transport.run_calls`."""
         with self._lock:
             self._since = None
-            return pack_calls(settings, self.function, list(self.calls.items()))
+            return self._pack(settings)
+
+    def _pack(self, settings: Mapping[str, Any]) -> bytes:
+        return pack_calls(settings, self.function, list(self.calls.items()), self.chunk.at_once)
 
     @property
     def failed(self) -> int:

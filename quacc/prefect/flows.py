@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -15,11 +15,15 @@ from prefect import Flow, Task
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_TASKS_REFRESH_CACHE,
+    temporary_settings,
+)
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from quacc.cache.questions import question
-from quacc.cache.results import ASKED, ResultsCache, is_outcome
+from quacc.cache.results import ASKED, FLOW_RUN, ResultsCache, is_outcome
 from quacc.cluster.transport import refuse_on_worker
 from quacc.errors import StoreError
 from quacc.prefect.fanout.calls import Job
@@ -28,6 +32,7 @@ from quacc.prefect.lifecycle.forgotten import end_also_forgotten
 from quacc.prefect.lifecycle.watch import pass_on
 from quacc.prefect.show.artifacts import show_outcome
 from quacc.prefect.tasks import as_task, describe, formula, full_name, short_name
+from quacc.recipes.tools import strands
 from quacc.recipes.tools.verbs import bare, innermost
 from quacc.recipes.tools.workflow import resolved
 from quacc.runners.job import plan_of
@@ -37,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+_AT_ONCE = 64
+"""Workflows of :meth:`Storing.each` that have begun and not ended."""
 
 _MOMENT = 10.0
 """How long the end of a run waits for results that can be read but are not kept yet (s)."""
@@ -75,19 +83,11 @@ def as_flow(serial: Callable[_P, _R], **options: Any) -> Flow[_P, _R]:
             end_also_forgotten(context.client)
         store = Store()
         store.check_writable()
-        with _Storing(store) as storing:
+        with Storing(store) as storing:
             given = signature.bind(*args, **kwargs)
             for name, value in given.arguments.items():
                 given.arguments[name] = jobs.get(value, value) if isinstance(value, str) else value
-            bound = resolved(serial, given.args, given.kwargs)
-            asked = question(serial, bound.args, bound.kwargs)
-            for name, value in bound.arguments.items():
-                if callable(value):
-                    bound.arguments[name] = storing.job(value)
-            result: Any = serial(*bound.args, **bound.kwargs)
-            if is_outcome(result):  # and not whatever a workflow of the user's own returns
-                storing.cache.leaving = True  # all has been computed
-                storing.cache.keep(result if asked is None else {**result, ASKED: asked})
+            result = storing.run(serial, *given.args, **given.kwargs)
         if is_outcome(result):
             if storing.cache.problem:
                 result["warnings"].append(storing.cache.problem)
@@ -190,22 +190,67 @@ class _Enclosing(TaskRunner[PrefectFuture[Any]]):
         pass_on(args[1])
 
 
-class _Storing:
-    """Hands the result of every job to the database as soon as the job ends.
+class Storing:
+    """Workflows in a flow run, whose jobs are task runs; their results go to the database at once.
 
     What cannot be stored stops nothing: at the end of the block, ``problem`` says what it was,
     or a note does on the exception that ended the block.
+
+    Parameters
+    ----------
+    time_limit
+        Of each job (s).
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, time_limit: float | None = None) -> None:
         self.cache = ResultsCache(store)
-        self.packer = Packer(self.cache, self._tell)
+        self.packer = Packer(self.cache, self._tell, time_limit)
         self.submitted = self.ended = 0
         self.running: dict[int, PrefectFuture[Any]] = {}
         """What has not been taken yet, by the order of submission."""
         self.taking = 0
         self.closed = False
         self.changed = threading.Condition()
+
+    def run(self, workflow: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a workflow; return its result, from the database if it is there.
+
+        Where a job is a task of Prefect's, its own policy decides what is taken from where.
+        """
+        bound = resolved(workflow, args, kwargs)
+        asked = question(workflow, bound.args, bound.kwargs)
+        tasks = any(isinstance(value, Task) for value in bound.arguments.values())
+        if asked is not None and not tasks and not PREFECT_TASKS_REFRESH_CACHE.value():
+            found = self.cache.answers([asked])
+            if found:
+                logger.info("The result is in the database")
+                return found[asked]
+        for name, value in bound.arguments.items():
+            if callable(value):
+                bound.arguments[name] = self.job(value)
+        result = workflow(*bound.args, **bound.kwargs)
+        if is_outcome(result):  # and not whatever a workflow of the user's own returns
+            self.cache.leaving = True  # it has been computed, and is returned in any case
+            known = {} if asked is None else {ASKED: asked}
+            if (context := FlowRunContext.get()) and context.flow_run:
+                known[FLOW_RUN] = str(context.flow_run.id)
+            self.cache.keep({**result, **known})
+            self.cache.leaving = False
+        return result
+
+    def each(
+        self,
+        calls: Sequence[Callable[[], Any]],
+        *,
+        at_once: int | None = None,
+        deadline: float | None = None,
+    ) -> Iterator[tuple[int, Any, Exception | None]]:
+        """Call functions that :meth:`run` workflows, at the same time; yield each one's outcome.
+
+        As :meth:`quacc.local.Here.each` does, but that the time limit ends what still runs.
+        """
+        wait = self.packer.wait
+        yield from strands.each(calls, wait, at_once=at_once or _AT_ONCE, deadline=deadline)
 
     def job(self, job: Callable[..., Any]) -> _StoredJob | _PackedJob:
         return _StoredJob(job, self) if isinstance(job, Task) else _PackedJob(job, self.packer)
@@ -251,7 +296,7 @@ class _Storing:
     def _tell(self, ended: int, submitted: int) -> None:
         logger.info("%d of %d jobs ended", ended, submitted)
 
-    def __enter__(self) -> _Storing:
+    def __enter__(self) -> Storing:
         return self
 
     def __exit__(
@@ -305,7 +350,7 @@ class _PackedJob:
 class _StoredJob:
     """A task of the user's."""
 
-    def __init__(self, task: Task[..., Any], storing: _Storing) -> None:
+    def __init__(self, task: Task[..., Any], storing: Storing) -> None:
         self.task = task
         self.storing = storing
         self.ours = plan_of(bare(task)) is not None

@@ -21,11 +21,13 @@ from prefect.logging.handlers import APILogWorker
 
 __all__ = [
     "ConcurrencySlotAcquisitionError",
+    "drive",
     "enclosing",
     "give_up_queues",
     "hush",
     "is_entered",
     "is_reporting",
+    "leave_state_to_worker",
     "temporary_server",
 ]
 
@@ -54,6 +56,24 @@ def hush(quiet: bool) -> None:
     """Keep Prefect from printing whatever it cannot tell its server, in full."""
     for name in ("prefect._internal.concurrency", "prefect.events.clients"):
         logging.getLogger(name).disabled = quiet
+
+
+def leave_state_to_worker() -> None:
+    """Let a SIGTERM end the flow runs of this process, and leave their states as they are.
+
+    As ``prefect flow-run execute`` does when it is asked to "relinquish" a run; without a second
+    interpreter, whose start takes a loaded node half a minute.
+    """
+    from prefect._internal import control_listener
+
+    control_listener._set_intent("relinquish")
+
+
+def drive(flow: Any, result: Any) -> None:
+    """Do the rest of the work of a flow that yields, or is a coroutine."""
+    from prefect import engine
+
+    engine._drive_run_flow_result(flow, result)
 
 
 def is_reporting() -> bool:

@@ -23,6 +23,7 @@ from ase.symbols import Symbols
 import quacc
 from quacc.atoms.check import check_structure
 from quacc.atoms.convert import StructureLike, about_name, unchecked
+from quacc.calculators import batches
 from quacc.calculators.code import Code, Place
 from quacc.calculators.dispersion import Dispersed, Dispersion
 from quacc.calculators.isolated import ElsewhereError, where_it_lives
@@ -204,6 +205,8 @@ class Calculation(Generic[_R]):
         parameters = self.calc_parameters
         self.warnings = self.about_name + self.code.check(self.input_atoms, parameters)
         self.warnings += self.code.assumptions(self.input_atoms, self._given)
+        options = self.code_options
+        self.warnings += self.code.check_options(self.input_atoms, parameters, options)
         _ = self.key
         self._requires(self)
         return self
@@ -289,6 +292,7 @@ class Calculation(Generic[_R]):
                 workdir.keep_failed(error)
             raise
         if workdir:
+            self.warnings += self.code.keep(self.calc_parameters, self.place, atoms)
             workdir.remove(program.scratch if program else ())
             self.directory, warnings = workdir.keep()
             self.warnings += warnings
@@ -321,6 +325,8 @@ class Calculation(Generic[_R]):
         return Dispersed(calculator, self.dispersion) if self.dispersion else calculator
 
     def _uncorrected(self, folder: Path | None) -> Calculator:
+        if "at_once" in self.code.options and (with_others := batches.current()) is not None:
+            return batches.AtOnce(self.code, self._reuse, with_others, self.warnings.append)
         if self.code.reuse:
             return self._reuse.take()
         place = Place(folder, self.code_options)
@@ -386,8 +392,9 @@ class Calculation(Generic[_R]):
                 "package": self.dispersion.version,
                 "energy": atoms.calc.energy,
             }
-        if self.code_options:
-            provenance["options"] = self.code_options
+        said = {name: one for name, one in self.code_options.items() if one not in (None, False)}
+        if said:
+            provenance["options"] = said
         if about := self.code.about(self.calc_parameters):
             provenance["model"] = about
         if environment := getattr(self.code, "python", None):
@@ -418,7 +425,9 @@ class Calculation(Generic[_R]):
             return
         from ase.neighborlist import neighbor_list
 
-        reach = self.code.reach(atoms.calc)
+        calculator = atoms.calc
+        at_once = isinstance(calculator, batches.AtOnce)
+        reach = calculator.reach if at_once else self.code.reach(calculator)
         if reach is not None and not len(neighbor_list("i", atoms, reach)):
             self.warnings.append(
                 f"No two atoms of {self.input_atoms.get_chemical_formula()} are within the cutoff "
@@ -481,9 +490,12 @@ def _formulas(numbers: bytes) -> tuple[str, str]:
 
 
 def _cpu_seconds(code: Code) -> float:
-    """Return the CPU time of this thread, or of the programs that this process started."""
+    """Return the CPU time of this thread, or of the programs that this process started.
+
+    With its share of what was computed for several calculations at once.
+    """
     if code.program is None:
-        return time.thread_time()
+        return time.thread_time() + batches.shared_seconds()
     times = os.times()
     return times.children_user + times.children_system
 

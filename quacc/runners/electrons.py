@@ -82,8 +82,9 @@ def dos(
 ) -> Calculation[DOSResult]:
     """Compute the energy, and from its density the density of states on a finer mesh.
 
-    By the tetrahedron method, without any broadening (Kawamura et al., Phys. Rev. B 89, 094515
-    (2014)).
+    By the tetrahedron method, without any broadening: with Quantum ESPRESSO that of Kawamura et al.
+    (Phys. Rev. B 89, 094515 (2014)), with ABINIT the linear one of Blöchl et al. (Phys. Rev. B 49,
+    16223 (1994)).
 
     Parameters
     ----------
@@ -95,7 +96,9 @@ def dos(
     empty
         Bands above those that hold the electrons.
     projected
-        Also by atom and orbital, for which the potentials must have atomic wave functions.
+        Also by atom and orbital. Quantum ESPRESSO projects on atomic wave functions, which the
+        pseudopotentials must have; ABINIT takes what is in a sphere around each atom (``ratsph``),
+        and leaves out what is between them.
     """
     require_positive(mesh_kspacing=mesh_kspacing)
     require_count(empty=empty)
@@ -171,12 +174,14 @@ def _check_crystal(calculation: Calculation[Any]) -> None:
 def _check_mesh(calculation: Calculation[Any]) -> None:
     _check_crystal(calculation)
     projected = calculation.parameters["projected"]
-    calculation.code.require_programs("projected dos" if projected else "dos")
+    densities = "projected dos" if projected else "dos"
+    calculation.code.check_bands(calculation.calc_parameters, densities)
 
 
 def _check_path(calculation: Calculation[Any]) -> None:
     _check_crystal(calculation)
     _path(calculation.input_atoms, calculation.parameters)
+    calculation.code.check_bands(calculation.calc_parameters, None)
 
 
 def _path(atoms: Atoms, parameters: Mapping[str, Any]) -> Any:

@@ -156,6 +156,17 @@ def plan_of(function: Any) -> Plan[..., Any] | None:
     return plan if isinstance(plan, Plan) and plan.job is function else None
 
 
+def at_once(function: Any, kwargs: Mapping[str, Any]) -> int:
+    """Return how many calls of a function with these keywords a model may compute at once."""
+    plan = plan_of(function)
+    if plan is None or "at_once" not in plan.code.options:
+        return 1
+    while isinstance(function, partial):
+        kwargs = {**function.keywords, **kwargs}
+        function = function.func
+    return int(kwargs.get("at_once", plan.code.options["at_once"].default))
+
+
 def planned(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Calculation[Any] | None:

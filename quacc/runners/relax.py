@@ -237,7 +237,7 @@ def _optimizer(name: str, target: Any, fmax: float) -> Any:
     return dynamics
 
 
-_FORMS = ("constant_volume", "hydrostatic", "in_plane")
+CELLS = ("constant_volume", "hydrostatic", "in_plane")
 
 _IN_PLANE = (1, 1, 0, 0, 0, 1)
 
@@ -246,13 +246,13 @@ def _form(relax_cell: Any) -> bool | str | list[int]:
     """Return how the cell is relaxed, spelled in one way."""
     if isinstance(relax_cell, bool | np.bool_):
         return bool(relax_cell)
-    if isinstance(relax_cell, str) and relax_cell in _FORMS:
+    if isinstance(relax_cell, str) and relax_cell in CELLS:
         return relax_cell
     values = list(relax_cell) if isinstance(relax_cell, list | tuple | np.ndarray) else []
     if len(values) == 6 and all(one in (0, 1) for one in values) and any(values):
         return [int(one) for one in values]
     raise ParameterError(
-        f"relax_cell must be True or False, {', '.join(map(repr, _FORMS))}, or six values that are "
+        f"relax_cell must be True or False, {', '.join(map(repr, CELLS))}, or six values that are "
         f"true for the strains that may change (xx, yy, zz, yz, xz, xy), not {relax_cell!r}."
     )
 

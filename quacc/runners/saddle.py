@@ -20,7 +20,7 @@ from quacc.runners.vibrations import differences, moving, squared_energies
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import TSResult
 
-_SMALLEST, _LARGEST = 1e-4, 0.1
+SMALLEST, LARGEST = 1e-4, 0.1
 """Displacements that make sense (Å)."""
 
 
@@ -58,9 +58,9 @@ def ts(
         Maximum number of steps of the dimer.
     """
     require_positive(displacement=displacement, fmax=fmax)
-    if not _SMALLEST <= displacement <= _LARGEST:
+    if not SMALLEST <= displacement <= LARGEST:
         raise ParameterError(
-            f"displacement must be between {_SMALLEST} and {_LARGEST} Å, not {displacement!r}: "
+            f"displacement must be between {SMALLEST} and {LARGEST} Å, not {displacement!r}: "
             "smaller ones drown in rounding errors, larger ones leave the harmonic region."
         )
     require_count(steps=steps)

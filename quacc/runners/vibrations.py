@@ -24,6 +24,7 @@ from quacc.errors import (
     require_positive,
 )
 from quacc.extras import check_spin
+from quacc.runners import adsorbate
 from quacc.runners.calculation import RELAXED, Calculation
 from quacc.runners.workdir import CopyFiles
 from quacc.schemas import VibResult
@@ -31,7 +32,10 @@ from quacc.schemas import VibResult
 _LINEAR = 1e-4
 """A molecule is linear if its smallest moment of inertia is below this part of the largest."""
 
-_SMALLEST, _LARGEST = 1e-4, 0.5
+THERMO = ("ideal_gas", "harmonic", "hindered")
+LOW_MODES = ("harmonic", "grimme", "truhlar")
+
+SMALLEST, LARGEST = 1e-4, 0.5
 """Displacements that make sense (Å)."""
 
 _LOW = 100.0
@@ -53,6 +57,10 @@ def freq(
     symmetry_number: int | None = None,
     spin: float | None = None,
     low_modes: str = "harmonic",
+    translation_barrier: float | None = None,
+    rotation_barrier: float | None = None,
+    rotational_minima: int | None = None,
+    site_area: float | None = None,
     copy_files: CopyFiles | None = None,
     **calc_kwargs: Any,
 ) -> Calculation[VibResult]:
@@ -62,7 +70,8 @@ def freq(
     translations and its rotations are no vibrations.
 
     The Hessian is the symmetrised central difference of the forces; modes and thermochemistry
-    are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``). Imaginary modes are left
+    are ASE's (``VibrationsData``, ``IdealGasThermo``, ``HarmonicThermo``; for a hindered adsorbate
+    the formulae of its ``HinderedThermo``). Imaginary modes are left
     out of the thermochemistry, which a warning says.
 
     Parameters
@@ -72,7 +81,11 @@ def freq(
     displacement
         How far each atom is displaced to both sides (Å).
     thermo
-        ``ideal_gas`` for a free molecule, ``harmonic`` for everything else.
+        ``ideal_gas`` for a free molecule, ``harmonic`` for everything else; ``hindered`` for an
+        adsorbate on a slab whose atoms are all fixed, whose three lowest modes are two hindered
+        translations along the surface and a hindered rotation about its normal (Sprowl et al., J.
+        Phys. Chem. C 120, 9719 (2016)). Of an atom, or a molecule that stands upright, only the two
+        lowest, since nothing turns.
     temperature, pressure
         Temperature (K) and pressure (bar). Harmonic thermochemistry knows no pressure.
     symmetry_number
@@ -86,20 +99,50 @@ def freq(
         ``harmonic``; ``grimme``, of a free molecule, goes over to a free rotor around 100/cm
         (Chem. Eur. J. 18, 9955 (2012)); ``truhlar`` takes those below 100/cm for 100/cm (Ribeiro et
         al., J. Phys. Chem. B 115, 14556 (2011)). Enthalpies stay harmonic.
+    translation_barrier, rotation_barrier
+        Of a hindered adsorbate: what it takes to get to the next site, and to turn (eV).
+    rotational_minima
+        How many equivalent minima a hindered adsorbate passes in a whole turn, such as 6. As in
+        ASE, the entropy counts one of them; ``symmetry_number``, 1 if it is None, divides it.
+    site_area
+        The area of the surface for each site of a hindered adsorbate (Å²). Its entropy has the
+        standard concentration of ASE's ``HinderedThermo``, that of the gas at 1 bar.
     """
     require_positive(displacement=displacement, temperature=temperature, pressure=pressure)
-    if not _SMALLEST <= displacement <= _LARGEST:
+    if not SMALLEST <= displacement <= LARGEST:
         raise ParameterError(
-            f"displacement must be between {_SMALLEST} and {_LARGEST} Å, not {displacement!r}: "
+            f"displacement must be between {SMALLEST} and {LARGEST} Å, not {displacement!r}: "
             "smaller ones drown in rounding errors, larger ones leave the harmonic region."
         )
-    require_choice("thermo", thermo, ("ideal_gas", "harmonic"))
-    require_choice("low_modes", low_modes, ("harmonic", "grimme", "truhlar"))
-    if low_modes == "grimme" and thermo == "harmonic":
+    require_choice("thermo", thermo, THERMO)
+    require_choice("low_modes", low_modes, LOW_MODES)
+    if low_modes == "grimme" and thermo != "ideal_gas":
         raise ParameterError(
             "low_modes='grimme' is for free molecules, whose modes it takes for free rotors. Use "
-            "low_modes='truhlar' with thermo='harmonic'."
+            f"low_modes='truhlar' with thermo={thermo!r}."
         )
+    hindered = {
+        "translation_barrier": translation_barrier,
+        "rotation_barrier": rotation_barrier,
+        "rotational_minima": rotational_minima,
+        "site_area": site_area,
+    }
+    hindered = {name: value for name, value in hindered.items() if value is not None}
+    if hindered and thermo != "hindered":
+        raise ParameterError(
+            f"{', '.join(hindered)}: of thermo='hindered' alone. Leave out, or pass that."
+        )
+    if thermo == "hindered" and not {"translation_barrier", "site_area"} <= hindered.keys():
+        raise ParameterError(
+            "thermo='hindered' needs translation_barrier (eV) and site_area (Å² for each site)."
+        )
+    if ("rotation_barrier" in hindered) != ("rotational_minima" in hindered):
+        raise ParameterError("rotation_barrier and rotational_minima belong together: pass both.")
+    if rotational_minima is not None:
+        require_count(rotational_minima=rotational_minima)
+    require_positive(
+        **{name: value for name, value in hindered.items() if name != "rotational_minima"}
+    )
     if symmetry_number is not None:
         require_count(symmetry_number=symmetry_number)
     if spin is not None:
@@ -121,7 +164,8 @@ def freq(
             "symmetry_number": symmetry_number,
             "spin": spin,
         }
-        | ({} if low_modes == "harmonic" else {"low_modes": low_modes}),
+        | ({} if low_modes == "harmonic" else {"low_modes": low_modes})
+        | hindered,
         requires=_check_structure,
         copy_files=copy_files,
     )
@@ -132,6 +176,13 @@ def _check_structure(calculation: Calculation[VibResult]) -> None:
     if calculation.parameters["thermo"] == "ideal_gas":
         _check_molecule(calculation.input_atoms, indices)
         calculation.warnings += _check_spin(calculation, calculation.parameters["spin"])
+    if calculation.parameters["thermo"] == "hindered":
+        if calculation.code.energy_is_enthalpy:
+            raise ParameterError(
+                f"The energy of {calculation.code.title} is an enthalpy at 298.15 K, from which "
+                "that of hindered motions cannot be told: use thermo='harmonic'."
+            )
+        adsorbate.check(calculation.input_atoms, indices, calculation.parameters)
 
 
 def _compute(calculation: Calculation[VibResult]) -> VibResult:
@@ -161,6 +212,12 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
     atoms = alone
     energies = np.sqrt(np.abs(squares))
     result["frequencies"] = np.sign(squares) * energies / units.invcm
+    if thermo == "hindered":
+        number = adsorbate.rigid_modes(parameters)
+        part = adsorbate.rigid_part(result["atoms"], hessian, indices, number)
+        result["warnings"] += adsorbate.warning(part, number)
+        squares = np.sort(squares[np.argsort(np.abs(squares))[number:]])
+        energies = np.sqrt(np.abs(squares))
     if (squares <= 0).any():
         result["warnings"].append(
             f"{int((squares <= 0).sum())} imaginary or zero modes, up to "
@@ -174,7 +231,7 @@ def _compute(calculation: Calculation[VibResult]) -> VibResult:
             "is no thermochemistry. The structure is not a minimum; relax it first.",
             atoms=result["atoms"],
         )
-    describe = _ideal_gas if thermo == "ideal_gas" else _harmonic
+    describe = {"ideal_gas": _ideal_gas, "harmonic": _harmonic, "hindered": _hindered}[thermo]
     with np.errstate(all="ignore"):
         energy = result["results"]["energy"]
         thermo_data = describe(atoms, real, energy, parameters, code)
@@ -402,6 +459,21 @@ def _harmonic(
         "entropy": entropy,
         "helmholtz_energy": internal - kelvin * entropy,
     }
+
+
+def _hindered(
+    atoms: Atoms, energies: np.ndarray, potential: float, parameters: dict[str, Any], code: Code
+) -> dict[str, Any]:
+    found = _harmonic(atoms, energies, potential, parameters, code)
+    zero, thermal, entropy = adsorbate.contributions(atoms, moving(atoms), parameters)
+    found["model"] = "hindered"
+    found["zero_point_energy"] += zero
+    found["internal_energy"] += zero + thermal
+    found["entropy"] += entropy
+    found["helmholtz_energy"] = (
+        found["internal_energy"] - parameters["temperature"] * found["entropy"]
+    )
+    return found
 
 
 def _number(value: Any) -> float:

@@ -254,6 +254,15 @@ class Site(BaseModel):
                 )
 
     @property
+    def script_prologue(self) -> list[str]:
+        """Shell lines that a job runs first, with the scratch folder's."""
+        if not self.scratch:
+            return list(self.prologue)
+        folder = self.scratch.replace("{account}", self.account or "")
+        folder = re.sub(r"^~(?=/|$)", "$HOME", folder)
+        return [*self.prologue, f'export QUACC_SCRATCH_DIR="{folder}"']
+
+    @property
     def where_to_change(self) -> str:
         """Where a person writes other values."""
         if self.file.parent != _PACKAGED:
@@ -279,11 +288,6 @@ class Site(BaseModel):
         if self.scheduler == "local":
             return ({"n_workers": self.processes} if self.processes else {}) | explicit
         self.require_complete(explicit)
-        prologue = list(self.prologue)
-        if self.scratch:
-            folder = self.scratch.replace("{account}", self.account or "")
-            folder = re.sub(r"^~(?=/|$)", "$HOME", folder)
-            prologue.append(f'export QUACC_SCRATCH_DIR="{folder}"')
         kwargs: dict[str, Any] = {
             # A calculation at a time for each worker: dask-jobqueue makes a thread of each core.
             "cores": self.workers,
@@ -297,7 +301,7 @@ class Site(BaseModel):
             "shebang": self.shebang,
             "log_directory": self.logs,
             "shared_temp_directory": self.expand(self.shared),
-            "job_script_prologue": prologue,
+            "job_script_prologue": self.script_prologue,
         }
         skip = list(self.skip_directives)
         if self.scheduler != "slurm":  # dask-jobqueue skips lines that hold a text anywhere

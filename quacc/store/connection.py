@@ -165,7 +165,8 @@ def _inode(path: Path) -> int:
 
 def _check_there(path: Path) -> None:
     """Raise a VanishedError if the file is not the one that this process has written to."""
-    if str(path) in _written and (inode := _inode(path)) != _written[str(path)][1]:
+    known = _written.get(str(path))  # which another thread may forget
+    if known is not None and (inode := _inode(path)) != known[1]:
         what = "it is no longer there" if inode < 0 else "another file has taken its place"
         raise _vanished(path, what)
 
@@ -176,7 +177,8 @@ def _check_mark(database: Any, location: str | Path) -> str:
     cursor.execute("SELECT value FROM information WHERE name = ?", ["quacc_mark"])
     found = cursor.fetchone()
     mark: str = found[0] if found else uuid4().hex
-    if str(location) in _written and mark != _written[str(location)][0]:
+    known = _written.get(str(location))
+    if known is not None and mark != known[0]:
         raise _vanished(location, "another one has taken its place")
     if not found:
         cursor.execute("INSERT INTO information VALUES (?, ?)", ["quacc_mark", mark])

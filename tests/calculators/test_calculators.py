@@ -22,7 +22,7 @@ def test_every_code_says_what_it_is(name):
     assert code.name == name
     assert code.title
     assert code.install
-    assert code.citation.startswith(("@article{", "@inproceedings{"))
+    assert code.citation.startswith(("@article{", "@inproceedings{", "@misc{"))
     assert "doi" in code.citation
     assert code.complete({}) == dict(code.defaults)
     for name, keyword in {**code.keywords, **code.options}.items():

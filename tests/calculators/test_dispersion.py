@@ -273,6 +273,12 @@ def test_dispersion_that_is_there_is_not_counted_twice(name, given):
         ("mopac", {"method": "PM6", "task": "1SCF GRADIENTS"}, "PM6"),
         ("espresso", {"input_data": {"input_dft": "HSE"}}, "HSE06"),
         ("abinit", {"input_data": {"ixc": 11}}, "PBE"),
+        ("gaussian", {"method": "UB3LYP", "route": {"SCF": "XQC"}}, "b3lyp"),
+        ("gaussian", {"method": "PBE1PBE", "route": {}}, "pbe0"),
+        ("orca", {"method": "PBE0", "words": "RIJCOSX def2/J", "blocks": {}}, "PBE0"),
+        ("orca", {"method": "PBE0", "words": "", "blocks": {"method": "scalhfx 0.3"}}, None),
+        ("qchem", {"method": "PBE0", "rem": {"XC_GRID": 3}}, "PBE0"),
+        ("qchem", {"method": "PBE0", "rem": {"HFK_SR_COEF": 3}}, None),
     ],
 )
 def test_the_functional_that_a_code_computes(name, given, functional):

@@ -35,8 +35,13 @@ OPTIONS = {
     "eam": {"potential": "Cu_mishin1.eam.alloy"},
     "tersoff": {"potential": "Si.tersoff"},
 }
-NOT_RUN = ("aims", "mace", "vasp")
+NOT_RUN = ("aims", "gaussian", "mace", "matgl", "orb", "orca", "qchem", "upet", "vasp")
 """Not run here; tests/recipes has what they make of a structure."""
+MOLECULES = [
+    pytest.param(name, marks=getattr(pytest.mark, name))
+    for name in ("mopac", "tblite", "nwchem", "pyscf")
+]
+
 ELECTRONS = ("mopac", "tblite", "espresso", "abinit", "nwchem", "pyscf", "cp2k")
 PLANE_WAVES = ("espresso", "abinit")
 MARKS = {code: getattr(pytest.mark, code) for code in ELECTRONS}
@@ -216,7 +221,7 @@ def check_velocities(name, says):
     assert after.get_velocities()[:, 0] == pytest.approx([0.01, 0.01], rel=1e-2)
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite", "nwchem", "pyscf"])
+@pytest.mark.parametrize("name", MOLECULES)
 def test_an_odd_number_of_electrons_is_a_doublet(name, request):
     """R ln 2 = 5.763 J/(mol K) = 5.9728e-5 eV/K of entropy."""
     request.applymarker(getattr(pytest.mark, name))
@@ -285,7 +290,7 @@ def test_a_layer_is_not_served_by_tblite_either():
         _ = static_job.plan(layer).key
 
 
-@pytest.mark.parametrize("name", ["mopac", "tblite", "nwchem", "pyscf"])
+@pytest.mark.parametrize("name", MOLECULES)
 def test_charges_of_every_type(name, request):
     request.applymarker(getattr(pytest.mark, name))
     results = [static(name, "H2O", charge=one) for one in (1, np.int64(1), np.float64(1.0), 1.0)]

@@ -17,10 +17,10 @@ def call(**environment):
 
 
 def test_commands_that_start_no_calculator_are_named():
-    rows, output = call(QUACC_COMMANDS='{"orca": "srun orca", "mopca": "mopac"}')
+    rows, output = call(QUACC_COMMANDS='{"turbomole": "srun ridft", "mopca": "mopac"}')
     assert "commands.mopca names no calculator" in output
     assert "Did you mean 'mopac'?" in output
-    assert "commands.orca names no calculator" in output
+    assert "commands.turbomole names no calculator" in output
     assert "Warning" not in call()[1]
     assert "No such" not in rows["mopac"]
 

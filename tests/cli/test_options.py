@@ -6,11 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from quacc.cli.main import app
-from quacc.cli.options import JOBS, explained, help_of, option_of, options_in, plan_of_job
+from quacc.cli.options import help_of, option_of, options_in
 from quacc.errors import InputError
 from quacc.recipes import workflows
 from quacc.recipes.emt import core
 from quacc.recipes.espresso import core as espresso
+from quacc.recipes.tools.documented import JOBS, explained, plan_of_job
 from quacc.recipes.workflows import eos_flow
 
 FLOWS = [name for name in workflows.__all__ if name.endswith("_flow")]

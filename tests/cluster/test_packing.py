@@ -110,6 +110,42 @@ def test_batch_is_kept(batch):
     assert all(chunk.budget == math.inf for chunk in log["chunks"])
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(20, [10, 10]), (8, [4, 4]), (1, [1])])
+def test_what_is_computed_at_once_is_in_one_chunk(count, sizes):
+    packing = Packing()
+    packing.workers = 2
+    for number in range(count):
+        packing.add(number, "relax", 8, at_once=16)
+    chunks = []
+    while chunk := packing.next():
+        chunks.append(chunk)
+    assert [len(chunk.items) for chunk in chunks] == sizes
+    assert {chunk.at_once for chunk in chunks} == {16}
+
+
+def test_those_that_a_worker_computed_at_once_are_all_suspects():
+    packing = Packing(batch=100)
+    for number in range(100):
+        packing.add(number, at_once=8)
+    blamed, computed, deaths = [], [], 0
+    while chunk := packing.next():
+        left = [item.id for item in chunk.items]
+        for start in range(0, len(left), chunk.at_once):
+            now = left[start : start + chunk.at_once]
+            if 53 in now:
+                deaths += 1
+                blamed += packing.died(chunk, streamed=True)
+                break
+            for number in now:
+                computed.append(number)
+                packing.ended(chunk, number, 1.0)
+        else:
+            packing.closed(chunk)
+    assert blamed == [53]
+    assert sorted(computed) == [number for number in range(100) if number != 53]
+    assert deaths <= 3 + DEATHS
+
+
 def test_what_is_in_flight_is_bounded():
     packing = Packing()
     packing.workers = 5

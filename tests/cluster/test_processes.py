@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from quacc.cluster.certificates import make_folder
-from quacc.cluster.processes import is_dead, signature
+from quacc.cluster.processes import is_alive, is_dead, signature
 
 TELL = "from quacc.cluster.processes import signature; print(signature(), flush=True)"
 WAIT = f"{TELL}; input()"
@@ -36,11 +36,13 @@ def changed(text, **fields):
 def test_a_process_is_alive_until_it_ends(other):
     process, text = other
     assert not is_dead(text)
+    assert is_alive(text)
     process.kill()
     # Even before its parent, this one, has asked for its end.
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
     assert is_dead(text)
+    assert not is_alive(text)
     process.wait()
     assert is_dead(text)
 
@@ -67,9 +69,11 @@ def test_what_cannot_be_judged_is_alive(other):
         {"boot": "none"},
     ):
         assert not is_dead(changed(text, **elsewhere))
+        assert not is_alive(changed(text, **elsewhere))
     pid = str(process.pid)
     for wrong in ("", "x", "vm:12:13", f"vm_{pid}", changed(text, pid="x"), changed(text, pid="0")):
         assert not is_dead(wrong)
+        assert not is_alive(wrong)
 
 
 def test_a_restart_ends_all_processes_but_not_those_of_other_containers(other):

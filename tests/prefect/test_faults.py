@@ -409,7 +409,7 @@ def test_a_flow_that_is_killed_and_started_again(slurm, on_slurm, tmp_path):
     first.wait()
     nothing_left(slurm)
     second = start()
-    second.wait(timeout=120)
+    wait_until(lambda: second.poll() is not None, seconds=300, told=said)  # 80 s where it is alone
     assert "ATTEMPTS 2 STEPS 1000" in said(), said()
     kept = {row.key: row.created for row in Store().select()}
     assert len(kept) == 10

@@ -5,7 +5,7 @@ from contextvars import Token
 from pathlib import Path
 
 import pytest
-from prefect import flow
+from prefect import engine, flow, flow_engine
 from prefect._internal.concurrency import services
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
@@ -37,6 +37,8 @@ def test_the_private_names_exist():
     assert service._queue.unfinished_tasks >= 0
     assert issubclass(services.BatchedQueueService, services._QueueServiceBase)
     assert isinstance(SubprocessASGIServer._instances, dict)
+    assert callable(engine._drive_run_flow_result)
+    assert "relinquish" in flow_engine._SUPERVISOR_OWNED_INTENTS
     for name in ("_run_uvicorn_command", "find_available_port", "start"):
         assert callable(getattr(SubprocessASGIServer, name)), name
 

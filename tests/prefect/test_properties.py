@@ -10,6 +10,8 @@ import pytest
 from ase.build import bulk
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.context import FlowRunContext
 
 from quacc.recipes import report
 from quacc.recipes.emt.core import relax_job
@@ -95,8 +97,33 @@ def test_the_dashboard_has_table_and_figure():
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/artifacts/filter", json=LATEST).json()
     mine = [one for one in found if result["key"][:10] in (one["description"] or "")]
-    assert {one["type"] for one in mine} == {"table", "image"}
-    assert all("bulk modulus" in one["description"] for one in mine)
+    assert sorted(one["key"] for one in mine) == [
+        "emt-elastic-flow",
+        "emt-elastic-flow-figure",
+        "emt-elastic-flow-structure",
+    ]
+    assert [one["type"] for one in mine].count("table") == 1
+    for one in mine:
+        assert "bulk modulus" in one["description"]
+        assert f"`quacc results show {result['key'][:10]}`" in one["description"]
+
+
+def test_a_stored_result_names_its_flow_run():
+    runs = []
+
+    @flow
+    def campaign():
+        runs.append(FlowRunContext.get().flow_run.id)
+        return eos_flow(bulk("Cu"), points=5)
+
+    result = campaign()
+    with get_client(sync_client=True) as client:
+        chosen = FlowRunFilter(parent_flow_run_id={"any_": runs})
+        (inner,) = client.read_flow_runs(flow_run_filter=chosen)
+    assert "flow_run" not in result
+    assert Store().get(result["key"])["flow_run"] == str(inner.id)
+    shown = call("results", "show", result["key"][:10], COLUMNS="200")
+    assert str(inner.id) in shown.stdout
 
 
 def test_the_dashboard_has_the_warnings():
@@ -105,7 +132,7 @@ def test_the_dashboard_has_the_warnings():
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/artifacts/filter", json=LATEST).json()
     mine = [one for one in found if result["key"][:10] in (one["description"] or "")]
-    assert len(mine) == 2
+    assert len(mine) == 3
     for warning in result["warnings"]:
         assert all(f"**Warning:** {warning}" in one["description"] for one in mine)
 

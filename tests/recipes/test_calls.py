@@ -145,7 +145,7 @@ def test_one_job_of_another_calculator():
         ({"calculator": 3}, "A calculator is a name"),
         ({"calculator": "emt", "static_job": "statc_job"}, "Did you mean 'static_job'"),
         ({"calculator": "emt", "static_job": "code_names"}, "is no job"),
-        ({"calculator": "emt", "static_job": "bands_job"}, "that have it: espresso"),
+        ({"calculator": "emt", "static_job": "bands_job"}, "that have it: abinit, espresso"),
         ({"calculator": "emt", "static_job": "ljj.static_job"}, "Did you mean 'lj'"),
         ({"calculator": "emt", "static_job": 3}, "3 is no job"),
         ({"calculator": {"name": "emt", "cutoff": 3}}, "Unknown keyword 'cutoff'"),

@@ -307,7 +307,7 @@ def test_a_checkpoint_that_takes_long_is_written_less_often(monkeypatch):
 
     def slow(state):
         written.append(state)
-        time.sleep(0.1)
+        time.sleep(0.5)
         return to_binary(state)
 
     to_binary = codec.to_binary
@@ -395,7 +395,7 @@ def test_killed():
     key = md_job.plan(crystal, steps=100, dynamics="Langevin", timestep=4.0, seed=1).key
     command = [sys.executable, "-c"]
     with change_settings(checkpoint_interval=0.1):
-        doomed = subprocess.Popen([*command, PROGRAM.format(pause=0.03)])
+        doomed = subprocess.Popen([*command, PROGRAM.format(pause=0.08)])
     try:
         waited = count()
         while (progress_of(key) or 0) < 50:

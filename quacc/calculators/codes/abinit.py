@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +15,10 @@ from ase import Atoms, units
 from ase.calculators.abinit import AbinitProfile, AbinitTemplate
 from ase.calculators.calculator import Calculator
 from ase.calculators.genericfileio import GenericFileIOCalculator
+from numpy.typing import NDArray
 
-from quacc.calculators.code import Place
+from quacc.calculators import abieig
+from quacc.calculators.code import Place, Spectrum
 from quacc.calculators.dispersion import refuse_functional, twice
 from quacc.calculators.files import read
 from quacc.calculators.keyword import Keyword, positive, whole
@@ -67,7 +70,7 @@ class AbinitCode(PlaneWaves):
         ask_with=("--version",),
         parallel=True,
         restart=("abinito_DEN",),
-        scratch=("abiniti_*", "abinito_DEN", "abinito_WFK", "abinito_*.nc", "abinito_*.agr"),
+        scratch=("abiniti_*", "abinito_DEN", "abinito_WFK", "*o_*.nc", "*o_*.agr"),
     )
     handlers = (_SCF,)
     debian_folder = "/usr/share/abinit/psp/Pseudodojo_nc_sr_04_pbe_standard_psp8"
@@ -201,6 +204,137 @@ class AbinitCode(PlaneWaves):
         )
         return calculator
 
+    def check_bands(self, parameters: Mapping[str, Any], densities: str | None) -> None:
+        occopt = parameters["input_data"].get("occopt", 7)
+        if _number(occopt) not in (1, *_SMEARING):
+            raise ParameterError(
+                f"occopt={occopt!r} lists occupations for the bands of the SCF, and bands and "
+                "densities of states have more: take 1, for an insulator, or 3 to 8."
+            )
+
+    def bands(
+        self, parameters: Mapping[str, Any], place: Place, atoms: Atoms, kpoints: Any, empty: int
+    ) -> Spectrum:
+        points = {"kptopt": 0, "nkpt": len(kpoints), "kpt": np.asarray(kpoints)}
+        states = self._states(parameters, place, atoms)
+        levels, _, _, warnings = self._again(
+            parameters, place, atoms, states, "bands", empty, points
+        )
+        weights = np.full(len(kpoints), 1 / len(kpoints))
+        # On a path there are no electrons to count.
+        fermi = abieig.fermi_energies(_folder(place), len(levels))
+        return abieig.checked(
+            Spectrum(levels, np.asarray(kpoints), weights, fermi, states.occupied, warnings), empty
+        )
+
+    def density_of_states(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        atoms: Atoms,
+        kspacing: float,
+        empty: int,
+        projected: bool,
+    ) -> tuple[Spectrum, dict[str, Any]]:
+        from ase.io.espresso import kspacing_to_grid
+
+        mesh = np.array(kspacing_to_grid(atoms, kspacing))
+        points = {"ngkpt": mesh, "nshiftk": 1, "shiftk": [0, 0, 0]}
+        points |= {"prtdos": 3 if projected else 2, "dosdeltae": _STEP}
+        states, folder = self._states(parameters, place, atoms), _folder(place)
+        levels, kpoints, weights, warnings = self._again(
+            parameters, place, atoms, states, "dos", empty, points
+        )
+        spins, cells = len(levels), int(np.prod(mesh))
+        file = folder / ("doso_DOS_TOTAL" if projected else "doso_DOS")
+        energies, columns = abieig.density(file, spins)
+        fermi = states.fermi_energies(energies, columns[:, 1])
+        spectrum = Spectrum(
+            levels,
+            # Of both, the program writes few decimals.
+            np.round(kpoints * mesh) / mesh,
+            np.round(weights * cells) / cells,
+            fermi,
+            states.occupied,
+            warnings,
+        )
+        found: dict[str, Any] = {"energies": energies, "dos": columns[:, 0] / units.Hartree}
+        if projected:
+            found["pdos"] = abieig.projected(folder, "doso", len(atoms), spins)
+        return abieig.checked(spectrum, empty), found
+
+    def _states(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> abieig.States:
+        """Return how the electrons of the SCF in a place are distributed."""
+        data = parameters["input_data"]
+        target = _number(data.get("spinmagntarget", _UNSET))
+        polarised = bool(atoms.get_initial_magnetic_moments().any())
+        moment = 0.0
+        if polarised:
+            moment = _moments(read(_folder(place) / "abinit.abo"), len(atoms))["magmom"]
+        return abieig.States(
+            electrons=_electrons(atoms, {**parameters, "folder": self.folder()}),
+            moment=target if target > _UNSET / 2 else moment,
+            spins=2 if polarised else 1,
+            single=_number(data.get("nspinor", 1)) == 2,
+            smeared=_number(data.get("occopt", 7)) in _SMEARING,
+            fixed_moment=polarised and target > _UNSET / 2,
+        )
+
+    def _again(
+        self,
+        parameters: Mapping[str, Any],
+        place: Place,
+        atoms: Atoms,
+        states: abieig.States,
+        name: str,
+        empty: int,
+        points: Mapping[str, Any],
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[str, ...]]:
+        """Run abinit from the density of the SCF in a place; return what it says of the states.
+
+        Energies (spins, k-points, bands) in eV, k-points, weights, and warnings.
+        """
+        folder, given = _folder(place), {**parameters, "folder": self.folder()}
+        bands = states.filled + empty
+        if states.smeared:  # bands above the Fermi energy may dip below it elsewhere
+            bands = max(bands, _bands(atoms, given), int(1.2 * states.filled) + empty)
+        spare = max(4, bands // 10)
+        variables = {
+            variable: value
+            for variable, value in _variables(atoms, given, known=False).items()
+            if variable not in _OF_SCF | _TOLERANCES
+        }
+        variables |= {"iscf": -2, "tolwfr": _RESIDUAL, "nstep": 100, "enunit": 1}
+        variables |= {"nband": bands + spare, "nbdbuf": spare, "prtwf": 0, "prtden": 0, **points}
+        lines = ['getden_filepath "abinito_DEN"']
+        _write(folder / f"{name}.in", atoms, given, variables, lines)
+        for file in folder.glob(f"{name}o_*"):  # not to be taken for this run's
+            file.unlink()
+        try:
+            AbinitProfile(self.program.run_command()).run(
+                folder, f"{name}.in", f"{name}.log", errorfile=f"{name}.err"
+            )
+        except subprocess.CalledProcessError as error:
+            log = read(folder / f"{name}.log")
+            told = "; ".join(dict.fromkeys(_errors(log))) or last_lines(log)
+            raise CalculationError(
+                f"abinit ended with exit status {error.returncode} after the SCF. It says: {told}"
+            ) from error
+        output = read(folder / f"{name}.abo")
+        if "Calculation completed" not in output:
+            told = "; ".join(dict.fromkeys(_errors(read(folder / f"{name}.log"))))
+            raise CalculationError(f"abinit did not come to its end after the SCF. It says: {told}")
+        levels, kpoints, weights = abieig.energies(folder / f"{name}o_EIG", states.spins)
+        warnings = []
+        if found := re.search(r"maximum residual=\s*(\S+) exceeds tolwfr", output):
+            residual = float(found.group(1))
+            warnings.append(
+                f"Some states have not converged: the energies are wrong by up to "
+                f"{np.sqrt(residual) * units.Hartree:.2g} eV. Take a larger ecut, or another "
+                "wfoptalg in input_data."
+            )
+        return levels[:, :, :bands], kpoints, weights, tuple(warnings)
+
     def diagnose(self, directory: Path) -> str | None:
         output, log = read(directory / "abinit.abo"), read(directory / "abinit.log")
         if found := _UNCONVERGED.search(output):
@@ -279,6 +413,17 @@ _FUNCTIONALS |= {-116133: "PBEsol", 2: "LDA (PZ)", -1009: "LDA (PZ)"}
 _NAMES = {"PW": "LDA (PW)", "PBESOL": "PBEsol"}
 """Of PAW-XML."""
 _LONGEST = 240
+_STEP = 0.0005
+"""Between two energies of a density of states (Ha)."""
+_RESIDUAL = 1e-12
+"""Of states (Ha²); its root, 3e-5 eV, is a bound of the errors of their energies."""
+_OF_SCF = frozenset(
+    [
+        *("iscf", "nstep", "nband", "fband", "nbdbuf", "ngkpt", "nshiftk", "shiftk", "irdden"),
+        *("enunit", "prtden", "prtwf", "prteig", "prtdos", "dosdeltae", "diemix", "diemac"),
+    ]
+)
+"""Variables of the SCF that others take the place of when its density is known."""
 _UNSET = -99.99
 """Value of spinmagntarget that stands for none."""
 _SILENT = "it wrote no output; check that the setting commands.abinit starts it"
@@ -385,8 +530,6 @@ class _Template(AbinitTemplate):
     def write_input(
         self, profile: Any, directory: Any, atoms: Any, parameters: Any, properties: Any
     ) -> None:
-        from ase.io.abinit import write_abinit_in
-
         folder = Path(directory)
         # Output of an earlier run must not be taken for that of one which died without a word.
         for name in ("abinit.abo", "abinito_EIG", "__ABI_MPIABORTFILE__"):
@@ -394,22 +537,8 @@ class _Template(AbinitTemplate):
         known = folder / "abiniti_DEN"
         if (before := folder / "abinito_DEN").is_file():
             before.replace(known)
-        lines = [
-            f"{name} " + "\n  ".join(_spell(name, value))
-            for name, value in _variables(atoms, parameters, known.is_file()).items()
-        ]
-        lines.append(f'pp_dirpath "{parameters["folder"]}"')
-        numbers = sorted(set(atoms.numbers))
-        names = dict(zip(atoms.numbers, atoms.symbols, strict=True))
-        with (folder / self.inputname).open("w") as stream:
-            write_abinit_in(
-                stream,
-                atoms,
-                # So called, the functional is that of the pseudopotentials.
-                param={"pps": "pawxml", "raw": lines},
-                species=numbers,
-                pseudos=[parameters["pseudopotentials"][names[number]] for number in numbers],
-            )
+        variables = _variables(atoms, parameters, known.is_file())
+        _write(folder / self.inputname, atoms, parameters, variables)
 
     def read_results(self, directory: Any) -> dict[str, Any]:
         from ase.io.abinit import read_abinit_outputs
@@ -424,6 +553,31 @@ class _Template(AbinitTemplate):
         results = {"energy": energy, "free_energy": energy}
         results |= {name: found[name] for name in ("forces", "stress")}
         return results | _moments(output, len(found["forces"]))
+
+
+def _write(
+    file: Path,
+    atoms: Atoms,
+    parameters: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    more: Sequence[str] = (),
+) -> None:
+    """Write an input; ``more`` are lines of variables that are texts."""
+    from ase.io.abinit import write_abinit_in
+
+    lines = [f"{name} " + "\n  ".join(_spell(name, value)) for name, value in variables.items()]
+    lines += [f'pp_dirpath "{parameters["folder"]}"', *more]
+    numbers = sorted(set(atoms.numbers))
+    names = dict(zip(atoms.numbers, atoms.symbols, strict=True))
+    with file.open("w") as stream:
+        write_abinit_in(
+            stream,
+            atoms,
+            # So called, the functional is that of the pseudopotentials.
+            param={"pps": "pawxml", "raw": lines},
+            species=numbers,
+            pseudos=[parameters["pseudopotentials"][names[number]] for number in numbers],
+        )
 
 
 def _variables(atoms: Atoms, parameters: Mapping[str, Any], known: bool) -> dict[str, Any]:
@@ -470,13 +624,22 @@ def _bands(atoms: Atoms, parameters: Mapping[str, Any]) -> int:
 
     ABINIT's own number leaves silicon one, with which its SCF does not converge.
     """
-    files = parameters["pseudopotentials"]
-    folder = parameters["folder"]
-    electrons = sum(header(folder / files[symbol]).valence for symbol in atoms.symbols)
-    electrons -= parameters["charge"]
+    electrons = _electrons(atoms, parameters)
     electrons += abs(float(atoms.get_initial_magnetic_moments().sum()))
     pairs = electrons * (1 if parameters["input_data"].get("nspinor") == 2 else 0.5)
     return int(np.ceil(max(1.2 * pairs, pairs + 4)))
+
+
+def _electrons(atoms: Atoms, parameters: Mapping[str, Any]) -> float:
+    """Return the number of electrons that are not in the cores."""
+    files, folder = parameters["pseudopotentials"], parameters["folder"]
+    electrons = sum(header(folder / files[symbol]).valence for symbol in atoms.symbols)
+    return float(electrons - parameters["charge"])
+
+
+def _folder(place: Place) -> Path:
+    assert place.folder is not None
+    return place.folder
 
 
 def _check_bands(found: Mapping[str, Any], output: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from quacc.calculators.batches import AT_ONCE
 from quacc.calculators.keyword import Check, Keyword
 from quacc.calculators.potential import MPTRJ, TRAJECTORIES, Potential, Training
 from quacc.errors import ParameterError, require_choice
@@ -36,6 +37,7 @@ class CHGNetCode(Potential):
             Check(f"{', '.join(_MODELS)}, or a path from / on", _is_model, _MODELS),
         )
     }
+    options = {**Potential.options, "at_once": AT_ONCE}
     properties = ("energy", "forces", "stress", "magmoms")
     trainings = {
         "0.3.0": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
@@ -97,6 +99,26 @@ class CHGNetCode(Potential):
             model = CHGNet.from_dict(state["model"]).to(device)
         calculator = CHGNetCalculator(model, use_device=device, on_isolated_atoms="error")
         return calculator, float(model.graph_converter.atom_graph_cutoff)
+
+    def predict(self, inner: Any, crystals: Sequence[Atoms]) -> list[dict[str, Any]]:
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        model = inner.model
+        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(one)) for one in crystals]
+        found = model.predict_graph(graphs, task="efsm", batch_size=len(graphs))
+        results = []
+        for atoms, one in zip(crystals, [found] if len(graphs) == 1 else found, strict=True):
+            energy = one["e"] * (len(atoms) if model.is_intensive else 1)
+            results.append(
+                {
+                    "energy": energy,
+                    "free_energy": energy,
+                    "forces": one["f"],
+                    "stress": one["s"] * inner.stress_weight,
+                    "magmoms": one["m"],
+                }
+            )
+        return results
 
     def train(
         self, question: Mapping[str, Any], arrays: Mapping[str, Any]

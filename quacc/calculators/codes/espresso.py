@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.espresso import Espresso, EspressoProfile
 from ase.data import atomic_numbers
 
-from quacc.calculators import phx, pwscf
+from quacc.calculators import density, phx, pwscf
 from quacc.calculators.code import LinearResponse, Place, Slice, Spectrum
 from quacc.calculators.dispersion import refuse_functional, twice
-from quacc.calculators.files import read
+from quacc.calculators.files import content_of, read
 from quacc.calculators.keyword import Check, Keyword, count, flag, one_of, positive
 from quacc.calculators.planewaves import (
     PlaneWaves,
@@ -52,6 +52,13 @@ def _manifolds(name: str, value: Any) -> None:
         require_number(**{f"{name} of {manifold}": energy})
     if len({str(manifold).partition("-")[0] for manifold in value}) < len(value):
         raise ParameterError(f"{name} takes one shell of an element, not {', '.join(value)}.")
+
+
+def _a_folder(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise ParameterError(
+            f"{name} must be the folder of a result, result['directory'], not {value!r}."
+        )
 
 
 def _mix_less(parameters: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
@@ -177,7 +184,18 @@ class EspressoCode(PlaneWaves):
             "ortho-atomic", "of the Hubbard U", one_of("ortho-atomic", "atomic")
         ),
     }
-    options = {"npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count)}
+    options = {
+        "npool": Keyword(1, "pools that share the k-points (-nk of pw.x)", count),
+        "keep_density": Keyword(
+            False, "keep the density, for density_from of other calculations", flag
+        ),
+        "density_from": Keyword(
+            None,
+            "folder of a result with keep_density of the same atoms, in nearly the same places: "
+            "the SCF starts from its density",
+            Check("", _a_folder),
+        ),
+    }
     program = Program(
         "espresso",
         "pw.x",
@@ -360,6 +378,9 @@ class EspressoCode(PlaneWaves):
             kpts=parameters["kpts"],
             kspacing=None if parameters["kpts"] else parameters["kspacing"],
         )
+        if start := place.options.get("density_from"):
+            calculator.start = Path(start).expanduser()
+        calculator.described = lambda atoms: self._density_of(atoms, parameters)
         if shells := parameters.get("hubbard_u"):
             version = re.match(r"(\d+)\.(\d+)", self.program.version() or "")
             calculator.hubbard = pwscf.Hubbard(
@@ -369,8 +390,45 @@ class EspressoCode(PlaneWaves):
             )
         return calculator
 
+    def check_options(
+        self, atoms: Atoms, parameters: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> list[str]:
+        if (folder := options["density_from"]) is None:
+            return []
+        if self.polarised(parameters) or parameters.get("hubbard_u"):
+            raise ParameterError(
+                "With spin or a Hubbard U, the start of the SCF decides which of several states it "
+                "finds, and density_from is in no key. Pass "
+                f"copy_files={{{folder!r}: 'density.*'}}, whose content is."
+            )
+        density.require_near(Path(folder).expanduser(), self._density_of(atoms, parameters))
+        return []
+
+    def keep(self, parameters: Mapping[str, Any], place: Place, atoms: Atoms) -> list[str]:
+        if not place.options["keep_density"]:
+            return []
+        assert place.folder is not None
+        if density.keep(place.folder, self._density_of(atoms, parameters)):
+            return []
+        return ["There was no density to keep: keep_density is for jobs of one structure."]
+
+    def _density_of(self, atoms: Atoms, parameters: Mapping[str, Any]) -> Any:
+        """Return what decides whether a density can be started from."""
+        names = parameters["pseudopotentials"]
+        about = {
+            "ecutrho": float(parameters["ecutrho"] or 8 * parameters["ecutwfc"]),
+            "polarised": self.polarised(parameters),
+            "charge": float(_flat(parameters["input_data"]).get("tot_charge", 0)),
+        }
+        files = {symbol: content_of(self.folder() / name) for symbol, name in names.items()}
+        return density.described(atoms, about, files)
+
     def require_programs(self, what: str) -> None:
         pwscf.require_companion(self.program.start_command(), pwscf.PROGRAMS[what])
+
+    def check_bands(self, parameters: Mapping[str, Any], densities: str | None) -> None:
+        if densities:
+            self.require_programs(densities)
 
     def bands(
         self, parameters: Mapping[str, Any], place: Place, atoms: Atoms, kpoints: Any, empty: int
@@ -530,9 +588,21 @@ class _Espresso(Espresso):
     """Starts from the density of the step before, or of the checkpoint."""
 
     hubbard: pwscf.Hubbard | None = None
+    start: Path | None = None
+    """The folder of a kept density, to begin with."""
+    described: Callable[[Atoms], Any]
+    """Tells what a density is of."""
 
     def write_inputfiles(self, atoms: Any, properties: Any) -> None:
-        saved = Path(self.directory) / "out" / "pwscf.save"
+        folder = Path(self.directory)
+        saved = folder / "out" / "pwscf.save"
+        known = any(saved.glob("charge-density*"))
+        if not known and density.has(folder):  # of copy_files
+            density.require_near(folder, self.described(atoms))
+            density.put(folder, folder)
+        elif not known and self.start:
+            density.put(self.start, folder)
+        density.take_away(folder)
         known = any(saved.glob("charge-density*"))
         electrons = self.parameters["input_data"]["electrons"]
         electrons["startingpot"] = "file" if known else "atomic"

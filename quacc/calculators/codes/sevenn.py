@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from quacc.calculators.batches import AT_ONCE
 from quacc.calculators.keyword import Keyword, one_of, or_none
 from quacc.calculators.potential import TRAJECTORIES, Potential, Training
 from quacc.errors import ParameterError
@@ -33,6 +34,7 @@ class SevenNetCode(Potential):
             or_none(one_of("PBE", "R2SCAN")),
         ),
     }
+    options = {**Potential.options, "at_once": AT_ONCE}
     trainings = {
         "7net-0": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
         "7net-l3i5": Training("PBE and PBE+U", TRAJECTORIES, _LICENCE),
@@ -75,6 +77,46 @@ class SevenNetCode(Potential):
         (file,) = self.files(parameters)
         calculator = SevenNetCalculator(str(file), device=device, modal=parameters["modal"])
         return calculator, float(calculator.cutoff)
+
+    def predict(self, inner: Any, crystals: Sequence[Atoms]) -> list[dict[str, Any]]:
+        from sevenn.atom_graph_data import AtomGraphData
+        from sevenn.train.dataload import unlabeled_atoms_to_graph
+        from torch_geometric.data import Batch
+
+        graphs = []
+        for atoms in crystals:
+            graph = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, inner.cutoff))
+            if inner.modal:
+                graph["data_modality"] = inner.modal
+            graphs.append(graph)
+        inner.model.set_is_batch_data(True)
+        try:
+            output = inner.model(Batch.from_data_list(graphs).to(inner.device))
+        finally:
+            inner.model.set_is_batch_data(False)  # as the package's calculator needs it
+        found = {
+            name: output[key].detach().cpu()
+            for name, key in {
+                "energy": "inferred_total_energy",
+                "energies": "atomic_energy",
+                "forces": "inferred_force",
+                "stress": "inferred_stress",
+            }.items()
+        }
+        counts = [len(atoms) for atoms in crystals]
+        forces, energies = (found[name].split(counts) for name in ("forces", "energies"))
+        return [
+            {
+                "energy": energy.item(),
+                "free_energy": energy.item(),
+                "energies": its_energies.numpy().ravel(),
+                "forces": its_forces.numpy(),
+                "stress": -stress.numpy()[[0, 1, 2, 4, 5, 3]],  # from xx yy zz xy yz zx
+            }
+            for energy, its_energies, its_forces, stress in zip(
+                found["energy"], energies, forces, found["stress"], strict=True
+            )
+        ]
 
 
 _SEVERAL = """@article{Kim2025,

@@ -28,7 +28,6 @@ from quacc.calculators.keyword import (
 )
 from quacc.calculators.planewaves import middle_of_vacuum
 from quacc.calculators.program import Program
-from quacc.calculators.vasprun import VaspRun, gamma_command
 from quacc.calculators.vaspsets import (
     DECIDED,
     FUNCTIONALS,
@@ -254,7 +253,7 @@ class VaspCode(Code):
 
     def missing(self) -> str | None:
         reason = super().missing()
-        if reason is None and (gamma := gamma_command()):
+        if reason is None and (gamma := _gamma()):
             program = gamma.split()[0]
             if shutil.which(program) is None:
                 reason = (
@@ -498,18 +497,30 @@ class VaspCode(Code):
         ]
 
     def build(self, parameters: Mapping[str, Any], place: Place) -> Calculator:
+        from quacc.calculators.vasprun import VaspRun  # ASE's, which imports Matplotlib
+        from quacc.settings import get_settings
+
+        gamma = _gamma()
         files = dict(zip(parameters["setups"], self.files(parameters), strict=True))
         return VaspRun(
             parameters,
             files,
             charge=lambda atoms: self.charge(atoms, parameters),
             options=place.options,
+            gamma=gamma and f"{get_settings().launcher} {gamma}".strip(),
             directory=str(place.folder),
             command=self.program.run_command(),
         )
 
     def diagnose(self, directory: Path) -> str | None:
         return vaspfaults.diagnose(directory)
+
+
+def _gamma() -> str | None:
+    """Return the setting commands.vasp_gamma."""
+    from quacc.settings import get_settings
+
+    return get_settings().commands.get("vasp_gamma")
 
 
 def _one_of_numbers(name: str, value: Any, choices: tuple[int, ...]) -> None:

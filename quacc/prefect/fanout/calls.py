@@ -15,7 +15,7 @@ from quacc.prefect.chunk_run import load_task
 from quacc.prefect.tasks import JobTask, as_task, formula
 from quacc.recipes.tools.verbs import bare
 from quacc.runners.calculation import Calculation
-from quacc.runners.job import calculation_of, plan_of
+from quacc.runners.job import at_once, calculation_of, plan_of
 
 
 class Job:
@@ -63,6 +63,11 @@ class Call:
             return len(structure) if hasattr(structure, "positions") else 1  # type: ignore[arg-type]
         except TypeError:
             return 1
+
+    @cached_property
+    def at_once(self) -> int:
+        """How many like it a model computes at once."""
+        return at_once(self.job.function, self.kwargs)
 
     def asked(self) -> Calculation[Any] | None:
         """Return its calculation, made anew where only its arguments are kept."""

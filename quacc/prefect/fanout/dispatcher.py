@@ -153,7 +153,9 @@ class Dispatcher:
     def _pack(self, call: Call) -> None:
         if call.job not in self._jobs:
             self._jobs.append(call.job)
-        self.packing.add(call.number, self._jobs.index(call.job), call.natoms)
+        # A limit is for one calculation, and blames it.
+        at_once = 1 if self._time_limit else call.at_once
+        self.packing.add(call.number, self._jobs.index(call.job), call.natoms, at_once)
 
     def turn(self, wait: float = 0.0) -> None:
         """Start what can start, and take what has ended; wait for something to end (s)."""

@@ -13,6 +13,7 @@ from quacc.cache.results import ResultsCache
 from quacc.prefect.fanout.calls import Call, Job
 from quacc.prefect.fanout.dispatcher import Dispatcher
 from quacc.prefect.frozen import frozen_arguments
+from quacc.recipes.tools import strands
 
 _WAIT = 1.0
 """Seconds between two looks at the clock."""
@@ -32,8 +33,7 @@ class Slot:
 
     def result(self) -> Any:
         """Wait for the job; return its result, or raise what it raised."""
-        while not self.done:
-            self._packer.turn(_WAIT)
+        strands.wait(self, self._packer.wait)
         if self.error is not None:
             raise self.error
         return self.value
@@ -55,11 +55,20 @@ class Packer:
         Where results are looked up, and kept.
     tell
         Told how many jobs have ended, of how many.
+    time_limit
+        Of each job (s).
     """
 
-    def __init__(self, cache: ResultsCache, tell: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        cache: ResultsCache,
+        tell: Callable[[int, int], None],
+        time_limit: float | None = None,
+    ) -> None:
         self.claims = Claims()
-        self._dispatcher = Dispatcher(self._deliver, cache, claims=self.claims)
+        self._dispatcher = Dispatcher(
+            self._deliver, cache, time_limit=time_limit, claims=self.claims
+        )
         self._tell = tell
         self._slots: dict[int, Slot] = {}
         self._count = 0
@@ -85,7 +94,8 @@ class Packer:
                 )
             else:
                 self._new.append(call)
-            if not self._dispatcher.packing.waiting:  # else all workers have enough to do
+            # Otherwise all workers have enough to do, or more may come that is computed with it.
+            if not self._dispatcher.packing.waiting and len(self._new) >= call.at_once:
                 self.turn()
             return slot
 
@@ -96,6 +106,10 @@ class Packer:
                 new, self._new = self._new, []
                 self._dispatcher.add(new)
             self._dispatcher.turn(0.0 if self._new else wait)
+
+    def wait(self) -> None:
+        """Wait a moment for something to end."""
+        self.turn(_WAIT)
 
     def close(self, *, wait: bool) -> None:
         """Start nothing more; wait for all that was submitted, if asked."""

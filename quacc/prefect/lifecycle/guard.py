@@ -18,6 +18,7 @@ from typing import Any
 
 from quacc.errors import SettingsError
 from quacc.ownfiles import is_foreign
+from quacc.prefect.lifecycle import running
 
 _SERVER = "prefect.server.api.server"
 
@@ -51,6 +52,8 @@ def is_loaded() -> bool:
 def install() -> None:
     """Watch over Prefect's server from now on; nothing starts.
 
+    Flows that are called where no API is configured find the one of ``quacc server``.
+
     Raises
     ------
     SettingsError
@@ -63,6 +66,7 @@ def install() -> None:
                 f"Prefect takes settings, such as where flows are reported, from {file}, which "
                 "belongs to another user. Start in a folder of your own."
             )
+    running.install()
     if is_loaded():
         importlib.import_module("quacc.prefect.lifecycle.temporary")
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):

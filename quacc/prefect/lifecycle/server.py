@@ -38,6 +38,7 @@ from quacc.cluster.certificates import make_private
 from quacc.cluster.loopback import no_proxy_for_loopback
 from quacc.errors import SettingsError
 from quacc.ownfiles import why_untrusted
+from quacc.prefect.lifecycle import running
 from quacc.prefect.lifecycle.new_database import fill
 
 logger = get_logger(__name__)
@@ -87,11 +88,12 @@ TUNING = {
 def prefect_api() -> Iterator[bool]:
     """Make sure that there is a Prefect API inside the ``with`` block.
 
-    Yields False where one is configured (``PREFECT_API_URL``, or ``prefect cloud login``).
+    Yields False where one is configured (``PREFECT_API_URL``, or ``prefect cloud login``), and
+    where the server of ``quacc server start`` runs, which is used then.
     Else starts one server, for this process and all its workers, on the loopback, with a
     password that is never shown, and yields True. It ends with the block, or with the process
     in whatever way that ends. Its records stay in Prefect's own database, where
-    ``prefect server start`` shows them later.
+    ``quacc server start`` shows them later.
 
     Raises
     ------
@@ -102,6 +104,10 @@ def prefect_api() -> Iterator[bool]:
     if PREFECT_API_URL.value():
         _check_api()
         yield False
+        return
+    if lasting := running.find():
+        with lasting.used():
+            yield False
         return
     server = _Server()
     with temporary_settings(

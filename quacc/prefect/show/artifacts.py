@@ -16,6 +16,7 @@ from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 
 from quacc.errors import InputError, ParameterError
+from quacc.prefect.show.structure import drawn
 
 logger = logging.getLogger(__name__)
 
@@ -39,26 +40,34 @@ def show_table(rows: Sequence[Mapping[str, Any]], *, key: str, description: str 
 
 
 def show_outcome(result: Mapping[str, Any]) -> None:
-    """Show a workflow's table and figure in the dashboard, above them summary and warnings.
+    """Show a result in the dashboard: table, figure and structure, above them what came out.
 
     Of a workflow of the user's own, every list of flat rows is a table.
     """
     from quacc.recipes import report
 
+    name, more = result["name"], f"`quacc results show {result['key'][:10]}`"
     try:
-        about = f"{report.summary(result)} ({result['key'][:10]})"
+        about = f"{report.summary(result)}\n\n{more}"
     except InputError:
-        for name, rows in result.items():
+        about = f"{name} of {result['formula']}\n\n{more}"
+        for one, rows in result.items():
             if _are_flat(rows):
-                about = f"{result['name']} of {result['formula']}, {result['key'][:10]}"
-                show_table(rows, key=f"{result['name']}-{name}", description=about)
-        return
-    about = "\n\n".join([about, *(f"**Warning:** {text}" for text in result.get("warnings", ()))])
-    show_table(report.table(result), key=result["name"], description=about)
-    try:
-        show_picture(report.plot(result), key=f"{result['name']}-figure", description=about)
-    except InputError as error:  # there is none of this result
-        logger.info("%s", error)
+                show_table(rows, key=f"{name}-{one}", description=about)
+    else:
+        warnings = [f"**Warning:** {text}" for text in result.get("warnings", ())]
+        about = "\n\n".join([about, *warnings])
+        show_table(report.table(result), key=name, description=about)
+        try:
+            show_picture(report.plot(result), key=f"{name}-figure", description=about)
+        except InputError as error:  # there is none of this result
+            logger.info("%s", error)
+    if len(result["atoms"]) <= _MOST_ATOMS:
+        show_picture(drawn(result["atoms"]), key=f"{name}-structure", description=about)
+
+
+_MOST_ATOMS = 500
+"""Of a structure that is drawn; in larger ones, nobody sees anything."""
 
 
 def _are_flat(rows: Any) -> bool:

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-REFERENCES = {"bands_job": ("Setyawan2010",), "dos_job": ("Kawamura2014",)}
+REFERENCES = {
+    "bands_job": ("Setyawan2010",),
+    "dos_job": ("Kawamura2014",),
+    "abinit.dos_job": ("Blochl1994",),
+}
 
 _WINDOW = (-8.0, 8.0)
 """Of energies around the Fermi energy that figures show (eV)."""

@@ -93,7 +93,7 @@ def adsorption_flow(
         Part of the slab's thickness that is held, from below. A slab that is given with
         constraints keeps those instead.
     max_index, min_thickness, min_vacuum, min_lateral
-        Of the slabs; see :func:`quacc.atoms.slabs.make_slabs`. Lengths in Å.
+        Of the slabs, lengths in Å; see :func:`quacc.atoms.slabs.make_slabs`.
     relax_kwargs
         Keywords of the job, such as ``{"fmax": 0.03}``.
     calculator

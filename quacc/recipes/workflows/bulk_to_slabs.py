@@ -65,7 +65,7 @@ def bulk_to_slabs_flow(
         The job that computes the energy of every relaxed structure; None takes it from the
         relaxation.
     max_index, min_thickness, min_vacuum, min_lateral, symmetric_only
-        See :func:`quacc.atoms.slabs.make_slabs`; lengths in Å.
+        Lengths in Å; see :func:`quacc.atoms.slabs.make_slabs`.
     relax_kwargs, static_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.005}``.
     calculator

@@ -17,6 +17,8 @@ from quacc.recipes.tools.verbs import Job, check_chain, gather, submit_chain
 from quacc.recipes.tools.workflow import Calculator, finish, keywords, workflow
 from quacc.schemas import FlowResult
 
+THERMOSTATS = ("Langevin", "Bussi", "NPT")
+
 UNITS = {
     "temperature": "K",
     "temperature_error": "K",
@@ -111,11 +113,11 @@ def md_flow(
     temperature
         Of the equilibration (K).
     timestep
-        fs.
+        Length of a step (fs).
     equilibration, steps
         Steps with the thermostat, and of the run that is analysed.
     thermostat, production
-        Dynamics of the two; see :func:`quacc.runners.md.run_md`.
+        Dynamics of the two; see :func:`quacc.runners.md.md`.
     sample_every
         Steps between two samples.
     blocks
@@ -138,7 +140,7 @@ def md_flow(
     require_positive(temperature=temperature, timestep=timestep)
     require_count(equilibration=equilibration, steps=steps, sample_every=sample_every)
     require_count(minimum=2, blocks=blocks)
-    require_choice("thermostat", thermostat, ("Langevin", "Bussi", "NPT"))
+    require_choice("thermostat", thermostat, THERMOSTATS)
     taken = ["dynamics", "steps", "timestep", "temperature", "seed", "sample_every", "trajectory"]
     md_kwargs = keywords("md_kwargs", md_kwargs, taken)
     if steps // sample_every < 4 * blocks:

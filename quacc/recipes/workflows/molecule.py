@@ -72,7 +72,7 @@ def molecule_flow(
     relax_job, freq_job
         Relax it, and compute its vibrations.
     temperature, pressure
-        K, bar.
+        Of the gas (K, bar).
     relax_kwargs, freq_kwargs
         Keywords of the jobs, such as ``{"fmax": 0.001}`` or ``{"spin": 1}``.
     calculator

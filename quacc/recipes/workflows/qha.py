@@ -103,7 +103,7 @@ def qha_flow(
         Number of volumes, and the step between them as a part of the length of the cell vectors;
         two thirds of them are larger than the relaxed volume, where the crystal expands to.
     pressure
-        GPa.
+        On the crystal (GPa).
     form
         One of :data:`FORMS`.
     supercell, min_length, displacement, mesh

@@ -1,0 +1,1 @@
+"""Which calculator can be trusted for what: models × tasks, each pair one record."""

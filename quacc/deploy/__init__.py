@@ -1,0 +1,1 @@
+"""What runs for longer than a flow: deployments, Prefect's server, and the Slurm pool."""
