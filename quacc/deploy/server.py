@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ from quacc.prefect.lifecycle.running import (
 
 _GRACE = 20.0  # s, until a server that was asked to end is killed
 _LOOK = 0.1  # s, between two looks whether it has
-_ASKED = 1.0  # s, until somebody has asked for the end of a process that has ended
 
 
 def start(
@@ -106,8 +104,6 @@ def stop() -> Running | None:
             patience = time.monotonic() + _GRACE
             while running.is_alive() and time.monotonic() < patience:
                 time.sleep(_LOOK)
-        with suppress(psutil.TimeoutExpired):  # in a container nobody may ask for its end
-            process.wait(_ASKED)
     except psutil.NoSuchProcess:
         pass
     if running.is_alive():

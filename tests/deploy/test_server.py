@@ -11,6 +11,7 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
@@ -208,7 +209,7 @@ def test_a_backup_is_made_while_it_runs_and_restored_while_it_does_not(place, tm
 
     [server] = servers(place)
     assert command(place, "stop") == (0, "The Prefect server has stopped.\n")
-    assert not server.is_running()
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE  # init asks later
     assert command(place, "stop") == (0, "The Prefect server does not run.\n")
     bad = tmp_path / "bad.db"
     for content in (b"no database", copy.read_bytes()[:100_000]):
