@@ -137,5 +137,6 @@ def _run_bash(example: Example) -> None:
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("bash", _run_bash)],
     patterns=["README.md", "docs/*.md"],
+    excludes=["lesson.md"],  # one sitting: tests/deploy/test_lesson.py
     fixtures=["prefect_server", "_clean_folder"],
 ).pytest()

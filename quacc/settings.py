@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """Seconds before the end of its batch job when a calculation stops with a checkpoint."""
     calculator: str | None = None
     """Name of the calculator of workflows that are called without one, such as emt."""
+    notify: _Folder | None = None
+    """File of addresses to tell of deployed runs that failed, one a line, of Apprise."""
     commands: dict[_Program, _Command] = {}
     """How to start external programs, each under its own name such as commands.mopac."""
     pseudopotentials: dict[_Program, _Folder] = {}

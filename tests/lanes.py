@@ -79,6 +79,7 @@ LONG = (
     "tests/deploy/test_server.py",
     "tests/deploy/test_server_postgres.py",
     "tests/deploy/test_deployments.py",
+    "tests/deploy/test_lesson.py::test_as_printed",
     "tests/prefect/test_environment.py",
     "tests/prefect/test_fanout.py::test_a_passing_error_is_tried_again",
     "tests/prefect/test_fanout.py::test_interrupted_and_run_again",

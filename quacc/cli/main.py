@@ -16,6 +16,8 @@ from quacc.cli import (
     deployment,
     environments,
     info,
+    kubernetes,
+    notify,
     presets,
     recipes,
     results,
@@ -46,11 +48,13 @@ app.command("train", cls=train.TrainCommand, context_settings={"ignore_unknown_o
 )
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
+app.command("notify")(notify.notify)
 app.command("presets")(presets.presets)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(environments.app, name="environments")
+app.add_typer(kubernetes.app, name="kubernetes")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(server.app, name="server")

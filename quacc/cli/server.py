@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -97,6 +98,21 @@ def status() -> None:
         f"Version:     Prefect {running.prefect}, quacc {running.quacc}"
     )
     _tell_configured()
+
+
+@app.command()
+def env() -> None:
+    """Print what lets Prefect's own commands use it: eval "$(quacc server env)"."""
+    from quacc.prefect.lifecycle.running import credentials_file, find, folder
+
+    running = find()
+    if running is None:
+        typer.echo("No Prefect server runs. To start one: quacc server start", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"export PREFECT_API_URL={running.api_url}\n"
+        f'export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(credentials_file(folder())))})"'
+    )
 
 
 @app.command()

@@ -17,6 +17,7 @@ from quacc.deploy.runner_here import RunnerHere
 from quacc.deploy.values import structure
 from quacc.errors import StructureError
 from quacc.prefect.flows import JobFlow, as_flow, run_name
+from quacc.prefect.notify import notify
 
 
 def _entrypoint(name: str) -> JobFlow:
@@ -43,6 +44,8 @@ def _entrypoint(name: str) -> JobFlow:
         name=f"{name}_flow",
         flow_run_name=lambda: _run_name(asked),
         task_runner=RunnerHere(),
+        on_failure=[notify],
+        on_crashed=[notify],
         validate_parameters=False,  # the form does, and says it better
     )
 
