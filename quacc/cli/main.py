@@ -16,7 +16,6 @@ from quacc.cli import (
     deployment,
     environments,
     info,
-    kubernetes,
     notify,
     presets,
     recipes,
@@ -54,7 +53,6 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(environments.app, name="environments")
-app.add_typer(kubernetes.app, name="kubernetes")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")
 app.add_typer(server.app, name="server")
