@@ -121,10 +121,9 @@ class Chromium:
         """Type into the field that was clicked."""
         self.call("Input.insertText", text=text)
 
-    def picture(self, file: Path, height: int, top: int = 0) -> None:
-        """Save what is seen, below a menu on the left, from a height down."""
+    def picture(self, file: Path, height: int, left: int = 256) -> None:
+        """Save the upper part of the page, without what is on the left, such as a menu."""
         width = self.ask("window.innerWidth")
-        left = 0
-        clip = {"x": left, "y": top, "width": width - left, "height": height, "scale": 1}
+        clip = {"x": left, "y": 0, "width": width - left, "height": height, "scale": 1}
         taken = self.call("Page.captureScreenshot", format="png", clip=clip)
         file.write_bytes(base64.b64decode(taken["data"]))

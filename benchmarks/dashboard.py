@@ -3,8 +3,8 @@
     python benchmarks/dashboard.py                  fill in forms, press Run and Cancel, look
     python benchmarks/dashboard.py --update-docs    put the pictures into docs/images, too
 
-The server is `quacc server start`'s, the Slurm slurm/devcluster's, the worker Prefect's command, all
-in a temporary folder. It ends with exit code 0 if all was as docs/slurm-pool.md says.
+The server is that of `quacc server start`, the Slurm that of slurm/devcluster, the worker Prefect's
+own command, all in a temporary folder. The exit code is 0 if all was as docs/slurm-pool.md says.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ENDLESS = ["steps=100000000", "sample_every=1000000"]
 
 
 class Place:
-    """A Slurm of one node with one core, a server, and a worker.
+    """A Slurm and a server, and the commands of a person there.
 
     Parameters
     ----------
@@ -89,21 +89,36 @@ class Place:
             httpx.get(f"{self.url}/api/flow_runs/{run}", auth=auth, timeout=60).json(),
         )
 
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Yield a client of the server."""
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+        api = {PREFECT_API_URL: f"{self.url}/api", PREFECT_API_AUTH_STRING: self.password}
+        with temporary_settings(api), get_client(sync_client=True) as client:
+            yield client
+
     def job(self, run: str) -> str:
         """Return the state of a flow run's job in Slurm's queue; empty if it has none."""
         listed = self.slurm.call("squeue", "-h", "-o", "%j %T").splitlines()
         return "".join(line.split()[1] for line in listed if run in line)
 
 
-@contextmanager
-def places() -> Iterator[Place]:
-    """Yield a place where the worker runs, and end all of it."""
+def cluster(root: Path) -> Any:
+    """Return a Slurm of one node with one core, which is started and stopped by ``with``."""
     loader = SourceFileLoader("devcluster", str(HERE.parent / "slurm" / "devcluster"))
     devcluster = module_from_spec(cast(ModuleSpec, spec_from_loader("devcluster", loader)))
     loader.exec_module(devcluster)
+    return devcluster.DevCluster(root / "slurm", nodes=1, cpus=1)
+
+
+@contextmanager
+def places() -> Iterator[Place]:
+    """Yield a place where the worker runs, and end all of it."""
     with tempfile.TemporaryDirectory(prefix="quacc-dashboard-") as folder:
         root = Path(folder).resolve()
-        with devcluster.DevCluster(root / "slurm", nodes=1, cpus=1) as slurm:
+        with cluster(root) as slurm:
             place = Place(root, slurm)
             place.run("prefect", "work-pool", "create", "hpc", "--type", "slurm")
             with open(root / "worker.log", "wb") as log:
@@ -144,7 +159,8 @@ def start(browser: Chromium, form: str, atoms: str) -> str:
 def cancel(browser: Chromium, place: Place, run: str, when: str) -> None:
     """Press the button, and see that the job goes, and what its state is."""
     browser.click("Cancel", "button")
-    browser.click("Cancel", "[role=dialog] button, .p-modal button")
+    browser.see("Are you sure")
+    browser.click("Cancel", "button")  # the last one, of the question
     begun = time.monotonic()
     until(lambda: not place.job(run), f"no job of the run that was cancelled {when}", GONE)
     gone = time.monotonic() - begun
@@ -167,16 +183,18 @@ def look(browser: Chromium, place: Place, images: Path) -> None:
     run = start(browser, slabs, "Cu")
     until(lambda: place.job(run), "the job in squeue")
     print("bulk_to_slabs: its job is in squeue.", flush=True)
-    page = browser.see("Completed", 300)
-    [job] = set(re.findall(r"Slurm job (\d+)", page))
-    if place.flow_run(run)["infrastructure_pid"] != job:
-        raise SystemExit(f"The page names job {job}, the server another.")
-    time.sleep(2)  # the graph of the task runs is drawn
+    until(lambda: place.flow_run(run)["state"]["name"] == "Completed", "its end", 300)
+    browser.go(f"{place.url}/runs/flow-run/{run}")
+    browser.see("8 Task runs")  # of the crystal and its three slabs, relaxed and computed
+    job = place.flow_run(run)["infrastructure_pid"]
+    browser.see(f"Slurm job {job}, which prints to")
+    time.sleep(3)  # the graph of the task runs is drawn
     browser.picture(images / "slurm-run.png", 760)
     browser.click("Artifacts")
-    browser.see("surface energy")
-    time.sleep(2)
-    browser.picture(images / "slurm-artifacts.png", 900)
+    browser.click("emt-bulk-to-slabs-flow\n")
+    browser.see("surface energy (J/m²)")
+    time.sleep(1)
+    browser.picture(images / "slurm-table.png", 600)
     print(f"bulk_to_slabs: Completed, as Slurm job {job}, with its table.", flush=True)
 
     running = start(browser, dynamics, "Cu")
