@@ -22,7 +22,7 @@ OPTIONS = """
 PLACE = """
 (() => {
   const found = [...document.querySelectorAll('*')].filter(
-    one => one.matches(%s) && one.innerText?.trim().startsWith(%s) && one.checkVisibility());
+    one => one.matches(%s) && one.innerText?.trim() === %s && one.checkVisibility());
   if (!found.length) return null;
   const last = found.at(-1);
   last.scrollIntoView({block: 'center', behavior: 'instant'});
@@ -109,7 +109,7 @@ class Chromium:
         return str(self.ask("document.body.innerText"))
 
     def click(self, text: str, kind: str = "*", seconds: float = 60) -> None:
-        """Click on what begins with a text, such as a button, with the mouse."""
+        """Click on what has a text, such as a button, with the mouse."""
         code = PLACE % (json.dumps(kind), json.dumps(text))
         self.wait(code, seconds)
         time.sleep(0.3)  # while what has just come moves to its place

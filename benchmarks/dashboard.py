@@ -191,7 +191,7 @@ def look(browser: Chromium, place: Place, images: Path) -> None:
     time.sleep(3)  # the graph of the task runs is drawn
     browser.picture(images / "slurm-run.png", 760)
     browser.click("Artifacts")
-    browser.click("emt-bulk-to-slabs-flow\n")
+    browser.click("emt-bulk-to-slabs-flow")
     browser.see("surface energy (J/m²)")
     time.sleep(1)
     browser.picture(images / "slurm-table.png", 600)

@@ -3,8 +3,8 @@
     python benchmarks/pools.py                  try all, print, write pools.json
     python benchmarks/pools.py --update-docs    put pools.json into docs/benchmarks.md
 
-All report to one server, run the same flows, and submit to the same Slurm: slurm/devcluster, with one
-core. Workers have their defaults.
+All report to one server, run the same flows, and submit to the same Slurm, slurm/devcluster with
+one core. Workers have their defaults.
 """
 
 from __future__ import annotations

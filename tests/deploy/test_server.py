@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
 
+from quacc.cli.main import app
 from quacc.errors import SettingsError
 from quacc.prefect.lifecycle.running import find
 from quacc.prefect.lifecycle.server import prefect_api
@@ -91,6 +93,13 @@ def test_quacc_run_uses_it(place):
     assert done.returncode == 0, done.stderr
     assert "The dashboard shows the flow run 'static Cu'" in " ".join(done.stdout.split())
     assert runs(place / "prefect.db") == 3
+
+
+def test_quacc_deployment_uses_it(place):
+    with temporary_settings({PREFECT_HOME: place, PREFECT_API_URL: None}):
+        done = CliRunner().invoke(app, ["deployment", "ls"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "There are none" in done.output
 
 
 def test_an_api_that_is_configured_wins(place):
