@@ -44,7 +44,7 @@ class Chromium:
         Of the page (pixels).
     """
 
-    def __init__(self, folder: Path, width: int = 1100, height: int = 900) -> None:
+    def __init__(self, folder: Path, width: int = 1200, height: int = 900) -> None:
         size = f"--window-size={width},{height}"
         self._process = subprocess.Popen(
             ["chromium", *OPTIONS.split(), f"--user-data-dir={folder}", size, "about:blank"],

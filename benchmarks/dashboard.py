@@ -159,8 +159,7 @@ def start(browser: Chromium, form: str, atoms: str) -> str:
 def cancel(browser: Chromium, place: Place, run: str, when: str) -> None:
     """Press the button, and see that the job goes, and what its state is."""
     browser.click("Cancel", "button")
-    browser.see("Are you sure")
-    browser.click("Cancel", "button")  # the last one, of the question
+    browser.click("Confirm", "button")
     begun = time.monotonic()
     until(lambda: not place.job(run), f"no job of the run that was cancelled {when}", GONE)
     gone = time.monotonic() - begun
@@ -189,12 +188,12 @@ def look(browser: Chromium, place: Place, images: Path) -> None:
     job = place.flow_run(run)["infrastructure_pid"]
     browser.see(f"Slurm job {job}, which prints to")
     time.sleep(3)  # the graph of the task runs is drawn
-    browser.picture(images / "slurm-run.png", 760)
+    browser.picture(images / "slurm-run.png", 860)
     browser.click("Artifacts")
     browser.click("emt-bulk-to-slabs-flow")
     browser.see("surface energy (J/m²)")
     time.sleep(1)
-    browser.picture(images / "slurm-table.png", 600)
+    browser.picture(images / "slurm-table.png", 480)
     print(f"bulk_to_slabs: Completed, as Slurm job {job}, with its table.", flush=True)
 
     running = start(browser, dynamics, "Cu")

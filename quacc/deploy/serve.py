@@ -46,7 +46,8 @@ def main() -> None:
         "PREFECT__SERVER_FINAL": "1",
     }
     _make_database(place.parent, chosen["database"])
-    _ask_for_patience()
+    if not chosen["database"].startswith("/"):
+        _ask_for_patience()
 
     import uvicorn
 
