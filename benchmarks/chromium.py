@@ -41,10 +41,10 @@ class Chromium:
     folder
         An empty one, for its profile.
     width, height
-        Of the page (pixels).
+        Of the window (pixels).
     """
 
-    def __init__(self, folder: Path, width: int = 1200, height: int = 900) -> None:
+    def __init__(self, folder: Path, width: int = 1200, height: int = 1100) -> None:
         size = f"--window-size={width},{height}"
         self._process = subprocess.Popen(
             ["chromium", *OPTIONS.split(), f"--user-data-dir={folder}", size, "about:blank"],

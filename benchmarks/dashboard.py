@@ -159,8 +159,13 @@ def start(browser: Chromium, form: str, atoms: str) -> str:
 def cancel(browser: Chromium, place: Place, run: str, when: str) -> None:
     """Press the button, and see that the job goes, and what its state is."""
     browser.click("Cancel", "button")
+    browser.wait("document.body.innerText.includes('Confirm')")
+    until(lambda: place.job(run), "the job in squeue")
+    there = time.monotonic()
     browser.click("Confirm", "button")
     begun = time.monotonic()
+    if begun - there > 1:
+        raise SystemExit(f"Too slow: the button was pressed after {begun - there:.1f} s.")
     until(lambda: not place.job(run), f"no job of the run that was cancelled {when}", GONE)
     gone = time.monotonic() - begun
     browser.see("Cancelled")
@@ -188,7 +193,7 @@ def look(browser: Chromium, place: Place, images: Path) -> None:
     job = place.flow_run(run)["infrastructure_pid"]
     browser.see(f"Slurm job {job}, which prints to")
     time.sleep(3)  # the graph of the task runs is drawn
-    browser.picture(images / "slurm-run.png", 860)
+    browser.picture(images / "slurm-run.png", 820)
     browser.click("Artifacts")
     browser.click("emt-bulk-to-slabs-flow")
     browser.see("surface energy (J/m²)")
@@ -200,13 +205,13 @@ def look(browser: Chromium, place: Place, images: Path) -> None:
     until(lambda: place.flow_run(running)["state"]["name"] == "Running", "the dynamics")
     waiting = start(browser, dynamics, "Al")
     browser.see("Queued (Resources)")
+    browser.see("PENDING (Resources: the nodes are busy)")  # in the log
     browser.picture(images / "slurm-queued.png", 500)
     cancel(browser, place, waiting, "while it waits")
     browser.go(f"{place.url}/runs/flow-run/{running}")
     browser.see("Running")
     cancel(browser, place, running, "while it runs")
     early = start(browser, dynamics, "Ag")
-    until(lambda: place.job(early), "the job in squeue")
     cancel(browser, place, early, "within a second of its submission")
 
 

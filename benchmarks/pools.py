@@ -299,7 +299,7 @@ CASES: dict[str, tuple[str, Callable[[Side], str], bool]] = {
     "cancel_waiting": ("Cancel, 10 s after the job began to wait", cancel_waiting, True),
     "cancel_running": ("Cancel, while it runs", cancel_running, False),
     "cancel_early": ("Cancel, as soon as there is a job", cancel_early, False),
-    "worker_killed": ("the worker is killed, the job dies, a worker comes", worker_killed, False),
+    "worker_killed": ("the worker is killed, its job too; a new worker", worker_killed, False),
     "secrets": ("where others can read the server's password", secrets, False),
 }
 """What happens, what does it, and whether it needs Slurm."""
