@@ -1,10 +1,12 @@
 """Train a potential and benchmark it, whenever somebody asks; copy this file and edit it.
 
-    prefect server start                               in a terminal of its own
-    python recipes/train_and_benchmark.py              in another one: serves the flow
+    quacc server start
+    export PREFECT_API_URL=http://127.0.0.1:4200/api
+    export PREFECT_API_AUTH_STRING=$(cat ~/.prefect/quacc-server/credentials)
+    python recipes/train_and_benchmark.py              serves the flow; stays open
     prefect deployment run 'train-and-benchmark/benchmark-runner'
 
-All three with PREFECT_API_URL=http://127.0.0.1:4200/api. Trains a SNAP for LAMMPS on rattled and
+The last line in another terminal, with the same variables. Trains a SNAP for LAMMPS on rattled and
 strained cells of copper that EMT has computed; then the benchmarks below tell its errors on cells
 that it has not seen, and its size and speed.
 """
@@ -134,8 +136,8 @@ def train_and_benchmark(cells: int = 24, seed: int = 0) -> list[dict[str, Any]]:
 def main() -> None:
     if not PREFECT_API_URL.value():
         sys.exit(
-            "No Prefect API is configured: run `prefect server start` in another terminal, and "
-            "`export PREFECT_API_URL=http://127.0.0.1:4200/api` in this one."
+            "No Prefect API is configured: run `quacc server start`, and set PREFECT_API_URL and "
+            "PREFECT_API_AUTH_STRING, as the top of this file says."
         )
     train_and_benchmark.serve(name="benchmark-runner")
 

@@ -71,13 +71,13 @@ def build(
             parameters=parameters,
             schedule=when,
         )
-        looking = runs.workers(client, pool)
+        looking, page = runs.workers(client, pool), one.url
     state = {"": "is unchanged", "new": "is new"}.get(
         ", ".join(changes), f"is changed: {', '.join(changes)}"
     )
     typer.echo(f"{one.name} {state}.")
-    if one.url:
-        typer.echo(f"Its form: {one.url}")
+    if page:
+        typer.echo(f"Its form: {page}")
     if when:
         paused = " once resumed" if one.stored.paused else ""
         typer.echo(f"It runs {words(when)}{paused}.")
@@ -134,12 +134,12 @@ def inspect(
 
     with server() as client:
         one = deployments.deployment(client, name)
-        looking = runs.workers(client, one.stored.work_pool_name or "")
+        looking, page = runs.workers(client, one.stored.work_pool_name or ""), one.url
     if as_json:
         typer.echo(one.stored.model_dump_json(indent=2))
         return
     stored = one.stored
-    typer.echo(f"{one.name}, {one.url or stored.id}")
+    typer.echo(f"{one.name}, {page or stored.id}")
     typer.echo(f"entrypoint: {stored.entrypoint}")
     typer.echo(f"work pool: {stored.work_pool_name}, queue {stored.work_queue_name}")
     typer.echo(f"workers: {looking}")

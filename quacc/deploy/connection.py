@@ -10,6 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 
 from quacc.errors import QuaccError, SettingsError
+from quacc.prefect.lifecycle import running
 from quacc.prefect.lifecycle.server import prefect_api
 
 
@@ -19,19 +20,19 @@ class DeploymentError(QuaccError):
 
 @contextmanager
 def server() -> Iterator[SyncPrefectClient]:
-    """Return a client of the configured Prefect server.
+    """Return a client of the configured Prefect server, or of that of ``quacc server start``.
 
     Raises
     ------
     SettingsError
-        None is configured, or it does not answer.
+        There is none, or it does not answer.
     DeploymentError
         It refuses a request in the block.
     """
-    if not PREFECT_API_URL.value():
+    if not PREFECT_API_URL.value() and running.find() is None:
         raise SettingsError(
-            "No Prefect server is configured. Start one with `prefect server start`, and name it "
-            "with `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`."
+            "No Prefect server is configured, and none runs here. Start one with `quacc server "
+            "start`, or name one with `prefect config set PREFECT_API_URL=…`."
         )
     with prefect_api(), get_client(sync_client=True) as client:
         try:

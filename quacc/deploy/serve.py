@@ -46,6 +46,8 @@ def main() -> None:
         "PREFECT__SERVER_FINAL": "1",
     }
     _make_database(place.parent, chosen["database"])
+    if not chosen["database"].startswith("/"):
+        _ask_for_patience()
 
     import uvicorn
 
@@ -62,6 +64,17 @@ def main() -> None:
     state_file(place).unlink(missing_ok=True)
     if not server.started:
         sys.exit(3)
+
+
+def _ask_for_patience() -> None:
+    """Answer 503, not 500, while PostgreSQL cannot be reached.
+
+    Prefect's clients try again after the one; the other ends a flow, whose result is then lost.
+    """
+    from prefect.server.api import server
+
+    known = server.is_client_retryable_exception
+    server.is_client_retryable_exception = lambda exc: isinstance(exc, OSError) or known(exc)
 
 
 def _database_url(database: str) -> str:

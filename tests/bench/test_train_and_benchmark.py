@@ -98,4 +98,4 @@ def test_as_printed(prefect_server):
 def test_without_a_server():
     done = subprocess.run([sys.executable, str(RECIPE)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "prefect server start" in done.stderr
+    assert "quacc server start" in done.stderr

@@ -5,8 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
+import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
 from typer.testing import CliRunner
 
@@ -74,3 +76,35 @@ def servers(place):
         for process in psutil.process_iter(["cmdline"])
         if str(place / "quacc-server") in (process.info["cmdline"] or [])
     ]
+
+
+NOBODY = 65534
+"""A second user of the machine."""
+
+
+def python_of_others():
+    """Return a Python that other users can start; this one may be in a folder of root's."""
+    for one in (os.path.realpath(sys.executable), "/usr/local/bin/python3", "/usr/bin/python3"):
+        with suppress(OSError):
+            if not subprocess.run([one, "-c", ""], user=NOBODY, cwd="/", check=False).returncode:
+                return one
+    pytest.skip("other users can start no Python here")
+
+
+def as_another(code, *arguments, feed=""):
+    """Run Python code as another user; return what it prints, as JSON."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start programs as another user")
+    done = subprocess.run(
+        [python_of_others(), "-I", "-S", "-c", code, *arguments],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        stdout=subprocess.PIPE,
+        text=True,
+        input=feed,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)

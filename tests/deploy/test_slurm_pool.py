@@ -4,16 +4,25 @@ Nothing is lost, nothing runs twice, nothing is left behind.
 """
 
 import getpass
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
+from typer.testing import CliRunner
 
+from quacc.cli.main import app
+from quacc.recipes.emt.slabs import bulk_to_slabs_flow
 from quacc.store import Store
 from tests.deploy.pool import pool_of
+from tests.deploy.servers import as_another
 
 pytestmark = [
     pytest.mark.slurm,
@@ -30,10 +39,13 @@ JobAcctGatherFrequency=2
 
 
 @pytest.fixture(scope="module")
-def pool(devcluster, prefect_server, tmp_path_factory):
-    with pool_of(devcluster, tmp_path_factory.mktemp("p"), more=OVER_MEMORY) as pool:
-        pool.start()
-        yield pool
+def pool(devcluster, prefect_server):
+    with tempfile.TemporaryDirectory(prefix="quacc-pool-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # others can look into it
+        with pool_of(devcluster, folder, more=OVER_MEMORY) as pool:
+            pool.start()
+            yield pool
 
 
 def test_a_run_is_one_job(pool):
@@ -61,6 +73,34 @@ def test_a_workflow_of_quaccs_uses_the_nodes_of_its_job(pool):
     for node in ("n1", "n2"):
         log = (pool.cluster.folder / "log" / f"slurmd.{node}.log").read_text()
         assert f"launch task StepId={job}.0" in log
+
+
+def test_a_form_filled_on_the_command_line_is_a_job_with_a_table(pool):
+    """What docs/deployments.md says, in a pool of type slurm."""
+    name = f"slabs-{os.getpid()}"
+
+    def quacc(*words):
+        done = CliRunner().invoke(app, ["deployment", *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    words = ["build", "bulk_to_slabs", "--pool", pool.name, "--name", name, "-c", "emt"]
+    assert f"bulk_to_slabs_flow/{name} is new." in quacc(*words, "--site", "devcluster")
+    told = quacc("run", name, "--set", "atoms=Cu", "--wait")
+    assert told.splitlines()[-1] == "Completed"
+    run = UUID(told.splitlines()[0].split()[-1])
+    pool.check_clean(run)
+    [job] = pool.jobs(run)
+    assert pool.look(run).infrastructure_pid == job
+    assert f"_JobId={job} " in f"_{pool.cluster.call('scontrol', 'show', 'job', job)}"
+    with get_client(sync_client=True) as client:
+        only = {"artifacts": {"flow_run_id": {"any_": [str(run)]}, "type": {"any_": ["table"]}}}
+        [table] = client.request("POST", "/artifacts/filter", json=only).json()
+    shown = {row["surface"]: row["surface energy (J/m²)"] for row in json.loads(table["data"])}
+    here = bulk_to_slabs_flow("Cu")["surfaces"]  # without Prefect and Slurm
+    expected = {"({}{}{})".format(*one["miller"]): one["surface_energy"] for one in here}
+    assert shown == pytest.approx(expected, rel=1e-5)
+    assert f"bulk_to_slabs_flow/{name} is removed." in quacc("rm", name)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +210,79 @@ def test_cancelled_while_it_waits(pool):
     assert time.monotonic() - begun < 30
     assert "was cancelled" in state.message
     pool.check_clean(blocker)
+
+
+SPY = """
+import base64, glob, http.client, json, os, subprocess, sys
+folder, port, conf, *jobs = sys.argv[1:]
+token = sys.stdin.buffer.read()
+os.environ["SLURM_CONF"] = conf
+secrets, read = [], {"processes": 0, "files": 0, "slurm": []}
+for process in glob.glob("/proc/[0-9]*"):
+    for name in ("cmdline", "environ"):
+        try:
+            text = open(f"{process}/{name}", "rb").read()
+        except OSError:
+            continue
+        read["processes"] += name == "cmdline" and b"quacc.deploy" in text
+        secrets += [f"{process}/{name}"] if token in text else []
+for place, _, names in os.walk(folder):
+    for name in names:
+        try:
+            text = open(os.path.join(place, name), "rb").read()
+        except OSError:
+            continue
+        read["files"] += 1
+        secrets += [os.path.join(place, name)] if token in text else []
+asked = [["squeue", "-o", "%all"]]
+for job in jobs:
+    asked.append(["scontrol", "show", "job", "-dd", job])
+    asked.append(["scontrol", "write", "batch_script", job, "-"])
+for command in asked:
+    done = subprocess.run(command, capture_output=True)
+    read["slurm"].append(done.stdout.decode())
+    secrets += [command] if token in done.stdout + done.stderr else []
+answers = {}
+for path in ("admin/version", "flow_runs/count", "work_pools/filter", "logs/filter"):
+    path = f"/api/{path}"
+    for password in (None, "quacc:", "quacc:quacc"):
+        sent = {"Content-Type": "application/json"}
+        if password:
+            sent["Authorization"] = "Basic " + base64.b64encode(password.encode()).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+        connection.request("GET" if "admin" in path else "POST", path, "{}", sent)
+        answer = connection.getresponse()
+        secrets += [path] if token in answer.read() else []
+        answers[f"{path} {password}"] = answer.status
+print(json.dumps([secrets, read, answers]))
+"""
+
+
+def test_another_user_sees_no_secret_and_gets_401(pool):
+    """While one job runs, and another waits; both need the password of the server."""
+    runs = pool.run("holds", "seen", nodes=2, cores=2)
+    pool.until(lambda: pool.marked("seen", "holds"))
+    waits = pool.run("quick", "unseen", nodes=2)
+    pool.wait(waits, "Queued (Resources)", "Queued (Priority)")
+    token = pool.env["PREFECT_API_AUTH_STRING"].partition(":")[2]
+    port = pool.env["PREFECT_API_URL"].rpartition(":")[2].partition("/")[0]
+    [running], [waiting] = pool.jobs(runs), pool.jobs(waits)
+    given = [str(pool.cluster.folder.parent), port, str(pool.cluster.config), running, waiting]
+    secrets, read, answers = as_another(SPY, *given, feed=token)
+    assert secrets == []
+    assert set(answers.values()) == {401}
+    # It did look: at the job's process, at open files, and at both jobs in Slurm.
+    assert read["processes"] >= 1
+    assert read["files"] >= 3
+    assert all(str(run) in read["slurm"][0] for run in (runs, waits))
+    # Root finds it in one file: that of the job that waits.
+    files = [file for file in pool.cluster.folder.parent.rglob("*") if file.is_file()]
+    found = [file for file in files if token.encode() in file.read_bytes()]
+    assert found == [*pool.results.glob(f"prefect-jobs/*/{waits}/environment")]
+    pool.folder.joinpath("seen", "go").touch()
+    for run in (runs, waits):
+        pool.wait(run, "Completed")
+        pool.check_clean(run)
 
 
 def test_a_flow_that_heeds_no_signal_is_taken_away(pool):
