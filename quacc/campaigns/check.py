@@ -9,7 +9,13 @@ from typing import Any
 from ase import Atoms
 
 from quacc.atoms import as_atoms
-from quacc.campaigns.references import Reference, Unknown, references, structures_for_unknown
+from quacc.campaigns.references import (
+    NotYetKnownError,
+    Reference,
+    Unknown,
+    references,
+    structures_for_unknown,
+)
 from quacc.campaigns.scope import Item, Scope, SkippedError
 from quacc.campaigns.steps import Campaign, Step, place, read
 from quacc.errors import QuaccError
@@ -32,7 +38,7 @@ def load(file: Path) -> Checked:
 
     Names, parameters and their values, calculators, files, needs; and every structure that is
     given. Of structures that come from another step, one of each set of elements is checked, as it
-    is before that step.
+    is before that step, or would be if it were symmetric.
 
     Raises
     ------
@@ -46,7 +52,9 @@ def load(file: Path) -> Checked:
         try:
             items = scope.add(step)
         except (QuaccError, SkippedError) as error:
-            located.add((*step.key, "foreach"), str(error))
+            located.add(
+                located.quoted(key := (*step.key, "foreach"), str(error)) or key, str(error)
+            )
             continue
         _check_items(step, items, scope)
     located.raise_mistakes()
@@ -56,41 +64,67 @@ def load(file: Path) -> Checked:
 
 def _check_items(step: Step, items: list[Item] | None, scope: Scope) -> None:
     seen: set[Any] = set()
-    wrong: list[tuple[Item, Exception]] = []
-    from_step = isinstance(step.foreach, Reference)
+    wrong: dict[str, list[str]] = {}
     for item in items if items is not None else [Item("", Unknown())]:
         item.value = Unknown()
         try:
             arguments = scope.arguments(step, item)
-            item.value = Unknown(_structure(step, arguments))
-            kind = _elements(arguments.get(step.structure or ""))
-            if from_step and kind is not None and kind in seen:
-                continue
-            seen.add(kind)
-            arguments = structures_for_unknown(arguments)
-        except LookupError:
-            continue
         except (QuaccError, SkippedError) as error:
-            wrong.append((item, error))
+            wrong.setdefault(str(error), []).append(item.name)
             continue
-        try:
-            if step.is_leaderboard:
-                step.function(**arguments)
-            else:
-                check_workflow(step.function, **arguments)
-        # A value of another type than a workflow expects may raise anything.
-        except (QuaccError, TypeError, ValueError, AttributeError, LookupError) as error:
-            wrong.append((item, error))
+        item.value = Unknown(_structure(step, arguments))
+        kind = _elements(arguments.get(step.structure or ""))
+        if not (isinstance(step.foreach, Reference) and kind is not None and kind in seen):
+            seen.add(kind)
+            if problem := _problem(step, arguments):
+                wrong.setdefault(problem, []).append(item.name)
     located = scope.campaign.located
-    texts: dict[str, list[str]] = {}
-    for item, problem in wrong:
-        known = isinstance(problem, QuaccError | SkippedError)
-        what = str(problem) if known else f"{type(problem).__name__}: {problem}"
-        texts.setdefault(what, []).append(item.name)
-    for what, names in texts.items():
+    for what, names in wrong.items():
         about = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
-        first = ["foreach"] if step.each else [step.structure or "with"]
-        located.add(place(located, step, what, first), f"{about}{': ' * bool(about)}{what}")
+        located.add(place(located, step, what), f"{about}{': ' * bool(about)}{what}")
+
+
+def _problem(step: Step, arguments: dict[str, Any]) -> str:
+    """Return why a workflow refuses its arguments; empty if it does not, or cannot know yet."""
+    found = ""
+    # What comes out of a step may have the symmetry that what went in has lost.
+    for stand_in in (lambda atoms: atoms, _symmetric):
+        try:
+            ready = structures_for_unknown(arguments, stand_in)
+            if step.is_leaderboard:
+                step.function(**ready)
+            else:
+                check_workflow(step.function, **ready)
+        except NotYetKnownError:
+            return ""
+        except QuaccError as error:
+            found = found or str(error)
+        # A value of another type than a workflow expects may raise anything.
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            found = found or f"{type(error).__name__}: {error}"
+        else:
+            return ""
+    return found
+
+
+def _symmetric(atoms: Atoms) -> Atoms:
+    """Return a crystal as symmetric as it nearly is; any other structure as it is."""
+    import spglib
+
+    if not atoms.pbc.all():
+        return atoms
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    try:
+        found = spglib.standardize_cell(cell, symprec=_NEARLY)
+    except spglib.SpglibError:
+        return atoms
+    if found is None:
+        return atoms
+    return Atoms(found[2], cell=found[0], scaled_positions=found[1], pbc=True)
+
+
+_NEARLY = 0.3
+"""Distance (Å) from a symmetric crystal that a relaxation may take a structure."""
 
 
 def _structure(step: Step, arguments: dict[str, Any]) -> Atoms | None:

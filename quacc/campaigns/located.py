@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -38,6 +39,7 @@ class Located:
         self.file = file
         self.mistakes: list[tuple[int, str]] = []
         self._lines: dict[Key, int] = {}
+        self._texts: dict[Key, str] = {}
         yaml = YAML(typ="safe", pure=True)
         try:
             text = read_trusted(file, anyones=True).decode()
@@ -52,11 +54,7 @@ class Located:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = 1 if mark is None else mark.line + 1
-            what = " ".join(filter(None, (error.context, error.problem))).partition("\n")[0]
-            raise InputError(
-                f"{file}:{line}: not valid YAML: {what}. Look at this line and the one above it, "
-                "at colons, quotes and indentation."
-            ) from None
+            raise InputError(f"{file}:{line}: {_in_words(error)}") from None
         except (YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"{file} is not valid YAML: {error}.") from None
 
@@ -75,7 +73,7 @@ class Located:
     def raise_mistakes(self) -> None:
         """Raise an InputError that lists all mistakes, by line, if there are any."""
         if self.mistakes:
-            raise InputError("\n".join(text for _, text in sorted(self.mistakes)))
+            raise InputError("\n".join(dict.fromkeys(text for _, text in sorted(self.mistakes))))
 
     def inside(self, key: Key, names: Sequence[str | int]) -> Key:
         """Return the key of the first of some names that is anywhere in a key; else the key."""
@@ -91,6 +89,16 @@ class Located:
         found.sort(key=len, reverse=True)
         return [one[-1] for one in found if isinstance(one[-1], str)]
 
+    def quoted(self, key: Key, message: str) -> Key | None:
+        """Return where in a key a text is that the first sentence of a message quotes."""
+        message = message.partition(". ")[0]
+        found = [
+            one
+            for one, text in self._texts.items()
+            if one[: len(key)] == key and f"'{text}'" in message
+        ]
+        return max(found, key=len, default=None)
+
     def _note(self, node: Node, key: Key) -> None:
         self._lines[key] = node.start_mark.line + 1
         if len(self._lines) > _MOST:
@@ -103,3 +111,18 @@ class Located:
         elif isinstance(node, SequenceNode):
             for number, value in enumerate(node.value):
                 self._note(value, (*key, number))
+        else:
+            self._texts[key] = str(node.value)
+
+
+def _in_words(error: MarkedYAMLError) -> str:
+    problem = str(error.problem or "").partition("\n")[0]
+    if isinstance(error, DuplicateKeyError):
+        return f"{problem.partition(' with value')[0]}. Take one of the two out, or rename it."
+    if isinstance(error, ConstructorError) and "tag" in problem:
+        return f"{problem}. Take the word with ! out: there are only plain values in a campaign."
+    context = f"{error.context}: " if error.context else ""
+    return (
+        f"not valid YAML: {context}{problem}. Look at this line and the one above it, at colons, "
+        "quotes and indentation."
+    )

@@ -116,20 +116,29 @@ def inside(value: Any, reference: Reference) -> Any:
     return value
 
 
-def structures_for_unknown(value: Any) -> Any:
+class NotYetKnownError(Exception):
+    """Something is known only once the campaign runs."""
+
+
+def structures_for_unknown(value: Any, stand_in: Callable[[Atoms], Atoms]) -> Any:
     """Return a value with structures for results that are to come.
+
+    Parameters
+    ----------
+    stand_in
+        Makes the structure of the one that an :class:`Unknown` has.
 
     Raises
     ------
-    LookupError
-        Something in it is known only once the campaign runs.
+    NotYetKnownError
+        There is something else that is to come.
     """
     if isinstance(value, Unknown):
         if value.atoms is None:
-            raise LookupError
-        return value.atoms
+            raise NotYetKnownError
+        return stand_in(value.atoms)
     if isinstance(value, Mapping):
-        return {name: structures_for_unknown(one) for name, one in value.items()}
+        return {name: structures_for_unknown(one, stand_in) for name, one in value.items()}
     if isinstance(value, list):
-        return [structures_for_unknown(one) for one in value]
+        return [structures_for_unknown(one, stand_in) for one in value]
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -188,9 +188,10 @@ def _step(located: Located, name: Any, given: Any, default: Any) -> Step | None:
         return None
     parameters = dict(parameters)
     calculator = _calculator(located, key, run, given, default, parameters)
+    is_there = len(located.mistakes) == count
     if not _check_parameters(located, key, run, function, parameters, each):
         return None
-    if run != _LEADERBOARD and not _resolves(located, key, function, parameters):
+    if not is_there or (run != _LEADERBOARD and not _resolves(located, key, function, parameters)):
         return None
     named = _needs(located, key, given.get("needs"))
     referred = [one.name for _, one in references([parameters, foreach]) if one.name != ITEM]
@@ -360,12 +361,15 @@ def _said(located: Located, key: Key, message: str) -> list[str]:
     return [one for one in located.names_in(key) if one in words]
 
 
-def place(located: Located, step: Step, message: str, first: Iterable[str] = ()) -> Key:
-    """Return where in a step the parameter is that a message is about."""
-    said = _said(located, (*step.key, "with"), message)
-    if said:
-        return located.inside((*step.key, "with"), said)
-    return located.inside(step.key, [*first, "run"])
+def place(located: Located, step: Step, message: str) -> Key:
+    """Return where in a step the value is that a message is about."""
+    inner = (*step.key, "with")
+    if said := _said(located, inner, message):
+        return located.inside(inner, said)
+    for key in (inner, (*step.key, "foreach")):
+        if (quoted := located.quoted(key, message)) is not None:
+            return quoted
+    return (*step.key, "foreach" if step.each else "with")
 
 
 def _check_references(located: Located, step: Step, steps: dict[str, Step]) -> None:
