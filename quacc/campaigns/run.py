@@ -150,6 +150,9 @@ class Outcome:
         for step in self.campaign.steps:
             for item in self.items(step):
                 item.known = item.key is not None and item.key not in new
+                times = [one["context"]["started"] for one in item.records if one["cases"]]
+                if times and item.state == "done":
+                    item.known = datetime.fromisoformat(max(times)) < since
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a step."""
