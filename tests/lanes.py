@@ -120,6 +120,7 @@ LONG = (
     # Pages that compute much.
     "docs/benchmarking.md",
     "docs/calculators.md",
+    "docs/campaigns.md",
     "docs/properties.md",
     "docs/surfaces.md",
 )
