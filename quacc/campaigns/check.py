@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from quacc.atoms import as_atoms
@@ -38,7 +40,8 @@ def load(file: Path) -> Checked:
 
     Names, parameters and their values, calculators, files, needs; and every structure that is
     given. Of structures that come from another step, one of each set of elements is checked, as it
-    is before that step, or would be if it were symmetric.
+    is before that step; it is refused if it is so, too, as symmetric as it nearly is, and with its
+    atoms moved a little.
 
     Raises
     ------
@@ -87,8 +90,8 @@ def _check_items(step: Step, items: list[Item] | None, scope: Scope) -> None:
 def _problem(step: Step, arguments: dict[str, Any]) -> str:
     """Return why a workflow refuses its arguments; empty if it does not, or cannot know yet."""
     found = ""
-    # What comes out of a step may have the symmetry that what went in has lost.
-    for stand_in in (lambda atoms: atoms, _symmetric):
+    # What comes out of a step may have the symmetry that what went in has lost, or the reverse.
+    for stand_in in (lambda atoms: atoms, _symmetric, partial(_moved, np.random.default_rng(0))):
         try:
             ready = structures_for_unknown(arguments, stand_in)
             if step.is_leaderboard:
@@ -101,10 +104,23 @@ def _problem(step: Step, arguments: dict[str, Any]) -> str:
             found = found or str(error)
         # A value of another type than a workflow expects may raise anything.
         except (TypeError, ValueError, AttributeError, LookupError) as error:
-            found = found or f"{type(error).__name__}: {error}"
+            found = (
+                found or f"Refused with {type(error).__name__}: {error}. See the values of with."
+            )
         else:
             return ""
     return found
+
+
+def _moved(random: np.random.Generator, atoms: Atoms) -> Atoms:
+    """Return a structure without symmetry."""
+    moved = atoms.copy()
+    moved.positions += random.normal(scale=_LITTLE, size=moved.positions.shape)
+    return moved
+
+
+_LITTLE = 0.05
+"""Distance (Å) that a relaxation may at least take an atom."""
 
 
 def _symmetric(atoms: Atoms) -> Atoms:

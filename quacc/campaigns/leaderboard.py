@@ -10,6 +10,7 @@ from quacc.bench.pair import Computer, Pair
 from quacc.bench.record import Record
 from quacc.bench.run import make_pairs, run_pair
 from quacc.bench.tasks import gather_jobs
+from quacc.errors import ParameterError, require_positive
 
 
 def leaderboard(
@@ -30,15 +31,24 @@ def leaderboard(
     InputError
         A name is unknown, or a file makes no sense.
     """
+    if time_limit is not None:
+        require_positive(time_limit=time_limit)
     pairs = gather_jobs(
-        models,
-        tasks,
-        task_types,
-        tags,
+        _names("models", models),
+        _names("tasks", tasks),
+        _names("task_types", task_types),
+        _names("tags", tags),
         model_files=[Path(models_file)] if models_file else (),
         task_files=[Path(tasks_file)] if tasks_file else (),
     )
-    return make_pairs(pairs, elements, time_limit)
+    return make_pairs(pairs, _names("elements", elements), time_limit)
+
+
+def _names(what: str, given: Any) -> list[str] | None:
+    names = [given] if isinstance(given, str) else given
+    if names is None or (isinstance(names, list) and all(isinstance(one, str) for one in names)):
+        return names
+    raise ParameterError(f"{what} must be names, such as [emt, lj], not {given!r}.")
 
 
 def compared(computer: Computer, parameters: Mapping[str, Any]) -> list[Record]:

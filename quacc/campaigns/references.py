@@ -99,7 +99,7 @@ def inside(value: Any, reference: Reference) -> Any:
     """
     for number, name in enumerate(reference.path):
         if isinstance(value, Unknown):
-            return value if reference.path == ("atoms",) else Unknown()
+            return value if reference.path[number:] == ("atoms",) else Unknown()
         where = Reference(reference.name, reference.path[:number])
         if isinstance(value, Mapping):
             if name not in value:

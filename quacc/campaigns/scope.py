@@ -110,8 +110,10 @@ class Scope:
         bad = [one for one in items if one.state in ("failed", "skipped")]
         if bad:
             raise SkippedError(f"{len(bad)} of {len(items)} of {step.name} did not end well")
-        found = [inside(one.value, reference) for one in items]
-        return found if step.each else found[0]
+        values = [one.value for one in items]
+        if step.each and reference.path and not reference.path[0].isdecimal():
+            return [inside(one, reference) for one in values]
+        return inside(values if step.each else values[0], reference)
 
     def _of_step(self, reference: Reference) -> list[Item] | None:
         """Return the items that are another step's results, or the parts of its result."""
@@ -160,10 +162,12 @@ class Scope:
 
 def _from_text(text: str, folder: Path, alone: bool) -> list[Item]:
     """Return the structures of a file, a folder or a pattern; else the text, such as Cu."""
-    if not alone and (text in atomic_numbers or text in g2.names):
+    if not text.strip():
+        raise StructureError("An empty text names no structures.")
+    if not alone and _is_name(text):
         return [Item(text, text)]
     path = folder / os.path.expanduser(text)
-    if path.exists():
+    if os.path.exists(path):  # false, too, for names that no file can have
         return _structures(path, text)
     if glob.has_magic(text):
         found = sorted(glob.glob(os.path.expanduser(text), root_dir=folder, recursive=True))
@@ -191,6 +195,10 @@ def _beside(value: Any, folder: Path) -> Any:
     """Return a structure with the paths of files relative to a folder."""
     if isinstance(value, list):
         return [_beside(one, folder) for one in value]
-    if isinstance(value, str) and value not in atomic_numbers and (folder / value).exists():
-        return str(folder / value)
+    if isinstance(value, str) and value.strip() and not _is_name(value):
+        return str(folder / value) if os.path.exists(folder / value) else value
     return value
+
+
+def _is_name(text: str) -> bool:
+    return text in atomic_numbers or text in g2.names

@@ -202,6 +202,8 @@ def _step(located: Located, name: Any, given: Any, default: Any) -> Step | None:
 def _parsed(located: Located, key: Key, value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _parsed(located, (*key, name), one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_parsed(located, (*key, number), one) for number, one in enumerate(value)]
     try:
         return parsed(value)
     except InputError as error:
@@ -310,10 +312,8 @@ def _resolves(
             {**dict.fromkeys(others), **jobs, "calculator": parameters["calculator"]},
         )
     except QuaccError as error:
-        names = [*(f"{name}" for name in jobs), "calculator", "run"]
-        located.add(
-            located.inside(key, [one for one in names if one in str(error)] or ["run"]), str(error)
-        )
+        said = [name for name, one in jobs.items() if str(one) in str(error)]
+        located.add(located.inside(key, [*said, "run"]), str(error))
         return False
     return True
 
@@ -396,12 +396,14 @@ def _check_references(located: Located, step: Step, steps: dict[str, Step]) -> N
             of = steps[reference.name]
         else:
             continue
-        fields = result_fields(of)
-        if reference.path and fields and reference.path[0] not in fields:
+        path, fields = reference.path, result_fields(of)
+        if reference.name != ITEM and of.each and path and path[0].isdecimal():
+            path = path[1:]  # of one of its items
+        if path and fields and path[0] not in fields:
             located.add(
                 key,
-                f"The result of {of.run} has no {reference.path[0]!r}."
-                f"{suggest(reference.path[0], fields)} It has {', '.join(fields)}.",
+                f"The result of {of.run} has no {path[0]!r}.{suggest(path[0], fields)} "
+                f"It has {', '.join(fields)}.",
             )
 
 
