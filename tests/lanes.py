@@ -41,6 +41,7 @@ COMPUTING = (
     "tests/test_local.py",
     "tests/bench/test_references.py",
     "tests/bench/test_reporters.py",
+    "tests/campaigns/",
     "tests/recipes/",
     "tests/cache/test_results.py",
     "tests/runners/test_md.py",
@@ -73,6 +74,7 @@ LONG = (
     # Several programs, servers or notebooks of their own in each test.
     "tests/bench/test_page.py",
     "tests/bench/test_run.py::test_the_command",
+    "tests/campaigns/test_resume.py",
     "tests/cli/test_terminal.py",
     "tests/cluster/test_spawn.py",
     "tests/prefect/test_caching.py",
@@ -119,6 +121,7 @@ LONG = (
     # Pages that compute much.
     "docs/benchmarking.md",
     "docs/calculators.md",
+    "docs/campaigns.md",
     "docs/properties.md",
     "docs/surfaces.md",
 )

@@ -12,6 +12,7 @@ import quacc
 from quacc.cli import (
     bench,
     calculators,
+    campaign,
     cite,
     deployment,
     environments,
@@ -51,6 +52,7 @@ app.command("notify")(notify.notify)
 app.command("presets")(presets.presets)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(environments.app, name="environments")
 app.add_typer(recipes.app, name="recipes")

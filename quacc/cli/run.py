@@ -219,7 +219,7 @@ def _untracked(
 
     for arguments in calls:
         started = time.perf_counter()
-        with _Bar(console, _what(serial, arguments, parameters)) as bar:
+        with Bar(console, _what(serial, arguments, parameters)) as bar:
             result = run_here(serial, *arguments, tell=bar.update, **parameters)
             bar.announce()
         yield result, time.perf_counter() - started
@@ -235,20 +235,21 @@ def _what(
     return f"Running {name} of {', '.join(map(str, arguments))} with {calculator}."
 
 
-class _Bar:
-    """How many jobs have ended: a bar in a terminal, else a line now and then.
+class Bar:
+    """How many jobs, or items, have ended: a bar in a terminal, else a line now and then.
 
     It is drawn when something happens, by no thread of its own, so that this process can be
     copied to make workers.
     """
 
-    def __init__(self, console: Any, what: str) -> None:
+    def __init__(self, console: Any, what: str, unit: str = "jobs") -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
             BarColumn(20),
-            TextColumn("{task.completed} of {task.total} jobs{task.fields[aside]}"),
+            TextColumn(f"{{task.completed}} of {{task.total}} {unit}{{task.fields[aside]}}"),
         )
+        self._unit = unit
         self._console = console
         self._bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._task: Any = None
@@ -265,7 +266,7 @@ class _Bar:
         if not self._console.is_terminal:
             if time.monotonic() - self._shown > _EVERY:
                 self._shown = time.monotonic()
-                self._console.print(f"{done} of {total} jobs{aside}", highlight=False)
+                self._console.print(f"{done} of {total} {self._unit}{aside}", highlight=False)
             return
         if self._task is None:
             self._bars.start()
@@ -278,7 +279,7 @@ class _Bar:
             self._console.print(self._what)
             self._what = ""
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *error: object) -> None:

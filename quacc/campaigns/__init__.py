@@ -1,0 +1,1 @@
+"""Campaigns: steps in a YAML file, checked, run, and taken up again."""
