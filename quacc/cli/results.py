@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,8 +76,10 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
     """Print a result, whatever it comes from."""
     from rich.markup import escape
 
+    from quacc.recipes.facts import facts
+
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
-    for name, text in _lines(result):
+    for name, text in facts(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
     if "jobs" in result or has_figure(result):
         print_outcome(result, out)
@@ -265,47 +267,3 @@ def parse_moment(text: str, *, end: bool = False) -> datetime:
             f"{text!r} is not a time, or too far away. Write 2026-01-31 or 2026-01-31T12:00, or an "
             "age: 30m, 12h, 7d, 4w."
         ) from None
-
-
-def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    import numpy as np
-
-    yield "key", result["key"]
-    yield "structure", f"{result['atoms'].get_chemical_formula()}, {len(result['atoms'])} atoms"
-    if calculator := result.get("calculator"):
-        version = calculator.get("version")  # a trained one's is among those of its record
-        yield "calculator", f"{calculator['name']} {version}" if version else str(calculator)
-    values = result.get("results", {})
-    if "energy" in values:
-        energy = values["energy"]
-        yield "energy", f"{energy:.6f} eV ({energy / len(result['atoms']):.6f} eV per atom)"
-    if values.get("forces") is not None:
-        # As the relaxation sees them: what a constraint holds does not count.
-        forces = np.array(values["forces"], dtype=float)
-        for constraint in result["atoms"].constraints:
-            with suppress(RuntimeError):  # one that would compute
-                constraint.adjust_forces(result["atoms"], forces)
-        yield "max force", f"{np.linalg.norm(forces, axis=1).max(initial=0):.4f} eV/Å"
-    if "converged" in result:
-        text = "yes" if result["converged"] else "no"
-        threshold = f", force threshold {result['fmax']} eV/Å" if "fmax" in result else ""
-        steps = f", {result['steps']} steps" if "steps" in result else ""
-        yield "converged", f"{text}{steps}{threshold}"
-    if "jobs" in result:
-        yield "made from", f"{len(result['jobs'])} results"
-    if "flow_run" in result:
-        yield "flow run", result["flow_run"]
-    provenance = result.get("provenance", {})
-    if "started" in provenance:
-        count = provenance.get("attempts", 1)
-        attempts = f" in {count} attempts" if count > 1 else ""
-        seconds = provenance.get("wall_seconds", 0)
-        yield "started", f"{provenance['started']}, took {seconds:.1f} s{attempts}"
-    if "host" in provenance:
-        job = f", job {provenance['job_id']}" if provenance.get("job_id") else ""
-        yield "host", f"{provenance['host']}{job}"
-    names = ("quacc", "ase", "python")
-    if versions := ", ".join(f"{n} {provenance[n]}" for n in names if n in provenance):
-        yield "versions", versions
-    if "directory" in result:
-        yield "directory", result["directory"] or "none (computed in memory)"
