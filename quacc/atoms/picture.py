@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 MOST = 1000
 """Atoms that are drawn; with more of them, nobody sees anything."""
-_FEW = 8
-"""A crystal of fewer atoms is repeated, so that one sees it."""
+_FEW = 12
+_SHORT = 5.0
+"""Å: a crystal of few atoms is repeated along shorter cell vectors, so that one sees it."""
 _LABELLED = 40
 """With more atoms, their symbols would hide each other."""
 _BONDED = 100
@@ -29,11 +30,11 @@ def picture(atoms: Atoms) -> str | None:
     """Return a view of a structure as SVG; None if it has no atoms, or more than 1000.
 
     The third axis of a cell points up; a molecule is seen with its flattest side. Crystals of few
-    atoms are repeated in all periodic directions.
+    atoms are repeated along short cell vectors.
     """
     if not 0 < len(atoms) <= MOST:
         return None
-    repeats = [2 if one else 1 for one in atoms.pbc] if len(atoms) < _FEW else [1, 1, 1]
+    repeats = _repeats(atoms)
     shown = atoms.repeat(repeats)
     edges = _edges(shown.cell.array) if shown.pbc.any() else np.zeros((0, 2, 3))
     points = np.vstack([shown.positions, edges.reshape(-1, 3)])
@@ -82,6 +83,14 @@ def picture(atoms: Atoms) -> str | None:
         "text{font:9px sans-serif;text-anchor:middle;dominant-baseline:central}</style>"
         f"{''.join(text for _, text in parts)}</svg>"
     )
+
+
+def _repeats(atoms: Atoms) -> list[int]:
+    """Return how often a crystal of few atoms is drawn along its short cell vectors."""
+    short = atoms.pbc & (atoms.cell.lengths() < _SHORT)
+    if len(atoms) > _FEW or not short.any():
+        return [1, 1, 1]
+    return [(2 if short.all() else 3) if one else 1 for one in short]
 
 
 def _line(start: tuple[float, float], end: tuple[float, float], kind: str) -> str:

@@ -18,6 +18,7 @@ from quacc.cli import (
     info,
     presets,
     recipes,
+    report,
     results,
     run,
     server,
@@ -47,6 +48,7 @@ app.command("train", cls=train.TrainCommand, context_settings={"ignore_unknown_o
 app.command("cite")(cite.cite)
 app.command("info")(info.info)
 app.command("presets")(presets.presets)
+app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
 app.add_typer(deployment.app, name="deployment")

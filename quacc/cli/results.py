@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from quacc.cli import reproduce, upkeep
+from quacc.cli import publish, reproduce, upkeep
+from quacc.cli.exports import readable
 from quacc.cli.upkeep import StoreOption
-from quacc.errors import InputError, QuaccError, StoreError
+from quacc.errors import InputError, StoreError
 
 app = typer.Typer(help="Look at, export and delete stored results.", no_args_is_help=True)
 
@@ -68,7 +68,7 @@ def show(
 
     result = _open(store).get(key)
     out = console()
-    with _readable(result["key"]):
+    with readable(result["key"]):
         print_result(result, out)
 
 
@@ -81,7 +81,7 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
     for name, text in facts(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
-    if "jobs" in result or has_figure(result):
+    if "jobs" in result or has_outcome(result):
         print_outcome(result, out)
     if result.get("parameters"):
         out.print("Parameters")
@@ -91,26 +91,11 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
         out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
 
 
-def has_figure(result: Mapping[str, Any]) -> bool:
-    """Tell whether a job's result has a summary, a table and a figure, as workflows' have."""
+def has_outcome(result: Mapping[str, Any]) -> bool:
+    """Tell whether a job's result has a summary and a table, as workflows' have."""
     from quacc.recipes.report import JOBS
 
     return str(result.get("name", "")).rpartition(".")[2] in JOBS
-
-
-@contextmanager
-def _readable(key: str | None = None) -> Iterator[None]:
-    """Report results whose numbers are none, because somebody or a disk has changed them."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        if isinstance(error, QuaccError):
-            raise
-        which = f"The result {key[:10]}" if key else "One of the results"
-        remedy = f" Delete it with `quacc results rm {key[:10]}`." if key else ""
-        raise StoreError(
-            f"{which} is damaged ({type(error).__name__}: {str(error)[:200]}).{remedy}"
-        ) from error
 
 
 def print_outcome(result: Mapping[str, Any], out: Any) -> None:
@@ -132,7 +117,10 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 @app.command()
 def plot(
     key: Annotated[
-        str, typer.Argument(help="Of a workflow's result, or of bands, dos, dfpt or work_function.")
+        str,
+        typer.Argument(
+            help="As in `show`: of a workflow, relaxation, dynamics, bands, dos and the like."
+        ),
     ],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -150,10 +138,11 @@ def plot(
         raise InputError(f"{str(file)!r} must end in {', '.join(kinds)}.")
     if file.exists() and not force:
         raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
-    figure = report.plot(result)
+    with readable(result["key"]):
+        figure, about = report.plot(result), report.title(result)
     with atomically(file) as partial:
         figure.savefig(partial, format=file.suffix[1:].lower())
-    typer.echo(f"Drew {report.summary(result)}\nin {file}.")
+    typer.echo(f"Drew {about}\nin {file}.")
 
 
 @app.command()
@@ -178,7 +167,7 @@ def export(
     write = writers.get(file.suffix.lower())
     if write is None:
         raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
-    with atomically(file) as partial, _readable():
+    with atomically(file) as partial, readable():
         if file.exists() and not force:
             raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
         database = _open(store)
@@ -223,7 +212,12 @@ def remove(
 
 
 for _command in (
-    *(reproduce.reproduce, upkeep.check, upkeep.recover, upkeep.vacuum, upkeep.merge),
+    publish.publish,
+    reproduce.reproduce,
+    upkeep.check,
+    upkeep.recover,
+    upkeep.vacuum,
+    upkeep.merge,
 ):
     app.command()(_command)
 

@@ -72,8 +72,7 @@ def figure(result: Mapping[str, Any]) -> str:
     """Return the figure of a result as a picture; empty if there is none."""
     from matplotlib import rc_context
 
-    history = result.get("history")
-    if not report.has_figure(result) or (history and len(next(iter(history.values()))) < 2):
+    if not report.has_figure(result):
         return ""
     buffer = io.StringIO()
     try:
@@ -116,12 +115,14 @@ def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
 def _cells(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     for name in names:
         value = row.get(name)
-        text = {None: "–", True: "yes", False: "no"}.get(value) if _plain(value) else None
-        if text is None:
-            text = f"{value:.5g}" if isinstance(value, float) else str(value)
-        side = "right" if isinstance(value, int | float) else "left"
-        yield f'<td style="text-align:{side}">{escape(text)}</td>'
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        side = "right" if number else "left"
+        yield f'<td style="text-align:{side}">{escape(_cell(value))}</td>'
 
 
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -149,9 +149,11 @@ def plot(result: Mapping[str, Any], file: str | os.PathLike[str] | None = None) 
 
 
 def has_figure(result: Mapping[str, Any]) -> bool:
-    """Return whether :func:`plot` knows how to draw a result."""
+    """Return whether a result has a figure; a history of one step has none."""
+    if "history" in result:
+        return len(next(iter(result["history"].values()), ())) > 1
     name = str(result.get("name", "")).rpartition(".")[2]
-    return "history" in result or name == "converge" or name in JOBS or name in workflows()
+    return name == "converge" or name in JOBS or name in workflows()
 
 
 def _history(result: Mapping[str, Any], figure: Any) -> None:

@@ -35,8 +35,8 @@ def test_all_atoms_are_drawn_inside_and_larger_ones_larger():
 def test_small_crystals_are_repeated_and_have_a_cell():
     assert len(parts(bulk("Cu"), "circle")) == 8
     assert "2 × 2 × 2 cells" in picture(bulk("Cu"))
-    slab = fcc111("Cu", (1, 1, 4), vacuum=6.0)
-    assert len(parts(slab, "circle")) == 4 * len(slab)  # along its two periodic directions
+    slab = fcc111("Cu", (1, 1, 4), vacuum=6.0, periodic=True)
+    assert len(parts(slab, "circle")) == 9 * len(slab)  # not across its vacuum
     assert len([one for one in parts(slab, "path") if one.get("class") == "cell"]) == 96
     assert not [one for one in parts(molecule("H2O"), "path") if one.get("class") == "cell"]
 
