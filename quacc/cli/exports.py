@@ -66,14 +66,18 @@ def write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
     return count
 
 
-def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
+def summary_of(row: Any) -> dict[str, Any]:
+    """Return what ``quacc results ls`` knows of a result."""
     names = ["key", "formula", "recipe", "calculator", "natoms", "energy", "converged", "created"]
+    values = {name: getattr(row, name) for name in names}
+    return {**values, "created": row.created.isoformat()}
+
+
+def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        for row in rows:
-            values = {name: getattr(row, name) for name in names}
-            writer.writerow([*({**values, "created": row.created.isoformat()}).values()])
+        writer = csv.DictWriter(stream, [*summary_of(rows[0])])
+        writer.writeheader()
+        writer.writerows(map(summary_of, rows))
     return len(rows)
 
 
@@ -84,6 +88,19 @@ def write_json(file: Path, database: Any, rows: list[Any]) -> int:
 
 def write_array(stream: Any, results: Iterable[Any], more: Mapping[str, Any] | None = None) -> int:
     """Write results as a list in ASE's JSON; beside ``more``, as ``results``."""
+    count = 0
+    stream.write("" if more is None else f'{encode(dict(more))[:-1]}, "results": ')
+    for result in results:
+        stream.write(",\n" if count else "[")
+        stream.write(encode(result))
+        count += 1
+    stream.write("]" if count else "[]")
+    stream.write("" if more is None else "}")
+    return count
+
+
+def encode(value: Any) -> str:
+    """Return a result in ASE's JSON."""
     from ase.constraints import FixConstraint
     from ase.io.jsonio import MyEncoder
 
@@ -94,12 +111,5 @@ def write_array(stream: Any, results: Iterable[Any], more: Mapping[str, Any] | N
             # ASE's own dictionaries of constraints leave things out.
             return describe(obj) if isinstance(obj, FixConstraint) else super().default(obj)
 
-    encode, count = Encoder().encode, 0
-    stream.write("" if more is None else f'{encode(dict(more))[:-1]}, "results": ')
-    for result in results:
-        stream.write(",\n" if count else "[")
-        stream.write(encode(result))
-        count += 1
-    stream.write("]" if count else "[]")
-    stream.write("" if more is None else "}")
-    return count
+    text: str = Encoder().encode(value)
+    return text

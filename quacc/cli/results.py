@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta
@@ -27,6 +28,8 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Stored at or before; a whole day is included.")]
 
+JSON = Annotated[bool, typer.Option("--json", help="For scripts; complete numbers.")]
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -38,17 +41,25 @@ def list_results(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of results.")] = 50,
+    as_json: JSON = False,
     store: StoreOption = None,
 ) -> None:
     """List results, newest first."""
+    from quacc.cli.exports import summary_of
     from quacc.cli.tables import console, results_table
 
     database = _open(store)
     for file in database.waiting():
-        typer.echo(f"There are results in {file}, too: `quacc results recover` takes them in.")
+        typer.echo(
+            f"There are results in {file}, too: `quacc results recover` takes them in.",
+            err=as_json,
+        )
     rows = list(
         database.select(**filters_of(formula, recipe, calculator, since, until), limit=limit + 1)
     )
+    if as_json:
+        typer.echo(json.dumps([summary_of(row) for row in rows[:limit]], indent=1))
+        return
     if not rows:
         typer.echo(f"No results found in {database}.")
         return
@@ -60,13 +71,21 @@ def list_results(
 
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="Key of the result; its first 6 characters will do.")],
+    key: Annotated[
+        str,
+        typer.Argument(help="Key of the result, of which 6 characters will do, or latest."),
+    ],
+    as_json: JSON = False,
     store: StoreOption = None,
 ) -> None:
     """Show one result."""
+    from quacc.cli.exports import encode
     from quacc.cli.tables import console
 
     result = _open(store).get(key)
+    if as_json:
+        typer.echo(encode(result))
+        return
     out = console()
     with readable(result["key"]):
         print_result(result, out)
