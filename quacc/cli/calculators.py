@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,31 +12,57 @@ app = typer.Typer(help="Which codes can be used here, and what they take.")
 
 
 @app.callback(invoke_without_command=True)
-def calculators(context: typer.Context) -> None:
+def calculators(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
     """List the calculators: usable here or not, and why; `show NAME` tells more of one."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from quacc.calculators import code_names, get_code, wrong_command
     from quacc.calculators.isolated import where_it_lives
+    from quacc.cli.tables import console
     from quacc.settings import inspect
 
-    table = Table(box=None, header_style="bold")
-    for column in ("calculator", "usable here", "version", "elements", "what it is"):
-        table.add_column(column, overflow="fold")
     codes = [where_it_lives(get_code(name)) for name in code_names()]
     with ThreadPoolExecutor() as threads:  # programs take a moment to tell their versions
         states = list(threads.map(_state, codes))
-    for code, (usable, version) in zip(codes, states, strict=True):
-        table.add_row(*map(Text, (code.name, usable, version, _elements(code), code.title)))
-    console = Console()
-    console.print(table)
+    if as_json:
+        rows = [
+            {
+                "name": code.name,
+                "title": code.title,
+                "usable": missing is None,
+                "reason": missing,
+                "version": version,
+                "elements": None if code.elements is None else sorted(code.elements),
+            }
+            for code, (missing, version) in zip(codes, states, strict=True)
+        ]
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("calculator", "usable", "version", "elements", "what it is"):
+        table.add_column(column, overflow="fold", no_wrap=column == "calculator")
+    for code, (missing, found) in zip(codes, states, strict=True):
+        usable = "yes" if missing is None else "no"
+        row = (code.name, usable, found or "-", _elements(code), code.title)
+        table.add_row(*map(Text, row))
+    screen = console()
+    screen.print(table)
+    reasons = [
+        (code.name, missing) for code, (missing, _) in zip(codes, states, strict=True) if missing
+    ]
+    if reasons:
+        screen.print("\nNot usable here:")
+        for name, why in reasons:
+            screen.print(Text(f"{name}: {why}"), soft_wrap=not screen.is_terminal)
     for program in inspect()[0].commands:
         if reason := wrong_command(program):
-            console.print(Text(f"Warning: {reason}", style="yellow"))
+            screen.print(Text(f"Warning: {reason}", style="yellow"), soft_wrap=True)
 
 
 @app.command()
@@ -53,10 +80,10 @@ def show(name: str) -> None:
     from quacc.recipes.report import jobs_of
 
     code = where_it_lives(get_code(name))
-    usable, version = _state(code)
+    missing, version = _state(code)
     facts = {
-        "usable here": usable,
-        "version": version,
+        "usable here": "yes" if missing is None else f"no: {missing}",
+        "version": version or "-",
         "command": code.program.run_command() if code.program else "",
         "install": code.install,
         "computes": ", ".join(code.properties),
@@ -107,11 +134,10 @@ def _elements(code: Any) -> str:
     return f"H to {last}" + (f" without {' '.join(missing)}" if missing else "")
 
 
-def _state(code: Any) -> tuple[str, str]:
-    """Return whether a code is usable here, or why not; and its version."""
+def _state(code: Any) -> tuple[str | None, str | None]:
+    """Return why a code is not usable here, if so, and its version if it is."""
     try:
         missing = code.missing()
-        version = "-" if missing else code.version()
+        return missing, None if missing else code.version()
     except Exception as error:  # one broken code must not hide the others
-        missing, version = str(error) or type(error).__name__, "-"
-    return "yes" if missing is None else f"no: {missing}", version
+        return str(error) or type(error).__name__, None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from quacc.errors import InputError
+from quacc.errors import InputError, QuaccError, StoreError
 
 _BATCH = 200
 
@@ -26,6 +26,21 @@ def atomically(file: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def readable(key: str | None = None) -> Iterator[None]:
+    """Report results whose numbers are none, because somebody or a disk has changed them."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        if isinstance(error, QuaccError):
+            raise
+        which = f"The result {key[:10]}" if key else "One of the results"
+        remedy = f" Delete it with `quacc results rm {key[:10]}`." if key else ""
+        raise StoreError(
+            f"{which} is damaged ({type(error).__name__}: {str(error)[:200]}).{remedy}"
+        ) from error
 
 
 def _results(database: Any, rows: list[Any]) -> Iterator[Any]:
@@ -51,18 +66,41 @@ def write_xyz(file: Path, database: Any, rows: list[Any]) -> int:
     return count
 
 
-def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
+def summary_of(row: Any) -> dict[str, Any]:
+    """Return what ``quacc results ls`` knows of a result."""
     names = ["key", "formula", "recipe", "calculator", "natoms", "energy", "converged", "created"]
+    values = {name: getattr(row, name) for name in names}
+    return {**values, "created": row.created.isoformat()}
+
+
+def write_csv(file: Path, database: Any, rows: list[Any]) -> int:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        for row in rows:
-            values = {name: getattr(row, name) for name in names}
-            writer.writerow([*({**values, "created": row.created.isoformat()}).values()])
+        writer = csv.DictWriter(stream, [*summary_of(rows[0])])
+        writer.writeheader()
+        writer.writerows(map(summary_of, rows))
     return len(rows)
 
 
 def write_json(file: Path, database: Any, rows: list[Any]) -> int:
+    with file.open("w", encoding="utf-8") as stream:
+        return write_array(stream, _results(database, rows))
+
+
+def write_array(stream: Any, results: Iterable[Any], more: Mapping[str, Any] | None = None) -> int:
+    """Write results as a list in ASE's JSON; beside ``more``, as ``results``."""
+    count = 0
+    stream.write("" if more is None else f'{encode(dict(more))[:-1]}, "results": ')
+    for result in results:
+        stream.write(",\n" if count else "[")
+        stream.write(encode(result))
+        count += 1
+    stream.write("]" if count else "[]")
+    stream.write("" if more is None else "}")
+    return count
+
+
+def encode(value: Any) -> str:
+    """Return a result in ASE's JSON."""
     from ase.constraints import FixConstraint
     from ase.io.jsonio import MyEncoder
 
@@ -73,11 +111,5 @@ def write_json(file: Path, database: Any, rows: list[Any]) -> int:
             # ASE's own dictionaries of constraints leave things out.
             return describe(obj) if isinstance(obj, FixConstraint) else super().default(obj)
 
-    encode, count = Encoder().encode, 0
-    with file.open("w", encoding="utf-8") as stream:
-        for result in _results(database, rows):
-            stream.write(",\n" if count else "[")
-            stream.write(encode(result))
-            count += 1
-        stream.write("]" if count else "[]")
-    return count
+    text: str = Encoder().encode(value)
+    return text

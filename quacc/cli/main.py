@@ -20,6 +20,7 @@ from quacc.cli import (
     notify,
     presets,
     recipes,
+    report,
     results,
     run,
     server,
@@ -50,6 +51,7 @@ app.command("cite")(cite.cite)
 app.command("info")(info.info)
 app.command("notify")(notify.notify)
 app.command("presets")(presets.presets)
+app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(calculators.app, name="calculators")
 app.add_typer(campaign.app, name="campaign")

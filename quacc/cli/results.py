@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from quacc.cli import reproduce, upkeep
+from quacc.cli import publish, reproduce, upkeep
+from quacc.cli.exports import readable
 from quacc.cli.upkeep import StoreOption
-from quacc.errors import InputError, QuaccError, StoreError
+from quacc.errors import InputError, StoreError
 
 app = typer.Typer(help="Look at, export and delete stored results.", no_args_is_help=True)
 
@@ -27,6 +28,8 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Stored at or before; a whole day is included.")]
 
+JSON = Annotated[bool, typer.Option("--json", help="For scripts; complete numbers.")]
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -38,17 +41,25 @@ def list_results(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of results.")] = 50,
+    as_json: JSON = False,
     store: StoreOption = None,
 ) -> None:
     """List results, newest first."""
+    from quacc.cli.exports import summary_of
     from quacc.cli.tables import console, results_table
 
     database = _open(store)
     for file in database.waiting():
-        typer.echo(f"There are results in {file}, too: `quacc results recover` takes them in.")
+        typer.echo(
+            f"There are results in {file}, too: `quacc results recover` takes them in.",
+            err=as_json,
+        )
     rows = list(
         database.select(**filters_of(formula, recipe, calculator, since, until), limit=limit + 1)
     )
+    if as_json:
+        typer.echo(json.dumps([summary_of(row) for row in rows[:limit]], indent=1))
+        return
     if not rows:
         typer.echo(f"No results found in {database}.")
         return
@@ -60,15 +71,23 @@ def list_results(
 
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="Key of the result; its first 6 characters will do.")],
+    key: Annotated[
+        str,
+        typer.Argument(help="Key of the result, of which 6 characters will do, or latest."),
+    ],
+    as_json: JSON = False,
     store: StoreOption = None,
 ) -> None:
     """Show one result."""
+    from quacc.cli.exports import encode
     from quacc.cli.tables import console
 
     result = _open(store).get(key)
+    if as_json:
+        typer.echo(encode(result))
+        return
     out = console()
-    with _readable(result["key"]):
+    with readable(result["key"]):
         print_result(result, out)
 
 
@@ -76,10 +95,12 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
     """Print a result, whatever it comes from."""
     from rich.markup import escape
 
+    from quacc.recipes.facts import facts
+
     out.print(f"[bold]{escape(result['formula'])}  {escape(result['name'])}[/]")
-    for name, text in _lines(result):
+    for name, text in facts(result):
         out.print(f"  {name:<16}{escape(text)}", highlight=False, soft_wrap=True)
-    if "jobs" in result or has_figure(result):
+    if "jobs" in result or has_outcome(result):
         print_outcome(result, out)
     if result.get("parameters"):
         out.print("Parameters")
@@ -89,26 +110,11 @@ def print_result(result: Mapping[str, Any], out: Any) -> None:
         out.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True)
 
 
-def has_figure(result: Mapping[str, Any]) -> bool:
-    """Tell whether a job's result has a summary, a table and a figure, as workflows' have."""
+def has_outcome(result: Mapping[str, Any]) -> bool:
+    """Tell whether a job's result has a summary and a table, as workflows' have."""
     from quacc.recipes.report import JOBS
 
     return str(result.get("name", "")).rpartition(".")[2] in JOBS
-
-
-@contextmanager
-def _readable(key: str | None = None) -> Iterator[None]:
-    """Report results whose numbers are none, because somebody or a disk has changed them."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        if isinstance(error, QuaccError):
-            raise
-        which = f"The result {key[:10]}" if key else "One of the results"
-        remedy = f" Delete it with `quacc results rm {key[:10]}`." if key else ""
-        raise StoreError(
-            f"{which} is damaged ({type(error).__name__}: {str(error)[:200]}).{remedy}"
-        ) from error
 
 
 def print_outcome(result: Mapping[str, Any], out: Any) -> None:
@@ -130,7 +136,10 @@ def print_outcome(result: Mapping[str, Any], out: Any) -> None:
 @app.command()
 def plot(
     key: Annotated[
-        str, typer.Argument(help="Of a workflow's result, or of bands, dos, dfpt or work_function.")
+        str,
+        typer.Argument(
+            help="As in `show`: of a workflow, relaxation, dynamics, bands, dos and the like."
+        ),
     ],
     file: Annotated[Path | None, typer.Argument(help="Ends in .pdf, .svg or .png.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -148,10 +157,11 @@ def plot(
         raise InputError(f"{str(file)!r} must end in {', '.join(kinds)}.")
     if file.exists() and not force:
         raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
-    figure = report.plot(result)
+    with readable(result["key"]):
+        figure, about = report.plot(result), report.title(result)
     with atomically(file) as partial:
         figure.savefig(partial, format=file.suffix[1:].lower())
-    typer.echo(f"Drew {report.summary(result)}\nin {file}.")
+    typer.echo(f"Drew {about}\nin {file}.")
 
 
 @app.command()
@@ -176,7 +186,7 @@ def export(
     write = writers.get(file.suffix.lower())
     if write is None:
         raise InputError(f"{str(file)!r} must end in {', '.join(writers)}.")
-    with atomically(file) as partial, _readable():
+    with atomically(file) as partial, readable():
         if file.exists() and not force:
             raise InputError(f"{str(file)!r} exists; choose another name, or use --force.")
         database = _open(store)
@@ -221,7 +231,12 @@ def remove(
 
 
 for _command in (
-    *(reproduce.reproduce, upkeep.check, upkeep.recover, upkeep.vacuum, upkeep.merge),
+    publish.publish,
+    reproduce.reproduce,
+    upkeep.check,
+    upkeep.recover,
+    upkeep.vacuum,
+    upkeep.merge,
 ):
     app.command()(_command)
 
@@ -265,47 +280,3 @@ def parse_moment(text: str, *, end: bool = False) -> datetime:
             f"{text!r} is not a time, or too far away. Write 2026-01-31 or 2026-01-31T12:00, or an "
             "age: 30m, 12h, 7d, 4w."
         ) from None
-
-
-def _lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    import numpy as np
-
-    yield "key", result["key"]
-    yield "structure", f"{result['atoms'].get_chemical_formula()}, {len(result['atoms'])} atoms"
-    if calculator := result.get("calculator"):
-        version = calculator.get("version")  # a trained one's is among those of its record
-        yield "calculator", f"{calculator['name']} {version}" if version else str(calculator)
-    values = result.get("results", {})
-    if "energy" in values:
-        energy = values["energy"]
-        yield "energy", f"{energy:.6f} eV ({energy / len(result['atoms']):.6f} eV per atom)"
-    if values.get("forces") is not None:
-        # As the relaxation sees them: what a constraint holds does not count.
-        forces = np.array(values["forces"], dtype=float)
-        for constraint in result["atoms"].constraints:
-            with suppress(RuntimeError):  # one that would compute
-                constraint.adjust_forces(result["atoms"], forces)
-        yield "max force", f"{np.linalg.norm(forces, axis=1).max(initial=0):.4f} eV/Å"
-    if "converged" in result:
-        text = "yes" if result["converged"] else "no"
-        threshold = f", force threshold {result['fmax']} eV/Å" if "fmax" in result else ""
-        steps = f", {result['steps']} steps" if "steps" in result else ""
-        yield "converged", f"{text}{steps}{threshold}"
-    if "jobs" in result:
-        yield "made from", f"{len(result['jobs'])} results"
-    if "flow_run" in result:
-        yield "flow run", result["flow_run"]
-    provenance = result.get("provenance", {})
-    if "started" in provenance:
-        count = provenance.get("attempts", 1)
-        attempts = f" in {count} attempts" if count > 1 else ""
-        seconds = provenance.get("wall_seconds", 0)
-        yield "started", f"{provenance['started']}, took {seconds:.1f} s{attempts}"
-    if "host" in provenance:
-        job = f", job {provenance['job_id']}" if provenance.get("job_id") else ""
-        yield "host", f"{provenance['host']}{job}"
-    names = ("quacc", "ase", "python")
-    if versions := ", ".join(f"{n} {provenance[n]}" for n in names if n in provenance):
-        yield "versions", versions
-    if "directory" in result:
-        yield "directory", result["directory"] or "none (computed in memory)"

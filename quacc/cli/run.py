@@ -112,8 +112,9 @@ def run(
 
     from rich.console import Console
 
-    from quacc.cli.results import has_figure, print_outcome, print_result
+    from quacc.cli.results import print_outcome, print_result
     from quacc.locations import redact
+    from quacc.recipes.report import has_figure
 
     console = Console()
     database = redact(get_settings().database)

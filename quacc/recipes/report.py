@@ -17,6 +17,8 @@ from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from quacc.errors import InputError
 
 STYLE: Any = {
@@ -100,6 +102,14 @@ def summary(result: Mapping[str, Any]) -> str:
     return f"{result['formula']}: {text}"
 
 
+def title(result: Mapping[str, Any]) -> str:
+    """Return one line about any result: its summary, or which recipe of what it is."""
+    try:
+        return summary(result)
+    except InputError:
+        return f"{result['formula']}: {result['name']}"
+
+
 def table(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return rows, with units in the names of the columns."""
     rows: list[dict[str, Any]] = workflow_of(result).tabulate(result)
@@ -109,10 +119,12 @@ def table(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def plot(result: Mapping[str, Any], file: str | os.PathLike[str] | None = None) -> Any:
     """Return a figure of matplotlib; write it to a file, if one is named.
 
+    Of a relaxation, a path or dynamics: energies, forces or temperatures over its steps.
+
     Parameters
     ----------
     result
-        Of a workflow.
+        Of a workflow, or of a job that has a figure.
     file
         Ends in .pdf, .svg or .png.
 
@@ -124,16 +136,55 @@ def plot(result: Mapping[str, Any], file: str | os.PathLike[str] | None = None) 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    module = workflow_of(result)
+    draw = _history if "history" in result else workflow_of(result).draw
     with rc_context(STYLE):
         figure = Figure(figsize=(4.2, 3.2), layout="constrained")
-        module.draw(result, figure)
+        draw(result, figure)
         if file is not None:
             try:
                 figure.savefig(file)
             except (OSError, ValueError) as error:
                 raise InputError(f"Cannot write {os.fspath(file)!r}: {error}") from error
     return figure
+
+
+def has_figure(result: Mapping[str, Any]) -> bool:
+    """Return whether a result has a figure; a history of one step has none."""
+    if "history" in result:
+        return len(next(iter(result["history"].values()), ())) > 1
+    name = str(result.get("name", "")).rpartition(".")[2]
+    return name == "converge" or name in JOBS or name in workflows()
+
+
+def _history(result: Mapping[str, Any], figure: Any) -> None:
+    """Draw how a job went on: what it lowers, and below it the largest force, or temperature."""
+    history = {name: np.asarray(values, dtype=float) for name, values in result["history"].items()}
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    time = history.get("time")
+    steps = np.arange(len(next(iter(history.values())))) if time is None else time
+    marker = "o-" if len(steps) <= _MARKED else "-"
+    name = "barrier" if "barrier" in history else "energy"
+    values = history[name]
+    per = "eV"
+    if name == "energy" and time is None:  # what is left to gain
+        values, per = values - values[-1], "eV, last is 0"
+    upper.plot(steps, values, marker, markersize=3)
+    upper.set(ylabel=f"{name} ({per})", title=f"{result['formula']}: {result['name']}")
+    if "fmax" in history:
+        lower.semilogy(steps, np.maximum(history["fmax"], 1e-12), marker, markersize=3)
+        if "fmax" in result:
+            lower.axhline(result["fmax"], color="grey", linestyle=":")
+        lower.set_ylabel("largest force (eV/Å)")
+    elif "temperature" in history:
+        lower.plot(steps, history["temperature"], marker, markersize=3)
+        lower.set_ylabel("temperature (K)")
+    lower.set_xlabel("step" if time is None else "time (fs)")
+    if time is None:
+        lower.xaxis.get_major_locator().set_params(integer=True)
+
+
+_MARKED = 60
+"""With more steps than this, points would be a thick line."""
 
 
 def citations(result: Mapping[str, Any]) -> str:

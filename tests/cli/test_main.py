@@ -34,8 +34,9 @@ def test_calculators():
     assert " yes " in lines["emt"]
     assert "Ag Al Au" in lines["emt"]
     assert " all " in lines["lj"]
-    assert "no: The program '/no/mopac' is not found." in lines["mopac"]
-    assert "commands.mopac" in lines["mopac"]
+    assert lines["mopac"].split()[1] == "no"
+    assert "mopac: The program '/no/mopac' is not found." in lines["mopac:"]
+    assert "commands.mopac" in lines["mopac:"]
 
 
 def test_run_on_a_server_of_its_own():

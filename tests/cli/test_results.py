@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,15 @@ def test_moments() -> None:
     for wrong in ("yesterday", "7x", "31.1.2026"):
         with pytest.raises(InputError, match="is not a time"):
             parse_moment(wrong)
+
+
+def test_for_scripts(run: Any, store: Store, jobs: list[dict[str, Any]]) -> None:
+    rows = json.loads(run("ls", "--json", "--recipe", "emt.static_job"))
+    assert {row["key"] for row in rows} == {jobs[0]["key"], jobs[1]["key"]}
+    energies = {row["key"]: row["energy"] for row in rows}
+    assert energies[jobs[1]["key"]] == jobs[1]["results"]["energy"]
+    assert len(json.loads(run("ls", "--json", "--limit", "1"))) == 1
+    assert json.loads(run("ls", "--json", "--formula", "Xe")) == []
+    again = decode(run("show", "--json", jobs[2]["key"][:8]), always_array=False)
+    assert np.array_equal(again["results"]["forces"], jobs[2]["results"]["forces"])
+    assert again["atoms"].constraints[0].index.tolist() == [0, 1]

@@ -38,10 +38,23 @@ def workflow(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Return a workflow whose jobs may be given by name.
 
     A parameter holds a job if its name ends with "job", or its default is a job or the name of
-    one. A name such as "lj.relax_job" is a calculator's; one such as "relax_job" is that of the
-    workflow's ``calculator``.
+    one; the signature shows a job of quacc's by its name. A name such as "lj.relax_job" is a
+    calculator's; one such as "relax_job" is that of the workflow's ``calculator``.
     """
-    return _workflow(function, inspect.signature(function), function.__module__)
+    signature = inspect.signature(function)
+    parameters = [
+        one if (name := _name_of(one.default)) is None else one.replace(default=name)
+        for one in signature.parameters.values()
+    ]
+    return _workflow(function, signature.replace(parameters=parameters), function.__module__)
+
+
+def _name_of(default: Any) -> str | None:
+    """Return the name of a job of quacc's, whose own representation is an address."""
+    plan = plan_of(default) if isinstance(default, FunctionType) else None
+    if plan is None or plan.code.name not in code_names() or plan.name not in _JOBS:
+        return None
+    return plan.recipe if getattr(_core(plan.code.name), plan.name, None) is default else None
 
 
 def with_calculator(function: Callable[_P, _R], calculator: str) -> Callable[_P, _R]:
@@ -190,7 +203,7 @@ def job_parameters(function: Callable[..., Any]) -> list[str]:
         one.name
         for one in inspect.signature(function).parameters.values()
         if one.name.endswith("job")
-        or (isinstance(one.default, str) and one.default in _JOBS)
+        or (isinstance(one.default, str) and one.default.rpartition(".")[2] in _JOBS)
         or (callable(one.default) and one.default is not one.empty)
     ]
 
