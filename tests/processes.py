@@ -1,5 +1,11 @@
 """Looking at processes, which may end at any moment."""
 
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -36,3 +42,20 @@ def look_at(processes: Iterable[int | psutil.Process], look: Callable[..., Any])
             process = psutil.Process(one) if isinstance(one, int) else one
             found[process.pid] = look(process)
     return found
+
+
+def stop(child: subprocess.Popen) -> None:
+    """Stop a child of this process; returns when it has stopped.
+
+    Until then it may yet take what comes through a pipe.
+    """
+    child.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+
+
+def end_when_asked(child: subprocess.Popen, pipe: int, by: signal.Signals) -> None:
+    """End a stopped child as soon as something waits for it in the pipe."""
+    while fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4):
+        time.sleep(0.01)
+    child.send_signal(by)
+    child.send_signal(signal.SIGCONT)

@@ -1,12 +1,10 @@
 """Calculators that live in a Python of their own."""
 
-import fcntl
 import io
 import os
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +30,7 @@ from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.espresso.core import static_job as espresso_job
 from quacc.recipes.tblite.core import static_job as tblite_job
 from quacc.settings import change_settings, environment_of, settings_file
-from tests.processes import below, look_at
+from tests.processes import below, end_when_asked, look_at, stop
 
 PACKAGES = {"ase", "numpy", "scipy", "tblite", "cffi", "_cffi_backend"}
 
@@ -143,24 +141,17 @@ def test_of_this_python_s_packages_it_sees_quacc_alone():
 
 def test_a_crash_is_told_and_the_next_calculation_is_fine(elsewhere):
     energy = static_job(copper())["results"]["energy"]
-    process("emt", elsewhere).send_signal(signal.SIGSTOP)
+    stop(process("emt", elsewhere))
     with change_settings(environments_timeout=0.2), pytest.raises(CalculationError) as caught:
         static_job(copper())
     assert "emt.static_job of Cu4" in str(caught.value)
     assert "no answer within 0.2 s" in str(caught.value)
     crashing = process("emt", elsewhere)
     calculation = static_job.plan(copper()).check()
-    crashing.send_signal(signal.SIGSTOP)
-
-    def crash_when_asked():
-        pipe = isolated.process_of(elsewhere, "emt")._to
-        while fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4):
-            time.sleep(0.01)
-        os.kill(crashing.pid, signal.SIGSEGV)
-        os.kill(crashing.pid, signal.SIGCONT)
-
+    stop(crashing)
+    pipe = isolated.process_of(elsewhere, "emt")._to
     with ThreadPoolExecutor(1) as pool:
-        crash = pool.submit(crash_when_asked)
+        crash = pool.submit(end_when_asked, crashing, pipe, signal.SIGSEGV)
         with pytest.raises(CalculationError, match=r"(?s)Cu4.*SIGSEGV.*a library that prints"):
             calculation.compute()
         crash.result()
@@ -170,7 +161,7 @@ def test_a_crash_is_told_and_the_next_calculation_is_fine(elsewhere):
 def test_an_interrupted_question_leaves_no_answer_for_the_next(elsewhere):
     gold, copper_energy = bulk("Au"), static_job(copper())["results"]["energy"]
     expected = static_job(gold)["results"]["energy"]
-    process("emt", elsewhere).send_signal(signal.SIGSTOP)
+    stop(process("emt", elsewhere))
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -192,7 +183,7 @@ def test_the_end_of_one_calculation_is_not_that_of_others(elsewhere):
     """Those of other threads, which wait for the same process."""
     first = static_job(copper())["results"]["energy"]
     calculations = [static_job.plan(copper()).check() for _ in range(3)]
-    process("emt", elsewhere).send_signal(signal.SIGSTOP)
+    stop(process("emt", elsewhere))
     started = threading.Event()
 
     def compute(number):

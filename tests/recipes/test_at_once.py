@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from quacc.recipes.sevenn import core as sevenn
 from quacc.recipes.workflows import elastic_flow as elastic
 from tests.at_once import together, values
 from tests.potentials import POTENTIALS
-from tests.processes import below, look_at, workers
+from tests.processes import below, end_when_asked, look_at, stop, workers
 
 pytestmark = pytest.mark.ml
 
@@ -118,17 +119,12 @@ def test_a_crash_of_the_model_s_process_ends_none_of_them():
     """All are computed again, one by one, in a new process."""
     items = [bulk("Cu", a=3.5 + 0.02 * number) for number in range(4)]
     energies = [chgnet.static_job(atoms)["results"]["energy"] for atoms in items]
-    process = process_of(POTENTIALS, "chgnet")._process
-    process.send_signal(signal.SIGSTOP)
-
-    def crash():
-        time.sleep(1.0)  # until it has been asked
-        os.kill(process.pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=crash)
-    thread.start()
-    found = values(together(chgnet.static_job, items, 4))
-    thread.join()
+    there = process_of(POTENTIALS, "chgnet")
+    stop(there._process)
+    with ThreadPoolExecutor(1) as pool:
+        crash = pool.submit(end_when_asked, there._process, there._to, signal.SIGKILL)
+        found = values(together(chgnet.static_job, items, 4))
+        crash.result()
     assert [one["results"]["energy"] for one in found] == pytest.approx(energies, rel=1e-5)
     assert all("could not compute 4 structures at once" in str(one["warnings"]) for one in found)
 
