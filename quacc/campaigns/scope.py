@@ -98,7 +98,7 @@ class Scope:
         arguments = dict(filled(step.parameters, look_up))
         if step.each and step.structure and step.structure not in arguments:
             arguments[step.structure] = item.given
-        for name in step.structures:
+        for name in arguments.keys() & {*step.structures, "models_file", "tasks_file"}:
             arguments[name] = _beside(arguments[name], self.campaign.file.parent)
         return arguments
 
@@ -192,7 +192,7 @@ def _structures(path: Path, text: str) -> list[Item]:
 
 
 def _beside(value: Any, folder: Path) -> Any:
-    """Return a structure with the paths of files relative to a folder."""
+    """Return structures with the paths of files relative to a folder."""
     if isinstance(value, list):
         return [_beside(one, folder) for one in value]
     if isinstance(value, str) and value.strip() and not _is_name(value):

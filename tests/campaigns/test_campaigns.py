@@ -13,7 +13,7 @@ from quacc.campaigns.check import load
 from quacc.campaigns.run import run
 from quacc.cli.main import app
 from quacc.errors import InputError
-from quacc.recipes.emt.core import relax_job
+from quacc.recipes.emt.core import relax_job, static_job
 from quacc.recipes.workflows import eos_flow, hull_flow
 from quacc.store import Store
 
@@ -289,15 +289,15 @@ steps:
     with:
       structures: ${relax.atoms}
       static_job: null
-  stiffest:
-    run: relax
-    with: {atoms: "${hull.atoms}"}
+  other:
+    run: static
+    with: {atoms: "${relax.1.atoms}"}
 """
 
 
 def test_the_numbers_are_those_of_direct_calls(monkeypatch):
     checked = load(campaign(SMALL))
-    assert checked.counts == {"relax": 2, "eos": 2, "hull": 1, "stiffest": 1}
+    assert checked.counts == {"relax": 2, "eos": 2, "hull": 1, "other": 1}
     outcome = run(checked)
     assert not outcome.failed
     relaxed = [relax_job(one, relax_cell=True, fmax=0.01) for one in ("Cu", "Al")]
@@ -306,6 +306,7 @@ def test_the_numbers_are_those_of_direct_calls(monkeypatch):
         "eos": [eos_flow(one, calculator="emt", points=5) for one in relaxed],
         "hull": [hull_flow([one["atoms"] for one in relaxed], calculator="emt", static_job=None)],
     }
+    direct["other"] = [static_job(relaxed[1]["atoms"])]
     for name, results in direct.items():
         items = outcome.items(checked.campaign.step(name))
         assert [one.key for one in items] == [one["key"] for one in results]
@@ -440,7 +441,7 @@ def test_check_and_show():
         "relax: relax with emt, 2 items",
         "   eos: eos with emt, 2 items  ← relax",
         "   hull: hull with emt  ← relax",
-        "      stiffest: relax with emt  ← hull",
+        "   other: static with emt  ← relax",
     ]
     drawn = CliRunner().invoke(app, ["campaign", "show", "--mermaid", str(file)])
     assert drawn.stdout.startswith("flowchart TD\n")

@@ -158,3 +158,5 @@ def test_with_prefect_the_numbers_are_the_same(prefect_server, monkeypatch):
         for one, other in zip(tracked.items(step), local.items(step), strict=True):
             assert one.key == other.key
             assert one.summary == other.summary
+    again = run(checked)
+    assert [row["known before"] for row in again.rows()] == [10, 1, 1, 1]
