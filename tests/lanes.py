@@ -95,6 +95,7 @@ LONG = (
     "tests/prefect/test_two_flows.py",
     "tests/prefect/test_versions.py",
     "tests/sites/test_doctor.py",
+    "tests/recipes/test_notebooks.py",
     "tests/recipes/test_screening.py",
     "tests/store/test_safety.py",
     "tests/store/test_scale.py",
