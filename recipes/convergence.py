@@ -1,0 +1,69 @@
+"""Converge cutoff and k-points until a property stays as it is.
+
+    python recipes/convergence.py                          lattice and bulk modulus of Al, with pw.x
+    python recipes/convergence.py my.cif --cutoffs 40 --cutoffs 60 --cutoffs 80 --tolerance 0.5
+
+Needs: a crystal, and pw.x with its pseudopotentials (see the setting pseudopotentials.espresso).
+First the cutoff is raised at the coarsest k-points, then the k-points at the best cutoff.
+"""
+
+from typing import Any
+
+from prefect import flow
+
+from quacc.cli.script import calculator as calculator_of
+from quacc.cli.script import script
+from quacc.prefect.show.artifacts import show_table
+from quacc.prefect.workflows import eos_flow
+from quacc.recipes.workflows import converge
+
+CUTOFFS, SPACINGS = [12.0, 16.0, 24.0], [0.4, 0.3, 0.2]
+ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF occupations=smearing degauss=0.02"
+
+
+@flow
+def convergence(
+    crystal: str = "Al",
+    cutoffs: list[float] = CUTOFFS,
+    spacings: list[float] = SPACINGS,
+    calculator: str = ALUMINIUM,
+    tolerance: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Return the bulk modulus (GPa) at each setting, and whether it is within the tolerance.
+
+    Parameters
+    ----------
+    crystal
+        A file such as CIF or POSCAR, or an element.
+    cutoffs
+        Of the wave functions (Ry), the best last.
+    spacings
+        Of the k-points (1/Å), the best last.
+    calculator
+        Its name, and its keywords.
+    tolerance
+        Of the bulk modulus (GPa).
+    """
+    rows = []
+    fixed: dict[str, Any] = {"kspacing": spacings[0]}
+    for keyword, values in (("ecutwfc", cutoffs), ("kspacing", spacings)):
+        others = {name: value for name, value in fixed.items() if name != keyword}
+        result = converge(
+            eos_flow,
+            f"static_kwargs.{keyword}",
+            values,
+            crystal,
+            of="bulk_modulus",
+            tolerance=tolerance,
+            relax_job=None,
+            calculator=calculator_of(calculator),
+            static_kwargs=others,
+        )
+        fixed[keyword] = values[-1]
+        rows += result["rows"]
+    show_table(rows, key="convergence", description=f"Convergence of {crystal}")
+    return rows
+
+
+if __name__ == "__main__":
+    script(convergence)
