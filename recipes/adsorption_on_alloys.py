@@ -20,9 +20,10 @@ from quacc.cli.script import calculator as calculator_of
 from quacc.cli.script import script
 from quacc.prefect import fan_out
 from quacc.prefect.show.artifacts import show_table
-from quacc.prefect.workflows import batch_flow
+from quacc.recipes.tools.workflow import workflow_of_job
 from quacc.recipes.workflows import adsorption_flow
 
+relax_flow = workflow_of_job("relax")
 METALS, PARTNERS = ["Cu"], ["Pd", "Au"]
 
 
@@ -52,11 +53,9 @@ def adsorption_on_alloys(
     named = calculator_of(calculator)
     crystals = {metal: l12(metal, metal) for metal in metals}
     crystals |= {f"{m}3{x}": l12(m, x) for m in metals for x in partners if x != m}
-    relaxed = batch_flow(
-        [*crystals.values()], job="relax_job", calculator=named, job_kwargs={"relax_cell": True}
-    )
     slabs = []
-    for crystal in relaxed["results"]:
+    relaxed = fan_out(relax_flow, crystals.values(), calculator=named, relax_cell=True).results()
+    for crystal in relaxed:
         cut = make_slabs(crystal, min_thickness=6.0, min_vacuum=12.0, min_lateral=5.0)
         slabs.append(next(one.atoms for one in cut if one.miller == (1, 1, 1)))
     results = fan_out(

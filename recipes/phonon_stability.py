@@ -46,7 +46,7 @@ def phonon_stability(
     rows = [
         {
             "crystal": name,
-            "lowest (THz)": result["lowest_frequency"],
+            "lowest (THz)": round(result["lowest_frequency"], 3) + 0.0,
             "stable": result["stable"],
             "key": result["key"][:10],
         }

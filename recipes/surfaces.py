@@ -1,7 +1,7 @@
 """Surface energies of crystals, such as one's own CIF file.
 
     python recipes/surfaces.py                             three metals, with EMT
-    python recipes/surfaces.py my.cif --calculator "espresso kspacing=0.2" --max-index 2
+    python recipes/surfaces.py my.cif --calculator "espresso kspacing=0.03" --max-index 2
     python recipes/surfaces.py --site NAME                 workers as batch jobs, from a login node
     sbatch slurm/flow.sh recipes/surfaces.py               on the nodes of one Slurm job
 
