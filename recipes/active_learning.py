@@ -31,10 +31,10 @@ static_flow = workflow_of_job("static")
 def active_learning(
     metal: str = "Cu",
     teacher: str = "emt",
-    rounds: int = 3,
-    first: int = 8,
-    candidates: int = 24,
-    each: int = 4,
+    rounds: int = 4,
+    first: int = 16,
+    candidates: int = 48,
+    each: int = 8,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return a row a round: what is known, how far the two disagree, and the error of the forces.

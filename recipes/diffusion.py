@@ -31,7 +31,7 @@ def diffusion(
     temperatures: list[float] = TEMPERATURES,
     calculator: str = "lj epsilon=0.01034 sigma=3.4",
     timestep: float = 8.0,
-    steps: int = 4000,
+    steps: int = 1500,
 ) -> list[dict[str, Any]]:
     """Return the diffusion of each element (cm²/s) at each temperature.
 

@@ -40,8 +40,9 @@ if (location.protocol === "file:") {
     }
     postMessage(data) {
       if (!this.ready) return this.queue.push(data);
-      const event = new MessageEvent("message", { data });
-      this.frame.contentWindow.dispatchEvent(event);
+      const inner = this.frame.contentWindow;
+      const event = new inner.MessageEvent("message", { data: structuredClone(data) });
+      inner.dispatchEvent(event);
     }
     terminate() {
       this.frame.remove();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -79,6 +80,8 @@ def _command(flow: Flow[..., Any]) -> Callable[..., None]:
 def calculator(text: str) -> dict[str, Any]:
     """Return a calculator with its keywords, of a text such as "espresso ecutwfc=40".
 
+    It is split as by a shell: a value with blanks is in quotes.
+
     Raises
     ------
     ParameterError
@@ -86,7 +89,7 @@ def calculator(text: str) -> dict[str, Any]:
     InputError
         What follows the name is not KEYWORD=VALUE, whose values are YAML.
     """
-    name, *keywords = text.split() or [""]
+    name, *keywords = shlex.split(text) or [""]
     if not name:
         raise ParameterError("The calculator has no name. Take one of `quacc calculators`.")
     return {"name": name, **nested(pairs(keywords, f"The calculator {name}"))}
