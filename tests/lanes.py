@@ -92,6 +92,7 @@ LONG = (
     "tests/prefect/test_two_flows.py",
     "tests/prefect/test_versions.py",
     "tests/sites/test_doctor.py",
+    "tests/recipes/test_cookbook.py",
     "tests/recipes/test_screening.py",
     "tests/store/test_safety.py",
     "tests/store/test_scale.py",
@@ -119,6 +120,7 @@ LONG = (
     "docs/benchmarking.md",
     "docs/calculators.md",
     "docs/properties.md",
+    "docs/start.md",
     "docs/surfaces.md",
 )
 """Files whose tests have the marker ``long``, and a command of their own."""

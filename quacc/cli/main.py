@@ -79,7 +79,8 @@ def main(program: Callable[[], object] = app) -> None:
         program()
     except JobsFailedError as error:
         typer.echo(f"quacc: {error.message}.", err=True)
-        problems = [note for note in error.__notes__ if "could not be stored" in note]
+        notes = getattr(error, "__notes__", [])
+        problems = [note for note in notes if "could not be stored" in note]
         if error.results and not problems:
             problems = ["All other results are kept; see `quacc results ls`."]
         typer.echo("\n".join(problems), err=True)
