@@ -62,7 +62,7 @@ def active_learning(
     rows = []
     for number in range(rounds):
         potentials = [
-            train_job(data, seed=half, validation=0.25, test=0.1, twojmax=4)["calculator"]
+            train_job(data, seed=half, validation=0.25, twojmax=4, alpha=1e-8)["calculator"]
             for half in range(2)
         ]
         pool = cells(metal, candidates, rng)

@@ -4,7 +4,7 @@
     python recipes/convergence.py my.cif --cutoffs 40 --cutoffs 60 --cutoffs 80 --tolerance 0.5
 
 Needs: a crystal, and pw.x with its pseudopotentials (see the setting pseudopotentials.espresso).
-First the cutoff is raised at the coarsest k-points, then the k-points at the best cutoff.
+First the cutoff is raised with the coarsest k-points, then their number at the best cutoff.
 """
 
 from typing import Any
@@ -17,20 +17,20 @@ from quacc.prefect.show.artifacts import show_table
 from quacc.prefect.workflows import eos_flow
 from quacc.recipes.workflows import converge
 
-CUTOFFS, SPACINGS = [12.0, 16.0, 24.0], [0.08, 0.06, 0.04]
+CUTOFFS, MESHES = [12.0, 16.0, 24.0], ["6 6 6", "9 9 9", "12 12 12"]
 MODULUS, OFF = "bulk modulus (GPa)", "off the last (GPa)"
-ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF"
+ALUMINIUM = "espresso pseudopotentials.Al=Al.pz-vbc.UPF input_data.degauss=0.05"
 
 
 @flow
 def convergence(
     crystal: str = "Al",
     cutoffs: list[float] = CUTOFFS,
-    spacings: list[float] = SPACINGS,
+    meshes: list[str] = MESHES,
     calculator: str = ALUMINIUM,
-    tolerance: float = 1.0,
+    tolerance: float = 2.0,
 ) -> list[dict[str, Any]]:
-    """Return the bulk modulus (GPa) at each setting, and the first value that is enough.
+    """Return the bulk modulus (GPa) at each setting, and the first setting that is enough.
 
     Parameters
     ----------
@@ -38,16 +38,17 @@ def convergence(
         A file such as CIF or POSCAR, or an element.
     cutoffs
         Of the wave functions (Ry), the best last.
-    spacings
-        Of the k-points (1/Å without 2π), the best last.
+    meshes
+        Of k-points, the finest last; the same at all volumes.
     calculator
         Its name, and its keywords.
     tolerance
         Of the bulk modulus (GPa).
     """
     rows = []
-    fixed: dict[str, Any] = {"kspacing": spacings[0]}
-    for keyword, values in (("ecutwfc", cutoffs), ("kspacing", spacings)):
+    kpts = [[int(number) for number in mesh.split()] for mesh in meshes]
+    fixed: dict[str, Any] = {"kpts": kpts[0]}
+    for keyword, values in (("ecutwfc", cutoffs), ("kpts", kpts)):
         others = {name: value for name, value in fixed.items() if name != keyword}
         result = converge(
             eos_flow,
@@ -63,10 +64,10 @@ def convergence(
         fixed[keyword] = values[-1]
         best = result["properties"][-1]["bulk_modulus"]
         rows += [
-            {keyword: value, MODULUS: found["bulk_modulus"], OFF: found["bulk_modulus"] - best}
+            {keyword: str(value), MODULUS: found["bulk_modulus"], OFF: found["bulk_modulus"] - best}
             for value, found in zip(values, result["properties"], strict=True)
         ]
-        rows[-len(values)]["enough"] = result["enough"]
+        rows[-1]["enough"] = str(result["enough"])
     show_table(rows, key="convergence", description=f"Convergence of {crystal}")
     return rows
 

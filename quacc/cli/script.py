@@ -85,11 +85,14 @@ def calculator(text: str) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        The text is empty.
+        The text is empty, or a quotation in it does not end.
     InputError
         What follows the name is not KEYWORD=VALUE, whose values are YAML.
     """
-    name, *keywords = shlex.split(text) or [""]
+    try:
+        name, *keywords = shlex.split(text) or [""]
+    except ValueError as error:
+        raise ParameterError(f"The calculator {text!r} cannot be read: {error}.") from None
     if not name:
         raise ParameterError("The calculator has no name. Take one of `quacc calculators`.")
     return {"name": name, **nested(pairs(keywords, f"The calculator {name}"))}
