@@ -38,7 +38,8 @@ PYTHON = {
 
 def workflow_pages() -> Iterator[str]:
     yield "# Workflows\n"
-    yield "`quacc run NAME STRUCTURE --calculator CODE`; figures are in [Properties](../properties.md)."
+    yield "`quacc run NAME STRUCTURE --calculator CODE`."
+    yield "Figures are in [Properties](../properties.md)."
     for name, module in sorted(workflows().items()):
         flow = getattr(module, name)
         short = name.removesuffix("_flow")
@@ -50,8 +51,9 @@ def workflow_pages() -> Iterator[str]:
 
 def job_pages() -> Iterator[str]:
     yield "# Jobs\n"
-    yield "Of every calculator, such as `quacc.recipes.emt.core.relax_job`; its own keywords come last"
-    yield "(see [Calculators](calculators.md)). `code` is what a code of one's own is given as."
+    yield "Of every calculator, such as `quacc.recipes.emt.core.relax_job`."
+    yield "Its own keywords come last (see [Calculators](calculators.md))."
+    yield "`code` is what a code of one's own is given as."
     for name in ("static", "relax", "md", "freq", "neb", "ts", "bands", "dos", "dfpt"):
         plan = plan_of_job(name)
         yield f"\n## {name}_job\n"

@@ -1,7 +1,7 @@
 """Diffusion against temperature, with error bars.
 
     python recipes/diffusion.py                            liquid argon, with Lennard-Jones
-    python recipes/diffusion.py liquid.extxyz --temperatures 900 --temperatures 1200 --calculator chgnet
+    python recipes/diffusion.py liquid.extxyz --temperatures 900 --calculator chgnet
 
 Needs: a liquid, or a solid in which something moves, in a periodic cell of its density, and a
 calculator with forces. The default is a test of the method: argon of 1.374 g/cm³ at 94.4 K has

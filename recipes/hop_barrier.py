@@ -28,7 +28,7 @@ RATE = "hops at 300 K (1/s)"
 def hop_barrier(
     metals: list[str] = METALS, adatom: str = "Au", calculator: str = "emt", images: int = 5
 ) -> list[dict[str, Any]]:
-    """Return the barrier (eV) of the hop from hollow to hollow, and its rate with 10¹² tries a second.
+    """Return the barrier (eV) of the hop from hollow to hollow, and its rate (10¹² tries a second).
 
     Parameters
     ----------

@@ -120,6 +120,7 @@ LONG = (
     "docs/benchmarking.md",
     "docs/calculators.md",
     "docs/properties.md",
+    "docs/start.md",
     "docs/surfaces.md",
 )
 """Files whose tests have the marker ``long``, and a command of their own."""

@@ -63,15 +63,15 @@ def _command(flow: Flow[..., Any]) -> Callable[..., None]:
 
     hints = get_type_hints(flow.fn)
     meanings = explained(inspect.getdoc(flow.fn) or "")
-    parameters = []
+    parameters: list[inspect.Parameter] = []
     for one in inspect.signature(flow.fn).parameters.values():
         kind = typer.Option if parameters else typer.Argument
         meaning = kind(help=meanings.get(one.name), show_default=one.default is not one.empty)
         parameters.append(one.replace(annotation=Annotated[hints[one.name], meaning]))
     for name, (hint, default, help_text) in _WHERE.items():
-        hint = Annotated[hint, typer.Option(help=help_text)]
+        kept: Any = Annotated[hint, typer.Option(help=help_text)]
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters.append(inspect.Parameter(name, keyword, default=default, annotation=hint))
+        parameters.append(inspect.Parameter(name, keyword, default=default, annotation=kept))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
