@@ -86,7 +86,7 @@ def test_a_program_in_a_process_of_its_own(prefect_server):
     assert 130 < float(re.search(r"mine\.cif.*", done.stdout)[0].split()[4]) < 138
     wrong = call("mine.cif", "--calculator", "emt color=red")
     assert wrong.returncode == 1
-    assert "Unknown keyword 'color'" in wrong.stderr.splitlines()[-1]
+    assert re.search(r"^quacc: Unknown keyword 'color'\.", wrong.stderr, re.MULTILINE)
 
 
 def test_a_calculators_text():
@@ -192,11 +192,13 @@ def barrier():
 
 
 def test_diffusion(prefect_server):
-    [row] = flow_of("diffusion")(temperatures=[130.0], steps=600)
-    # Near the full run's 3.4e-5, within its error bars and those of the short one.
-    assert row["diffusion (cm²/s)"] == pytest.approx(
-        3.4e-5, abs=4 * max(row["standard error (cm²/s)"], 1.6e-6)
-    )
+    """Rahman's argon, less what a cell of this size takes (Yeh and Hummer; η of 0.25 mPa s)."""
+    [row] = flow_of("diffusion")(temperatures=[94.4])
+    length = 17.4e-10  # m
+    finite = 2.837 * 1.380649e-23 * 94.4 / (6 * np.pi * 2.5e-4 * length) * 1e4  # cm²/s
+    error = row["standard error (cm²/s)"]
+    assert row["diffusion (cm²/s)"] == pytest.approx(2.43e-5 - finite, abs=3 * error)
+    assert error < 2e-6
     argon = load("diffusion").argon()
     grams = 39.948 / 6.02214e23 * len(argon)
     assert grams / (argon.get_volume() * 1e-24) == pytest.approx(1.374, rel=1e-4)
@@ -211,9 +213,13 @@ def test_dft_after_a_cheap_potential(prefect_server):
 
 @pytest.mark.espresso
 def test_convergence(prefect_server):
-    rows = flow_of("convergence")(cutoffs=[8.0, 12.0], meshes=["4 4 4", "6 6 6"], tolerance=100.0)
-    assert [row.get("ecutwfc", row.get("kpts")) for row in rows][:3] == ["8.0", "12.0", "[4, 4, 4]"]
-    assert rows[1]["enough"] == "8.0"
+    rows = flow_of("convergence")(cutoffs=[12.0, 16.0], meshes=["6 6 6", "9 9 9"], tolerance=10.0)
+    assert [row.get("ecutwfc", row.get("kpts")) for row in rows][:3] == [
+        "12.0",
+        "16.0",
+        "[6, 6, 6]",
+    ]
+    assert rows[1]["enough"] == "12.0"
     # Of aluminium 76 GPa are measured.
     assert rows[-1]["bulk modulus (GPa)"] == pytest.approx(80, abs=25)
 
