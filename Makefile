@@ -21,7 +21,7 @@ test: checked
 	$(BIN)/pytest --numprocesses 4 --dist loadfile -m "not long"
 
 # Real codes, statistics, and what happens when nodes, servers and flows end.
-test-long: checked
+test-long: checked docs
 	$(BIN)/pytest --numprocesses 4 --dist loadfile -m long
 
 # For the daily round: the tests that are quick, and those in TESTS.
@@ -65,7 +65,8 @@ ml mace upet matgl orb: %: .envs/%/.installed
 	touch $@
 
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --strict --clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

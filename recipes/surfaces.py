@@ -1,51 +1,58 @@
-"""Surface energies of metals; copy this file and edit it.
+"""Surface energies of crystals, such as one's own CIF file.
 
-    python recipes/surfaces.py                         on the cores of this machine
-    python recipes/surfaces.py --site NAME             workers as batch jobs, from a login node
-    sbatch slurm/flow.sh recipes/surfaces.py           on the nodes of one Slurm job
+    python recipes/surfaces.py                             three metals, with EMT
+    python recipes/surfaces.py my.cif --calculator "espresso kspacing=0.03" --max-index 2
+    python recipes/surfaces.py --site NAME                 workers as batch jobs, from a login node
+    sbatch slurm/flow.sh recipes/surfaces.py               on the nodes of one Slurm job
 
-Interrupted or started twice, it goes on: what is finished is taken from the results database.
+Needs: crystals (files, or elements by name), and a calculator with forces. Copy this file and edit
+it. Interrupted or started twice, it goes on: what is finished is taken from the results database.
 """
 
-from __future__ import annotations
-
-import argparse
 from typing import Any
 
 from prefect import flow
 
-from quacc.prefect.lifecycle.server import prefect_api
-from quacc.recipes.emt.prefect.slabs import bulk_to_slabs_flow
-from quacc.util.wflows import make_runner
+from quacc.cli.script import calculator as calculator_of
+from quacc.cli.script import script
+from quacc.prefect import fan_out
+from quacc.prefect.show.artifacts import show_table
+from quacc.recipes.workflows import bulk_to_slabs_flow
+
+METALS = ["Al", "Cu", "Ni"]
 
 
 @flow
-def surfaces(metals: list[str], max_index: int = 1) -> dict[str, Any]:
-    """Compute the surface energies of metals, all slabs of one at the same time."""
-    return {metal: bulk_to_slabs_flow(metal, max_index=max_index) for metal in metals}
+def surfaces(
+    crystals: list[str] = METALS, calculator: str = "emt", max_index: int = 1
+) -> list[dict[str, Any]]:
+    """Return surface energies, and parts of the Wulff shape.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("metals", nargs="*", default=["Al", "Cu", "Ni"])
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--site", help="profile of the machine, such as perlmutter")
-    where.add_argument(
-        "--inside-allocation", action="store_true", help="on the nodes of this Slurm job"
-    )
-    parser.add_argument("--max-index", type=int, default=1)
-    given = parser.parse_args()
-
-    runner = make_runner(site=given.site, inside_allocation=given.inside_allocation)
-    with prefect_api():
-        results = surfaces.with_options(task_runner=runner)(given.metals, given.max_index)
-    for metal, result in results.items():
-        for surface in result["surfaces"]:
-            miller = "".join(map(str, surface["miller"]))
-            print(f"{metal:3} {miller:6} {surface['surface_energy']:.3f} J/m²")
+    Parameters
+    ----------
+    crystals
+        Files such as CIF or POSCAR, or elements.
+    calculator
+        Its name, and its keywords.
+    max_index
+        Largest Miller index.
+    """
+    results = fan_out(
+        bulk_to_slabs_flow, crystals, calculator=calculator_of(calculator), max_index=max_index
+    ).results()
+    rows = [
+        {
+            "crystal": crystal,
+            "surface": "".join(map(str, surface["miller"])),
+            "termination": surface["termination"],
+            "energy (J/m²)": surface["surface_energy"],
+        }
+        for crystal, result in zip(crystals, results, strict=True)
+        for surface in result["surfaces"]
+    ]
+    show_table(rows, key="surfaces", description="Surface energies")
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    script(surfaces)

@@ -95,6 +95,7 @@ LONG = (
     "tests/prefect/test_two_flows.py",
     "tests/prefect/test_versions.py",
     "tests/sites/test_doctor.py",
+    "tests/recipes/test_cookbook.py",
     "tests/recipes/test_notebooks.py",
     "tests/recipes/test_screening.py",
     "tests/store/test_safety.py",
@@ -124,6 +125,7 @@ LONG = (
     "docs/calculators.md",
     "docs/campaigns.md",
     "docs/properties.md",
+    "docs/start.md",
     "docs/surfaces.md",
 )
 """Files whose tests have the marker ``long``, and a command of their own."""

@@ -557,3 +557,8 @@ def test_dask_worker_from_before(tmp_path):
         assert pid == same != os.getpid()
         again = client.submit(get_settings, pure=False).result()
         assert again.results_dir == tmp_path / "quacc_results"
+
+
+def test_the_documentation_has_every_setting():
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    assert all(f"| `{name}` |" in page for name in Settings.model_fields)

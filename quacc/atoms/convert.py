@@ -27,6 +27,9 @@ _SIMPLE = {"fcc", "bcc", "hcp", "diamond", "sc", "bct", "rhombohedral"}
 def as_atoms(structure: StructureLike) -> Atoms:
     """Return a checked copy of a structure, without a calculator.
 
+    A charge or multiplicity in ``atoms.info`` becomes initial charges or magnetic moments; see
+    :func:`quacc.extras.honour_info`.
+
     Parameters
     ----------
     structure
@@ -37,9 +40,6 @@ def as_atoms(structure: StructureLike) -> Atoms:
           lattice constant (``ase.build.bulk``).
         - the name of a molecule: its geometry from the G2 set (``ase.build.molecule``;
           Curtiss et al., J. Chem. Phys. 106, 1063 (1997)).
-
-    A charge or multiplicity in ``atoms.info`` becomes initial charges or magnetic moments; see
-    :func:`quacc.extras.honour_info`.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -74,17 +75,18 @@ def options(
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command; errors that quacc raises on purpose become one message."""
+def main(program: Callable[[], object] = app) -> None:
+    """Run the command, or another program; errors that quacc raises become one message."""
     # What batch systems and `kill` send ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     never_fail_to_print()
     try:
         home()
-        app()
+        program()
     except JobsFailedError as error:
         typer.echo(f"quacc: {error.message}.", err=True)
-        problems = [note for note in error.__notes__ if "could not be stored" in note]
+        notes = getattr(error, "__notes__", [])
+        problems = [note for note in notes if "could not be stored" in note]
         if error.results and not problems:
             problems = ["All other results are kept; see `quacc results ls`."]
         typer.echo("\n".join(problems), err=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -137,7 +138,7 @@ def test_a_flow_in_one_slurm_job(slurm):
     # Of the server that is configured nothing answers inside the job.
     slurm.environment |= {"PREFECT_API_URL": "http://192.0.2.1:4200/api"}
     job = run_job(slurm, str(ROOT / "slurm" / "flow.sh"), str(ROOT / "recipes/surfaces.py"), "Cu")
-    assert "Cu  111" in Path("log").read_text()
+    assert re.search(r"^ *Cu +111 ", Path("log").read_text(), re.MULTILINE)
     assert {result["provenance"]["job_id"] for result in results()} == {job}
 
 
@@ -153,7 +154,7 @@ def test_a_flow_whose_workers_are_slurm_jobs(slurm):
         timeout=200,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "Cu  111" in ended.stdout
+    assert re.search(r"^ *Cu +111 ", ended.stdout, re.MULTILINE)
     submitted = slurm.call("squeue", "-h", "-t", "all", "-o", "%A").split()
     ids = {job["provenance"]["job_id"] for job in results()}
     assert ids
