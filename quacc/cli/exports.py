@@ -30,13 +30,21 @@ def atomically(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def readable(key: str | None = None) -> Iterator[None]:
-    """Report results whose numbers are none, because somebody or a disk has changed them."""
+    """Report results that are not as they are written today.
+
+    Somebody or a disk has changed them; or an earlier version, which had less to tell, wrote them.
+    """
     try:
         yield
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         if isinstance(error, QuaccError):
             raise
         which = f"The result {key[:10]}" if key else "One of the results"
+        if isinstance(error, KeyError):
+            raise StoreError(
+                f"{which} has no {error}: an earlier version of quacc has computed it, or it was "
+                "changed. What it has stays as it is; compute it again for the rest."
+            ) from error
         remedy = f" Delete it with `quacc results rm {key[:10]}`." if key else ""
         raise StoreError(
             f"{which} is damaged ({type(error).__name__}: {str(error)[:200]}).{remedy}"

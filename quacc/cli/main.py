@@ -65,11 +65,19 @@ app.add_typer(settings.app, name="settings")
 app.add_typer(site.app, name="site")
 
 
+_tracebacks = False
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print where in the code an error was raised, too.")
+    ] = False,
 ) -> None:
     """Materials-science calculations: run them, look at them, set them up."""
+    global _tracebacks
+    _tracebacks = debug
     if version:
         typer.echo(f"quacc {quacc.__version__}")
         raise typer.Exit
@@ -84,6 +92,8 @@ def main(program: Callable[[], object] = app) -> None:
         home()
         program()
     except JobsFailedError as error:
+        if _tracebacks:
+            raise
         typer.echo(f"quacc: {error.message}.", err=True)
         notes = getattr(error, "__notes__", [])
         problems = [note for note in notes if "could not be stored" in note]
@@ -92,5 +102,7 @@ def main(program: Callable[[], object] = app) -> None:
         typer.echo("\n".join(problems), err=True)
         sys.exit(1)
     except QuaccError as error:
+        if _tracebacks:
+            raise
         typer.echo(f"quacc: {error}", err=True)
         sys.exit(1)

@@ -82,6 +82,13 @@ def test_mistakes_are_one_message_and_quick(words, told):
     assert "Running" not in answer.stdout
 
 
+def test_where_an_error_was_raised_is_told_if_asked():
+    answer = call("--debug", "results", "show", "abcdef0123")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("Traceback")
+    assert "No result" in answer.stderr.splitlines()[-1]
+
+
 def test_a_failing_structure_ends_with_its_name():
     told = call("run", "bulk_to_slabs", "Fe")
     assert told.returncode == 1
