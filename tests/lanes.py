@@ -123,6 +123,7 @@ LONG = (
     # Pages that compute much.
     "docs/benchmarking.md",
     "docs/calculators.md",
+    "docs/campaign-classes.md",
     "docs/campaigns.md",
     "docs/properties.md",
     "docs/start.md",
