@@ -428,19 +428,26 @@ def tabulate(result: ElasticResult) -> list[dict[str, Any]]:
 
 
 def draw(result: ElasticResult, figure: Any) -> None:
-    """Draw Young's modulus against direction, in the three planes of the axes."""
+    """Draw Young's modulus against direction, in the three planes of the axes.
+
+    Planes whose curves differ by less than 1 % share one, as those of cubic crystals do.
+    """
     from matplotlib.ticker import MaxNLocator
     from pymatgen.core.elasticity.elastic import ElasticTensor
 
     compliance = ElasticTensor.from_voigt(np.array(result["elastic_tensor"])).compliance_tensor
     angles = np.linspace(0, 2 * np.pi, 181)
     axes = figure.add_subplot(projection="polar")
-    planes = {"xy": (0, 1, "-"), "xz": (0, 2, "--"), "yz": (1, 2, ":")}
-    for name, (i, j, line) in planes.items():
+    curves: dict[str, list[float]] = {}
+    for name, (i, j) in {"xy": (0, 1), "xz": (0, 2), "yz": (1, 2)}.items():
         directions = np.zeros((len(angles), 3))
         directions[:, i], directions[:, j] = np.cos(angles), np.sin(angles)
         values = [1 / float(compliance.einsum_sequence([one] * 4)) for one in directions]
-        axes.plot(angles, values, line, label=name)
+        same = [one for one, other in curves.items() if np.allclose(values, other, rtol=0.01)]
+        names = f"{same[0]}, {name}" if same else name
+        curves[names] = curves.pop(same[0]) if same else values
+    for (names, values), line in zip(curves.items(), ("-", "--", ":"), strict=False):
+        axes.plot(angles, values, line, label=names)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_rlabel_position(22.5)
     axes.set_title(f"{result['formula']}: Young's modulus (GPa)")

@@ -7,6 +7,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job, static_job
@@ -210,3 +211,25 @@ def test_constants_of_ones_own_data():
     assert found["bulk_modulus"] == pytest.approx((168.4 + 2 * 121.4) / 3)
     assert found["shear_modulus_voigt"] == pytest.approx((168.4 - 121.4 + 3 * 75.4) / 5)
     assert found["asymmetry"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "others", "curves"),
+    [
+        # Simmons and Wang, Single Crystal Elastic Constants, 1971 (GPa): Cu, Zn, α-U.
+        ([168, 168, 168, 75, 75, 75], [121, 121, 121], {"xy, xz, yz"}),
+        ([165, 165, 62, 40, 40, 67], [31, 50, 50], {"xy", "xz, yz"}),
+        ([215, 199, 267, 124, 73, 74], [46, 22, 108], {"xy", "xz", "yz"}),
+    ],
+)
+def test_directions_that_symmetry_makes_equal_share_a_curve(diagonal, others, curves):
+    tensor = np.diag(np.array(diagonal, float))
+    for (i, j), value in zip([(0, 1), (0, 2), (1, 2)], others, strict=True):
+        tensor[i, j] = tensor[j, i] = value
+    figure = Figure()
+    elastic.draw({"elastic_tensor": tensor, "formula": "X"}, figure)
+    [axes] = figure.axes
+    assert {line.get_label() for line in axes.lines} == curves
+    first = axes.lines[0]
+    along_x = 1 / np.linalg.inv(tensor)[0, 0]
+    assert first.get_ydata()[0] == pytest.approx(along_x)
