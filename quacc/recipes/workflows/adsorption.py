@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from quacc.atoms.vacuum import VACUUM, gap, in_one_piece, touches_own_image
 from quacc.errors import ParameterError, StructureError, require_number, require_positive
 from quacc.recipes.tools.verbs import Job, check, gather_each, submit
 from quacc.recipes.tools.workflow import Calculator, check_start, finish, keywords, start, workflow
+from quacc.recipes.tools.wulff import hkl
 from quacc.schemas import FlowResult
 
 UNITS = {"sites": "adsorption_energy eV, height and shift Å", "reference_energy": "eV"}
@@ -269,6 +271,27 @@ def _name(label: Mapping[str, Any]) -> str:
     return f"{name}, {side} side" if side else name
 
 
+def _short_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return names of sites such as "hollow 2, (111)", with no more than tells them apart."""
+    surfaces = {(str(row["miller"]), row["termination"]) for row in rows}
+    several = Counter(miller for miller, _ in surfaces)
+    names = []
+    for row in rows:
+        surface = "the slab" if row["miller"] is None else hkl(row["miller"])
+        if several[str(row["miller"])] > 1:
+            surface += f" termination {row['termination']}"
+        if row.get("side"):
+            surface += f", {row['side']} side"
+        names.append((row["site"], surface))
+    alike, seen = Counter(names), Counter[tuple[str, str]]()
+    found = []
+    for site, surface in names:
+        seen[site, surface] += 1
+        number = f" {seen[site, surface]}" if alike[site, surface] > 1 else ""
+        found.append(f"{site}{number}, {surface}")
+    return found
+
+
 def summarise(result: AdsorptionResult) -> str:
     best = result["sites"][0]
     return (
@@ -295,7 +318,7 @@ def tabulate(result: AdsorptionResult) -> list[dict[str, Any]]:
 def draw(result: AdsorptionResult, figure: Any) -> None:
     axes = figure.add_subplot()
     rows: Sequence[Mapping[str, Any]] = result["sites"]
-    names = [f"{row['site']}, {_name(row)}" for row in rows]
+    names = _short_names(rows)
     values = [row["adsorption_energy"] for row in rows]
     if len(rows) > 15:  # whose names would run into one another
         figure.set_size_inches(6.0, 0.22 * len(rows) + 1)

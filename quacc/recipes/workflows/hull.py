@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -151,6 +152,14 @@ def tabulate(result: HullResult) -> list[dict[str, Any]]:
     ]
 
 
+def _with_subscripts(formula: str) -> str:
+    return re.sub(r"(\d+)", r"$_{\1}$", formula)
+
+
+def _write(axes: Any, text: str, point: tuple[float, float], by: Any, *, va: str) -> None:
+    axes.annotate(text, point, xytext=by, textcoords="offset points", ha="center", va=va)
+
+
 def draw(result: HullResult, figure: Any) -> None:
     """Draw the hull of two elements; of others, the distance of each phase from it."""
     axes = figure.add_subplot()
@@ -161,15 +170,19 @@ def draw(result: HullResult, figure: Any) -> None:
         axes.plot(*zip(*points, strict=True), "o", color="C1", label="above the hull")
         lower = sorted(point for point, one in zip(points, phases, strict=True) if one["stable"])
         axes.plot(*zip(*lower, strict=True), "o-", color="C0", label="stable")
-        for point, one in zip(points, phases, strict=True):
-            axes.annotate(
-                one["formula"], point, xytext=(0, 5), textcoords="offset points", ha="center"
-            )
+        named: set[str] = set()
+        for point, one in sorted(zip(points, phases, strict=True), key=lambda pair: pair[0]):
+            name = _with_subscripts(one["formula"])
+            if one["stable"] and 0 < point[0] < 1:  # the hull rises from it
+                _write(axes, name, point, (0, -6), va="top")
+            elif name not in named:  # the lowest of its composition
+                _write(axes, name, point, (0, 5), va="bottom")
+            named.add(name)
         axes.margins(y=0.15)
         axes.set(xlabel=f"atomic fraction of {second}", ylabel="formation energy (eV/atom)")
         axes.legend()
         return
-    names = [one["formula"] for one in phases]
+    names = [_with_subscripts(one["formula"]) for one in phases]
     axes.barh(range(len(phases)), [1e3 * one["above_hull"] for one in phases])
     axes.set_yticks(range(len(phases)), names)
     axes.invert_yaxis()

@@ -22,7 +22,7 @@ from quacc.atoms.slabs import make_slabs
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes import report
 from quacc.recipes.emt.core import static_job
-from quacc.recipes.workflows.adsorption import _slabs, tabulate
+from quacc.recipes.workflows.adsorption import _short_names, _slabs, tabulate
 from tests.emt import adsorption_flow
 
 RELAX = {"fmax": 0.01}
@@ -383,3 +383,27 @@ def test_adsorbates_that_reach_their_images_are_told():
     dense = fcc111("Cu", (1, 1, 2), vacuum=8.0, periodic=True)
     told = adsorption_flow(dense, "O", reference="O2", **loose)["warnings"]
     assert any("2.6 Å from their own images along the surface" in text for text in told)
+
+
+def test_names_in_the_figure_tell_sites_apart_and_no_more():
+    def row(site, miller, termination=0, side=None):
+        return {"site": site, "miller": miller, "termination": termination, "side": side}
+
+    rows = [
+        row("hollow", (1, 1, 1)),
+        row("hollow", (1, 1, 1)),
+        row("top", (1, 1, 1)),
+        row("top", (1, 0, -1), 0),
+        row("top", (1, 0, -1), 1),
+        row("top", (2, 1, 1), 0, "upper"),
+        row("top", None, None),
+    ]
+    assert _short_names(rows) == [
+        "hollow 1, (111)",
+        "hollow 2, (111)",
+        "top, (111)",
+        "top, (10-1) termination 0",
+        "top, (10-1) termination 1",
+        "top, (211), upper side",
+        "top, the slab",
+    ]

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from quacc.errors import ParameterError, StructureError
 from quacc.recipes.emt.core import relax_job
 from quacc.recipes.lj import core as lj
+from quacc.recipes.workflows.hull import draw
 from quacc.recipes.workflows.hull import hull_flow as any_hull_flow
 from tests.emt import hull_flow
 
@@ -110,3 +113,24 @@ def test_the_molecule_of_a_salt_is_told():
         static_kwargs=potential,
     )
     assert any("'NaCl' is the name of the molecule" in text for text in result["warnings"])
+
+
+def test_names_in_the_figure_touch_neither_one_another_nor_the_hull():
+    phases = [alloy("Cu", "Au", count) for count in range(5)]
+    figure = Figure()
+    draw(hull_flow([*phases, bulk("Cu", "bcc", a=2.9)]), figure)
+    FigureCanvasAgg(figure).draw()
+    [axes] = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert sorted(text.get_text() for text in axes.texts) == [
+        "Au",
+        "Au$_{3}$Cu",
+        "AuCu",
+        "AuCu$_{3}$",
+        "Cu",  # the lower one of two
+    ]
+    hull = next(line for line in axes.lines if line.get_label() == "stable")
+    path = hull.get_path().transformed(axes.transData)
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert not path.intersects_bbox(box, filled=False)
