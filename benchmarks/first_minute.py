@@ -78,10 +78,14 @@ def cost(command: list[str], home: Path, beside: psutil.Process | None = None) -
 
     before = spent()
     subprocess.run(command, env=environment_of(home), cwd=home, check=True, capture_output=True)
-    # Also what nobody has waited for, which is this process's.
-    while left := [one for one in psutil.Process().children() if one != beside]:
-        os.waitpid(left[0].pid, 0)
+    wait_for_children(beside)
     return spent() - before
+
+
+def wait_for_children(but: psutil.Process | None = None) -> None:
+    """Wait also for what nobody has waited for, which is this process's."""
+    while left := [one for one in psutil.Process().children() if one != but]:
+        os.waitpid(left[0].pid, 0)
 
 
 def cost_beside_a_server(program: str, home: Path) -> float:
@@ -93,6 +97,7 @@ def cost_beside_a_server(program: str, home: Path) -> float:
         return cost([program, *SLABS, "--prefect"], home, psutil.Process(word["pid"]))
     finally:
         quacc([program, "server", "stop"])
+        wait_for_children()  # else the server's time would be that of the next command
 
 
 def one_round(environment: Path, *, old: bool) -> dict[str, float]:
