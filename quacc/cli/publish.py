@@ -96,14 +96,14 @@ def _new(folder: Path) -> Iterator[Path]:
 
 def _closure(database: Any, chosen: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Return what results were made from, and so on, each once."""
-    seen = {one["key"]: one for one in chosen}
-    more = list(chosen)
+    own = {one["key"]: one for one in chosen}
+    seen, more = dict(own), list(chosen)
     while more:
         wanted = {key for one in more for key in one.get("jobs", [])} - seen.keys()
         found = database.find(sorted(wanted))
         seen |= found
         more = list(found.values())
-    return [one for one in seen.values() if one not in chosen]
+    return [one for key, one in seen.items() if key not in own]
 
 
 def _write(
@@ -167,7 +167,7 @@ def _here(value: Any, places: Mapping[str, str]) -> Any:
 def _copy(source: Path, target: Path) -> Iterable[str]:
     """Copy a code's files; return what was left out."""
     if not source.is_dir():
-        return [f"{source} is gone, so the files of a calculation are missing."]
+        return [f"The folder {source.name} is gone, so the files of a calculation are missing."]
     left = []
     for file in sorted(source.rglob("*")):
         name = file.relative_to(source)
