@@ -37,8 +37,11 @@ def numbers(text):
     return [float(one) for one in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", "\n".join(lines))]
 
 
-@pytest.mark.parametrize("name", ["first_relaxation", "elastic_phonons"])
-def test_a_notebook_shows_what_is_stored_in_it(name):
+@pytest.mark.parametrize(
+    ("name", "results"),
+    [("first_relaxation", 2), ("elastic_phonons", 2), ("comparing_potentials", 1)],
+)
+def test_a_notebook_shows_what_is_stored_in_it(name, results):
     before, now, notebook = run(name)
     for cell, text in now.items():
         assert numbers(text) == pytest.approx(numbers(before[cell]), rel=1e-2, abs=2e-3), cell
@@ -48,7 +51,7 @@ def test_a_notebook_shows_what_is_stored_in_it(name):
         for output in cell.get("outputs", [])
         if "text/html" in output.get("data", {})
     ]
-    assert len(shown) == 2
+    assert len(shown) == results
     for html in shown:
         assert "data:image/svg+xml" in html
         assert "eV" in html or "GPa" in html or "THz" in html
@@ -67,3 +70,15 @@ def test_what_the_first_one_relaxes_is_kept_and_written():
     stored = Store().get(row.key)["atoms"]
     assert written.get_volume() == pytest.approx(stored.get_volume(), rel=1e-4)
     assert np.linalg.norm(Store().get(row.key)["results"]["stress"]) < 1e-2
+
+
+def test_potentials_between_pairs_obey_cauchy():
+    _, now, _ = run("comparing_potentials")
+    [table] = [text for text in now.values() if "C44" in text]
+    rows = {line.split()[0]: [float(one) for one in line.split()[1:]] for line in table_rows(table)}
+    assert rows["Lennard-Jones"][2] == pytest.approx(rows["Lennard-Jones"][3], rel=1e-3)
+    assert rows["EMT"][2] > 1.2 * rows["EMT"][3]
+
+
+def table_rows(text):
+    return [line for line in text.splitlines() if line.split() and line.split()[0] != "a"]
