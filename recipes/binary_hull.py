@@ -15,6 +15,7 @@ from prefect import flow
 
 from quacc.cli.script import calculator as calculator_of
 from quacc.cli.script import script
+from quacc.errors import ParameterError
 from quacc.prefect.show.artifacts import show_table
 from quacc.prefect.workflows import hull_flow
 
@@ -36,17 +37,22 @@ def binary_hull(
     calculators
         The name of each, and its keywords.
     """
+    if len(metals) != 2:
+        raise ParameterError(f"A binary hull has two metals, not {len(metals)}: {metals}.")
     first, second = metals
     orders = {f"{first}3{second} L1₂": "1000", f"{first}{second} L1₀": "1100"}
     orders[f"{first}{second}3 L1₂"] = "1110"
     structures = [fcc(first, second, kinds) for kinds in ["0000", *orders.values(), "1111"]]
     rows: dict[str, dict[str, Any]] = {name: {"compound": name} for name in orders}
-    for text in calculators:
-        result = hull_flow(structures, calculator=calculator_of(text))
+    named = [calculator_of(text) for text in calculators]
+    labels = [one["name"] for one in named]
+    if len({*labels}) < len(labels):  # the same code with other keywords
+        labels = calculators
+    for label, one in zip(labels, named, strict=True):
+        result = hull_flow(structures, calculator=one)
         by_formula = {phase["formula"]: phase for phase in result["phases"]}
         for name, structure in zip(orders, structures[1:-1], strict=True):
             phase = by_formula[structure.get_chemical_formula("metal", empirical=True)]
-            label = text.split()[0]
             rows[name][f"{label}: formation (meV/atom)"] = 1000 * phase["formation_energy"]
             rows[name][f"{label}: above hull (meV/atom)"] = 1000 * phase["above_hull"]
     show_table([*rows.values()], key="hulls", description="Compounds on the fcc lattice")

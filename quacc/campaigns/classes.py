@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from quacc.campaigns.located import Key, Located
 from quacc.errors import InputError, suggest
@@ -56,7 +56,7 @@ class Runner(Part):
     Parameters
     ----------
     conf
-        The campaign's YAML file, or its content.
+        The campaign's YAML file.
     decorated
         Whether ``decorators`` in the file are applied. Without, nothing but Python runs it.
 
@@ -130,11 +130,11 @@ def decorate(runner: Part, orchestrator: Orchestrator) -> None:
                 setattr(part, name, decorator(method, type(part)))
 
 
-class _Described:
+class _Described(NamedTuple):
     """What a file says of a part."""
 
-    def __init__(self, cls: type[Part] | None, config: Mapping[str, Any]) -> None:
-        self.cls, self.config = cls, config
+    cls: type[Part] | None
+    config: Mapping[str, Any]
 
 
 class _File:
@@ -161,7 +161,9 @@ class _File:
         if "orchestrator" not in decorators:
             return None
         name = decorators["orchestrator"]
-        cls = self._class((*key, "orchestrator"), _ORCHESTRATORS.get(name, name))
+        if isinstance(name, str):
+            name = _ORCHESTRATORS.get(name, name)
+        cls = self._class((*key, "orchestrator"), name)
         key = ("orchestrator",)
         given = self._mapping(key, self.content.get("orchestrator"))
         self._known(key, given, ("config",))
@@ -272,16 +274,19 @@ def _module_of(file: Path) -> Any:
         source = read_trusted(file, anyones=True)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}.") from error
-    name = f"quacc_campaign_{sha256(bytes(file) + source).hexdigest()[:16]}"
+    content = sha256(source).hexdigest()
+    name = f"quacc_campaign_{sha256(bytes(file) + content.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise InputError(f"{file} is no file of Python: its name ends with .py.")
     module = importlib.util.module_from_spec(spec)
+    vars(module)["__source_hash__"] = content
     sys.modules[name] = module  # its hints are looked up there
     try:
-        spec.loader.exec_module(module)
+        # What was checked, and nothing that lies beside it, such as compiled files.
+        exec(compile(source, file, "exec"), vars(module))
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, Exception):

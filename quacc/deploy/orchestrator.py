@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
@@ -12,6 +13,8 @@ from typing import Any
 
 import ase
 import prefect
+import psutil
+from dask.tokenize import tokenize
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext, use_profile
 from prefect.settings import (
@@ -23,8 +26,8 @@ from prefect.settings import (
 
 from quacc import __version__
 from quacc.errors import InputError, suggest
-from quacc.key import digest
-from quacc.ownfiles import why_untrusted
+from quacc.locations import redact
+from quacc.ownfiles import is_foreign, why_untrusted
 from quacc.prefect.lifecycle.server import prefect_api
 from quacc.settings import get_settings
 
@@ -84,7 +87,9 @@ class PrefectOrchestrator:
                 raise ConfigError((name,), f"unknown key {name!r}.{hint}")
         self.config: dict[str, Any] = {**_DEFAULTS, **given}
         self._check()
-        self._settings = {_setting(name): v for name, v in self.config["prefect_settings"].items()}
+        self._settings = {
+            _setting(name, value): value for name, value in self.config["prefect_settings"].items()
+        }
 
     def decorator(self, func: Callable[..., Any], cls: type) -> Callable[..., Any]:
         """Return a flow or a task of a method, to be called as the method is.
@@ -137,6 +142,8 @@ class PrefectOrchestrator:
             yield
 
     def _caching(self, func: Callable[..., Any], cls: type) -> dict[str, Any]:
+        if "cache_policy" in self.config["task_kwargs"]:
+            return {}
         if not self.config["cache_tasks"]:
             return {"cache_policy": NO_CACHE, "persist_result": False}
         source = _source(cls)
@@ -144,19 +151,21 @@ class PrefectOrchestrator:
         def key(_: Any, arguments: dict[str, Any]) -> str | None:
             folder = Path(PREFECT_LOCAL_STORAGE_PATH.value())
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if why_untrusted(folder):  # they are pickles
+            if source is None or why_untrusted(folder):  # results are pickles
                 return None
             state = {
                 name: value
                 for name, value in vars(func.__self__).items()  # type: ignore[attr-defined]
-                if not callable(value)
+                if not inspect.isfunction(inspect.getattr_static(cls, name, None))
             }
             settings = get_settings().model_dump(mode="json")
             versions = [__version__, ase.__version__, prefect.__version__]
+            asked = [func.__qualname__, source, state, arguments, settings, versions]
             try:
-                return digest([func.__qualname__, source, state, arguments, settings, versions])
-            except (InputError, TypeError, ValueError):  # who could say whether it is the same?
+                found: str = tokenize(asked, ensure_deterministic=True)
+            except Exception:  # a value's own: who could say whether it is the same?
                 return None
+            return None if is_foreign(folder / found) else found
 
         return {"cache_key_fn": key, "persist_result": True}
 
@@ -195,6 +204,10 @@ class PrefectOrchestrator:
                 if option not in known:
                     hint = suggest(str(option), known)
                     raise ConfigError((str(option),), f"unknown key {option!r}.{hint}")
+            try:
+                function(**self.config[name])(lambda: None)
+            except (TypeError, ValueError) as error:
+                raise ConfigError((name,), f"Prefect refuses {name}: {error}") from error
         profile = self.config["prefect_profile"]
         if profile is not None and profile not in (names := sorted(load_profiles().names)):
             raise ConfigError(
@@ -204,27 +217,55 @@ class PrefectOrchestrator:
             )
 
 
-_SECRET = ("KEY", "AUTH_STRING", "PASSWORD", "CONNECTION_URL", "TOKEN", "SECRET")
+_SECRET = (
+    "KEY",
+    "AUTH_STRING",
+    "PASSWORD",
+    "CONNECTION_URL",
+    "CUSTOM_HEADERS",
+    "TOKEN",
+    "SECRET",
+)
 
 
-def _setting(name: str) -> Any:
-    """Return a setting of Prefect's by its name, such as PREFECT_API_URL."""
+def _setting(name: str, value: Any) -> Any:
+    """Return a setting of Prefect's by its name, such as PREFECT_API_URL, which takes a value."""
     from prefect.settings.legacy import _get_settings_fields
 
     known = _get_settings_fields(Settings)
     if name not in known:
         raise ConfigError((name,), f"Prefect has no setting {name!r}.{suggest(str(name), known)}")
-    if name.endswith(_SECRET):
+    if name.endswith(_SECRET) or redact(str(value)) != str(value):
         raise ConfigError(
             (name,),
             f"{name} is a secret, which does not belong in a campaign's file: `prefect config set "
             "--profile NAME` keeps it in a profile, which prefect_profile names; or set it in the "
             "environment.",
         )
-    return known[name]
+    try:
+        with temporary_settings({known[name]: value}):
+            return known[name]
+    except ValueError as error:
+        raise ConfigError((name,), f"Prefect refuses {name}: {error}") from error
 
 
-def _source(cls: type) -> list[str]:
-    """Return hashes of the files of a class, and of those that it inherits from."""
-    files = {inspect.getsourcefile(one) for one in cls.__mro__ if one is not object}
-    return sorted(sha256(Path(file).read_bytes()).hexdigest() for file in files if file)
+def _source(cls: type) -> list[str] | None:
+    """Return hashes of the files of a class, and of those that it inherits from.
+
+    None where it is not sure that what was loaded is what the file has now.
+    """
+    found = set()
+    started = psutil.Process().create_time()
+    for one in cls.__mro__[:-1]:
+        read = getattr(sys.modules.get(one.__module__), "__source_hash__", None)
+        if read is None:
+            try:
+                file = Path(inspect.getfile(one))
+                changed = file.stat().st_mtime
+            except (TypeError, OSError):  # of a notebook
+                return None
+            if changed > started:
+                return None
+            read = sha256(file.read_bytes()).hexdigest()
+        found.add(read)
+    return sorted(found)

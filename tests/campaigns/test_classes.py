@@ -1,8 +1,15 @@
 """Campaigns written as classes, without Prefect and with its orchestrator."""
 
+import importlib.util
+import os
+import py_compile
+import sys
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from prefect.client.orchestration import get_client
 from prefect.context import get_settings_context
 from prefect.settings import (
@@ -160,6 +167,129 @@ def test_nothing_is_taken_from_where_others_may_write(campaign, prefect_server, 
         load(campaign).energies(["Cu"])
         assert [line.split()[0] for line in calls()].count("relax") == 1
 
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "own"}):
+        load(campaign).energies(["Cu"])
+        assert oct((tmp_path / "own").stat().st_mode)[-3:] == "700"
+        for file in (tmp_path / "own").iterdir():
+            os.chown(file, 12345, -1)  # somebody else has written it
+        load(campaign).energies(["Cu"])
+        assert [line.split()[0] for line in calls()].count("relax") == 2
+
+
+KNOWN = """
+from pathlib import Path
+
+from ase.calculators.emt import EMT
+from quacc.campaigns.classes import Component, Pipeline, Runner
+
+
+class Worker(Component):
+    power = 2
+
+    def made(self, atoms):
+        return {"atoms": atoms, "energies": [1.0, 1.0], "name": "made"}
+
+    def energy(self, atoms):
+        return atoms.get_potential_energy()
+
+    def raised(self, number):
+        return number**self.power
+
+    def used(self, made, keys):
+        Path("used").write_text(Path("used").read_text() + "x")
+        return made["energies"][0]
+
+    def mapped(self, number):
+        return self.function(number)
+
+
+class Steps(Pipeline):
+    def call(self, name, *arguments):
+        return getattr(self.worker, name)(*arguments)
+
+    def chain(self, atoms):
+        return self.worker.used(self.worker.made(atoms), {1: "made"})
+
+
+class Start(Runner):
+    pass
+"""
+
+
+@pytest.fixture
+def steps(prefect_server):
+    """Return the pipeline of a campaign whose tasks are cached, made anew at each call."""
+
+    def make(cls="work.py:Worker"):
+        Path("work.py").write_text(KNOWN)
+        Path("work.yaml").write_text(
+            "runner: {class: work.py:Start, pipeline: {steps: {class: work.py:Steps, component: "
+            f"{{worker: '{cls}'}}}}}}}}\ndecorators: {{orchestrator: PrefectOrchestrator}}\n"
+        )
+        return load("work.yaml").steps
+
+    Path("used").write_text("")
+    return make
+
+
+def test_a_task_knows_its_arguments_in_full(steps):
+    first, second = bulk("Cu"), bulk("Cu")
+    first.calc = EMT()
+    second.calc = LennardJones(epsilon=0.4, sigma=2.3, rc=8.0)
+    energies = [steps().call("energy", one) for one in (first, second)]
+    assert energies == [first.get_potential_energy(), second.get_potential_energy()]
+    assert energies[0] != energies[1]
+
+
+def test_a_task_knows_its_object(steps):
+    found = []
+    for function in (lambda x: x + 1, lambda x: x + 2):
+        pipeline = steps()
+        pipeline.worker.function = function
+        found.append(pipeline.call("mapped", 1))
+    assert found == [2, 3]
+    pipeline = steps()
+    assert pipeline.call("raised", 3) == 9
+    pipeline.worker.power = 3
+    assert pipeline.call("raised", 3) == 27
+
+
+def test_what_is_read_is_what_was_computed(steps):
+    assert [steps().chain(bulk("Cu")) for _ in range(3)] == [1.0] * 3
+    assert Path("used").read_text() == "x"
+    assert steps().call("used", {"energies": [1.0]}, {"1": "made"}) == 1.0
+    assert steps().call("used", {"energies": [1.0]}, {1: "made"}) == 1.0
+    assert Path("used").read_text() == "xxx"
+
+
+def test_of_a_file_that_changed_since_it_was_imported_nothing_is_known(steps, monkeypatch):
+    file = Path("imported_work.py")
+    file.write_text(KNOWN)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    for _ in range(2):
+        steps("imported_work.Worker").chain(bulk("Ag"))
+    assert Path("used").read_text() == "xx"
+    os.utime(file, (0, 0))  # as if it had been there before this process
+    for _ in range(2):
+        steps("imported_work.Worker").chain(bulk("Ag"))
+    assert Path("used").read_text() == "xxx"
+
+
+def test_what_lies_beside_a_file_is_not_executed(campaign):
+    load(campaign, decorated=False)
+    planted = Path("planted.py")
+    planted.write_text("raise SystemExit('a stranger')")
+    cached = Path(importlib.util.cache_from_source("metals.py"))
+    py_compile.compile(
+        "planted.py",
+        cfile=str(cached),
+        dfile="metals.py",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    for name in [one for one in sys.modules if one.startswith("quacc_campaign_")]:
+        del sys.modules[name]
+    assert load(campaign, decorated=False).energies(["Cu"]) == direct("Cu")
+
 
 def test_a_method_that_fails_is_called_once(campaign, prefect_server):
     with pytest.raises(ZeroDivisionError, match="as asked"):
@@ -223,6 +353,8 @@ def test_a_class_is_called_with_the_file(campaign):
         ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGING_LEVEL", r"yaml:15: .*Did you mean 'PREFECT_LOG"),
         ("PREFECT_LOGGING_LEVEL", "PREFECT_API_KEY", r"yaml:15: .*PREFECT_API_KEY is a secret"),
         ("orchestrator: PrefectO", "orchestrator: prefectO", r"yaml:12: .*'prefectOrchestrator'"),
+        ("PrefectOrchestrator", "[PrefectOrchestrator]", r"yaml:12: .* take FILE.py:Class"),
+        ("PREFECT_LOGGING_LEVEL: ERROR", "PREFECT_API_REQUEST_TIMEOUT: a", r"yaml:15: .*refuses"),
     ],
 )
 def test_what_is_wrong_in_the_file(campaign, old, new, told):
@@ -245,6 +377,9 @@ def test_what_is_wrong_in_the_file(campaign, old, new, told):
         ({"integration_types": ["runners"]}, "Did you mean 'runner'"),
         ({"prefect_task_integration": ["runner"]}, "runner cannot be flows and tasks"),
         ({"decorator_method": "decorate"}, "there is no method 'decorate'"),
+        ({"flow_kwargs": {"timeout_seconds": "long"}}, "Prefect refuses flow_kwargs: .*'long'"),
+        ({"prefect_settings": {"PREFECT_API_URL": "http://a:b@host/api"}}, "is a secret"),
+        ({"prefect_settings": {"PREFECT_CLIENT_CUSTOM_HEADERS": {}}}, "is a secret"),
     ],
 )
 def test_what_is_wrong_in_the_configuration(config, told):

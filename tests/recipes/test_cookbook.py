@@ -131,6 +131,15 @@ def test_binary_hull(prefect_server):
     assert all(row["eam: formation (meV/atom)"] < 0 for row in rows)
 
 
+def test_a_hull_by_one_code_with_two_sets_of_keywords(prefect_server):
+    flow = flow_of("binary_hull")
+    texts = ["emt", "emt asap_cutoff=true"]
+    rows = flow(["Cu", "Au"], texts)
+    assert all(f"{text}: above hull (meV/atom)" in rows[0] for text in texts)
+    with pytest.raises(InputError, match="two metals, not 3"):
+        flow(["Cu", "Au", "Ag"])
+
+
 def cube(symbols):
     """Return the least energy (eV) of four atoms on the fcc lattice, by plain ASE."""
     energies = []
